@@ -1,0 +1,48 @@
+"""The batch arithmetic of GRPO: checked before a model loads, and said in one line."""
+
+from argparse import Namespace
+
+from common.errors import fail
+
+from trl import GRPOConfig
+
+
+def check_generation_batch(values: Namespace, world_size: int) -> None:
+    """Checks that the completions generated at once are whole groups of `num_generations`, a group for each prompt.
+
+    Args:
+        values: The settings by name, as parsed: `per_device_train_batch_size`, `num_generations` and, if set,
+            `gradient_accumulation_steps`, `steps_per_generation`, `generation_batch_size`.
+        world_size: Number of processes.
+
+    Raises:
+        SystemExit: With code 2; the line names the nearest batch sizes that work.
+    """
+    generations = values.num_generations
+    if generations < 2:
+        fail(f"num_generations is {generations}: GRPO compares the completions of a prompt, so it needs at least 2")
+    steps = values.steps_per_generation or values.gradient_accumulation_steps
+    batch = values.generation_batch_size or values.per_device_train_batch_size * world_size * steps
+    if batch % generations == 0:
+        return
+    sizes = range(1, values.per_device_train_batch_size + generations + 1)
+    fitting = [size for size in sizes if size * world_size * steps % generations == 0]
+    below = [size for size in fitting if size < values.per_device_train_batch_size][-1:]
+    above = [size for size in fitting if size > values.per_device_train_batch_size][:1]
+    fail(
+        f"{batch} completions ({values.per_device_train_batch_size} a device x {world_size} processes x {steps} steps) "
+        f"do not divide into groups of num_generations {generations}; "
+        f"nearest per_device_train_batch_size: {' or '.join(map(str, below + above))}"
+    )
+
+
+def describe_batch(args: GRPOConfig) -> str:
+    """Returns the batch arithmetic of a run as one line."""
+    completions = args.generation_batch_size
+    prompts = completions // args.num_generations
+    update = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+    return (
+        f"{prompts} prompts x {args.num_generations} completions = {completions} completions a generation; "
+        f"{args.per_device_train_batch_size} a device x {args.world_size} processes x "
+        f"{args.gradient_accumulation_steps} accumulation steps = {update} completions an optimizer step"
+    )

@@ -1,0 +1,147 @@
+"""Configuration: a recipe's config.yaml, tiny.yaml where there is no GPU, `--config FILE`, flags; later ones win."""
+
+import argparse
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from common.batch import check_generation_batch
+from common.errors import fail, say
+from common.toolchain import check_toolchain
+
+import torch
+import yaml
+from transformers import TrainingArguments
+from trl import ModelConfig, TrlParser
+
+
+class _Parser(TrlParser):
+    """TrlParser whose complaints are one line instead of the usage of 200 flags."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message}; `--help` lists every flag")
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """Returns a hint naming the most similar of `words`, or an empty text if none is similar."""
+    matches = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean `{matches[0]}`?" if matches else ""
+
+
+def _read_yaml(path: Path, known: list[str]) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        fail(f"cannot read the configuration {path} ({error.strerror}); pass an existing file to --config")
+    except yaml.YAMLError as error:
+        line = error.problem_mark.line + 1 if getattr(error, "problem_mark", None) else "?"
+        fail(f"{path}:{line} is not valid yaml ({getattr(error, 'problem', error)}); write one `key: value` a line")
+    if not isinstance(values, dict):
+        fail(f"{path} must hold `key: value` lines, not a {type(values).__name__}")
+    for key, value in values.items():
+        if key not in known:
+            fail(f"{path}: unknown key `{key}`{nearest(str(key), known)}")
+        if key.endswith("_name_or_path") and isinstance(value, str) and value.startswith("./"):
+            values[key] = str(path.parent / value)  # a model beside the yaml moves with it when a recipe is copied
+    return values
+
+
+def _config_files(recipe: Path, argv: list[str]) -> list[Path]:
+    """Takes `--config FILE` out of argv and returns the files to read, in order."""
+    chosen = None
+    for position, argument in enumerate(argv):
+        if argument == "--config" or argument.startswith("--config="):
+            if "=" in argument:
+                chosen = argument.split("=", 1)[1]
+                del argv[position]
+            elif position + 1 < len(argv):
+                chosen = argv[position + 1]
+                del argv[position : position + 2]
+            else:
+                fail("--config needs a file, for example --config recipes/grpo_math/lora_8gb.yaml")
+            break
+    files = [recipe / "config.yaml"]
+    if chosen is not None:
+        beside = recipe / chosen
+        files.append(beside if beside.exists() and not Path(chosen).exists() else Path(chosen))
+    elif not torch.cuda.is_available():
+        files.append(recipe / "tiny.yaml")
+        say(f"No GPU: using {os.path.relpath(files[-1])}, a tiny model that learns in minutes (--config FILE for another).")
+    return files
+
+
+def _resolve_precision(values: argparse.Namespace) -> None:
+    """Follows the launcher's mixed precision, which must agree with the arguments if both are given."""
+    launcher = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if launcher is None or (values.bf16 is None and not values.fp16 and launcher == "bf16"):
+        return
+    asked = "fp16" if values.fp16 else {True: "bf16", False: "no", None: launcher}[values.bf16]
+    if asked != launcher:
+        fail(
+            f"the launch says mixed_precision `{launcher}` and the arguments say `{asked}` "
+            f"(bf16: {values.bf16}, fp16: {values.fp16}); "
+            f"add `--mixed_precision {asked}` before the script's name, or drop bf16/fp16 from the arguments"
+        )
+    os.environ["ACCELERATE_MIXED_PRECISION"] = launcher
+    values.bf16, values.fp16 = launcher == "bf16", launcher == "fp16"
+
+
+def parse(
+    script: str, arguments_class: type, training_class: type[TrainingArguments], argv: list[str] | None = None
+) -> tuple[Any, TrainingArguments, ModelConfig]:
+    """Reads a recipe's settings and checks them, before anything is loaded or written.
+
+    Args:
+        script: The recipe's `__file__`; its folder holds config.yaml and tiny.yaml and gives the run its name.
+        arguments_class: The recipe's own dataclass of arguments.
+        training_class: TRL's configuration class, for example `GRPOConfig`.
+        argv: The command line without the script's name; `sys.argv[1:]` if not given.
+
+    Returns:
+        The recipe's arguments, the training arguments and the model arguments. The training arguments carry `run_values`,
+        every setting by name as it was resolved, for the record that a run keeps of itself.
+
+    Raises:
+        SystemExit: With code 2 and one line on standard error for every mistake in the settings.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    recipe = Path(script).resolve().parent
+    parser = _Parser((arguments_class, training_class, ModelConfig), allow_abbrev=False)
+    known = [action.dest for action in parser._actions if action.dest != "help"]
+
+    files = _config_files(recipe, argv)
+    settings: dict[str, Any] = {
+        "output_dir": str(Path("outputs") / recipe.name / files[-1].stem),
+        "report_to": "wandb" if os.environ.get("WANDB_API_KEY") else "none",
+        "use_cpu": not torch.cuda.is_available(),
+    }
+    for file in files:
+        settings.update(_read_yaml(file, known))
+    parser.set_defaults_with_config(**settings)
+
+    values, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flag = unknown[0].split("=")[0]
+        fail(f"unknown argument `{flag}`{nearest(flag.lstrip('-'), known)}")
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if "num_generations" in values:
+        check_generation_batch(values, world_size)
+    _resolve_precision(values)
+
+    run_values = dict(sorted(vars(values).items()))
+    try:
+        args, training_args, model_args = (
+            cls(**{name: value for name, value in run_values.items() if name in cls.__dataclass_fields__})
+            for cls in (arguments_class, training_class, ModelConfig)
+        )
+    except (ValueError, ImportError) as error:
+        fail(" ".join(str(error).split()))
+    training_args.run_values = run_values
+    check_toolchain(training_args)
+
+    gpus = torch.cuda.device_count()
+    if gpus > int(os.environ.get("LOCAL_WORLD_SIZE", "1")):
+        say(f"{gpus} GPUs are visible and this run uses {world_size}: add `--num_processes {gpus}` to use them all.")
+    return args, training_args, model_args

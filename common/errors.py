@@ -1,0 +1,40 @@
+"""One-line errors: what is wrong, where, and the cure."""
+
+import json
+import os
+import sys
+import time
+from typing import NoReturn
+
+
+def is_main_process() -> bool:
+    """Returns whether this process is the one that prints and writes (every launcher sets RANK)."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(message: str) -> None:
+    """Prints a line of information, once for all processes."""
+    if is_main_process():
+        print(message, flush=True)
+
+
+def fail(message: str) -> NoReturn:
+    """Ends the program with one line on standard error and exit code 2.
+
+    For a user's mistakes only: a traceback is for bugs. torchrun and `accelerate launch` wrap the exit of any process in a
+    report of their own and exit with 1; the line is also handed to that report, which ends with it.
+
+    Args:
+        message: What is wrong, where (file, row, key) and what to do about it.
+    """
+    if not is_main_process():
+        # The launcher stops all processes as soon as one has failed: leave the main process the time to speak.
+        time.sleep(30)
+        raise SystemExit(2)
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    report = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if report:
+        details = {"message": {"message": f"error: {message}", "extraInfo": {"timestamp": str(int(time.time()))}}}
+        with open(report, "w") as file:
+            json.dump(details, file)
+    raise SystemExit(2)

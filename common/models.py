@@ -1,0 +1,96 @@
+"""Models and tokenizers: a hub id, a folder, an adapter, or `tiny:ARCHITECTURE`."""
+
+import os
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+
+from common import tiny
+from common.config import nearest
+from common.errors import fail
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from trl import ModelConfig, get_quantization_config
+
+# Chat templates that TRL ships, for tokenizers that come without one (base models, tiny models).
+CHAT_TEMPLATES = {"qwen2": "qwen2_5", "qwen3": "qwen3", "llama": "llama3_2", "gpt_oss": "gptoss"}
+
+
+def _tiny_architecture(name: str) -> str:
+    architecture = name.removeprefix(tiny.PREFIX)
+    if architecture not in tiny.ARCHITECTURES:
+        known = list(tiny.ARCHITECTURES)
+        hint = nearest(architecture, known) or f"; there is: {', '.join(known)}"
+        fail(f"model_name_or_path {name}: unknown tiny architecture `{architecture}`{hint}")
+    return architecture
+
+
+def _config_folder(name: str) -> str:
+    """Returns where a model's configuration is: for an adapter, the base model that it was trained on."""
+    adapter = Path(name) / "adapter_config.json"
+    if adapter.exists():
+        from peft import PeftConfig
+
+        return PeftConfig.from_pretrained(name).base_model_name_or_path
+    return name
+
+
+def load_tokenizer(model_args: ModelConfig, texts: Iterable[str] = ()) -> PreTrainedTokenizerBase:
+    """Loads a model's tokenizer, with a chat template and a padding token.
+
+    Args:
+        model_args: Names the model.
+        texts: What a `tiny:` model will read and write; its tokenizer is trained on it.
+
+    Raises:
+        SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there or an unreachable hub.
+    """
+    name = model_args.model_name_or_path
+    if name.startswith(tiny.PREFIX):
+        model_type = _tiny_architecture(name)
+        tokenizer = tiny.tiny_tokenizer(texts)
+    else:
+        if name.startswith(("/", "./", "../", "~")) and not Path(name).is_dir():
+            fail(f"model_name_or_path {name}: there is no such folder")
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=model_args.model_revision)
+            model_type = AutoConfig.from_pretrained(_config_folder(name)).model_type
+        except (OSError, ValueError) as error:
+            fail(
+                f"model_name_or_path {name}: neither a local model nor one on a hub that can be reached "
+                f"({type(error).__name__}); without a hub pass a local folder or --config tiny.yaml"
+            )
+    if tokenizer.chat_template is None:
+        if model_type not in CHAT_TEMPLATES:
+            fail(f"model_name_or_path {name}: the tokenizer has no chat template; use the model's instruct version")
+        template = files("trl") / "chat_templates" / f"{CHAT_TEMPLATES[model_type]}.jinja"
+        tokenizer.chat_template = template.read_text()
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Loads a causal language model, or builds a tiny one with random weights.
+
+    Under ZeRO-3 transformers shards the weights while it loads them, if the training arguments were made before.
+
+    Args:
+        model_args: Names the model, its dtype, attention implementation and quantization.
+        tokenizer: The model's tokenizer.
+    """
+    name = model_args.model_name_or_path
+    if name.startswith(tiny.PREFIX):
+        return AutoModelForCausalLM.from_config(tiny.tiny_config(_tiny_architecture(name), tokenizer))
+    quantization = get_quantization_config(model_args)
+    dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        name,
+        revision=model_args.model_revision,
+        dtype=dtype,
+        attn_implementation=model_args.attn_implementation,
+        quantization_config=quantization,
+    )
+    model.config._name_or_path = os.path.relpath(name) if Path(name).is_dir() else name
+    return model

@@ -1,0 +1,69 @@
+"""What DeepSpeed compiles on first use: avoided where it is not needed, checked where it is."""
+
+import os
+import shutil
+from pathlib import Path
+
+from common.errors import fail
+
+import psutil
+import torch
+from transformers import TrainingArguments
+
+
+def _extensions_dir() -> Path:
+    """Returns the folder in which torch compiles extensions, as torch.utils.cpp_extension names it."""
+    root = os.environ.get("TORCH_EXTENSIONS_DIR")
+    if root:
+        return Path(root)
+    from torch.utils.cpp_extension import get_default_build_root
+
+    version = f"py{os.sys.version_info.major}{os.sys.version_info.minor}{getattr(os.sys, 'abiflags', '')}"
+    device = "cpu" if torch.version.cuda is None else f"cu{torch.version.cuda.replace('.', '')}"
+    return Path(get_default_build_root()) / f"{version}_{device}"
+
+
+def _is_being_built(folder: Path) -> bool:
+    """Returns whether a process of this machine works in a build folder (ninja and the compilers run inside it)."""
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()) == folder:
+                return True
+        except (psutil.Error, OSError):
+            continue  # another user's process, or one that has just ended
+    return False
+
+
+def check_toolchain(args: TrainingArguments) -> None:
+    """Makes sure that no run waits for, or dies in, the compilation of a DeepSpeed operator.
+
+    Without a GPU, DeepSpeed would compile a shared-memory communication operator on the first start with several
+    processes; gloo does that job. Offloading the optimizer needs DeepSpeed's own Adam, which is compiled once.
+
+    Args:
+        args: The training arguments; without DeepSpeed nothing is done.
+
+    Raises:
+        SystemExit: With code 2 if offloading needs a compiler that is not there, or if an interrupted compilation left
+            its lock behind, on which torch would wait for ever.
+    """
+    if args.deepspeed_plugin is None:
+        return
+    import deepspeed
+
+    if args.use_cpu:
+        # Read by deepspeed.comm.ccl/torch backends when the process group starts; False means "not available here".
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+    if not args.deepspeed_plugin.hf_ds_config.is_offload():
+        return
+    built = list(_extensions_dir().glob("cpu_adam/*.so"))
+    missing = [tool for tool in ("c++", "ninja") if shutil.which(tool) is None]
+    if missing and not built:
+        fail(
+            f"offloading the optimizer compiles DeepSpeed's CPU Adam, and {' and '.join(missing)} is not on the PATH; "
+            "install a C++ compiler (Debian, Ubuntu: `apt install g++ ninja-build`) or use a configuration without offload"
+        )
+    lock = _extensions_dir() / "cpu_adam" / "lock"
+    if lock.exists() and not _is_being_built(lock.parent):
+        fail(f"an interrupted compilation left {lock}, on which every run would wait for ever; remove it: `rm {lock}`")

@@ -1,0 +1,123 @@
+"""How many problems a model solves: greedy pass@1, sampled pass@k, with 95 % intervals.
+
+    accelerate launch --config_file accelerate_configs/zero3.yaml recipes/grpo_math/evaluate.py \
+        --model_name_or_path outputs/grpo_math/tiny --num_samples 8
+
+The model may be a hub id, a folder or a LoRA adapter. The problems are shared out over the processes; under ZeRO-3 the model
+is sharded, under the other stages each process holds a copy. An answer is scored by the function that rewards it in training.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.config import parse
+from common.errors import say
+from common.evaluation import generate, pass_at_k, share
+from common.models import load_model, load_tokenizer
+
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedTokenizerBase, set_seed
+from trl import GRPOConfig
+from trl.models import prepare_deepspeed
+
+from data import MathArguments, Problem, conversation, load_problems
+from rewards import has_reasoning, is_correct, is_correct_lenient
+
+SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
+
+
+@dataclass
+class EvaluationArguments(MathArguments):
+    num_samples: int = field(default=0, metadata={"help": "Answers sampled for each problem, for pass@k; 0 for greedy only."})
+
+
+def evaluate(
+    model: torch.nn.Module,
+    accelerator: Accelerator,
+    tokenizer: PreTrainedTokenizerBase,
+    held_out: dict[str, list[Problem]],
+    args: MathArguments,
+    training_args: GRPOConfig,
+    num_samples: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """Solves the held-out problems greedily and, if asked, by sampling.
+
+    Args:
+        model: The model as the accelerator wrapped it.
+        accelerator: Shares the problems out over the processes.
+        tokenizer: The model's tokenizer.
+        held_out: Problems by the name of the set.
+        args: Gives the system prompt.
+        training_args: Gives the longest completion, the batch size of a device and the sampling temperature.
+        num_samples: Answers sampled for each problem; 0 for greedy only, which draws no random numbers.
+
+    Returns:
+        For each set `metrics` (shares with their 95 % intervals, and the mean completion length in tokens), `samples` (the
+        first problems with their completions) and `count`.
+    """
+    results = {}
+    for name, problems in held_out.items():
+        prompts = [conversation(problem.question, args.system_prompt) for problem in problems]
+        settings = {
+            "batch_size": training_args.per_device_eval_batch_size,
+            "max_new_tokens": training_args.max_completion_length,
+            "gather_parameters": training_args.ds3_gather_for_generation,
+        }
+        greedy = generate(model, accelerator, tokenizer, prompts, **settings)
+        scored = list(zip(problems, greedy, strict=True))
+        right = [is_correct(completion.text, problem.answer) for problem, completion in scored]
+        metrics = {
+            "accuracy": share(right),
+            "lenient_accuracy": share([is_correct_lenient(done.text, problem.answer) for problem, done in scored]),
+            "thinking_share": share([has_reasoning(completion.text) for completion in greedy]),
+            "mean_completion_length": {"value": sum(completion.num_tokens for completion in greedy) / len(greedy)},
+        }
+        if num_samples:
+            repeated = [prompt for prompt in prompts for _ in range(num_samples)]
+            sampled = generate(model, accelerator, tokenizer, repeated, temperature=training_args.temperature, **settings)
+            num_correct = [
+                sum(is_correct(done.text, problem.answer) for done in sampled[i * num_samples : (i + 1) * num_samples])
+                for i, problem in enumerate(problems)
+            ]
+            for k in (2**power for power in range(num_samples.bit_length()) if 2**power <= num_samples):
+                metrics[f"pass@{k}"] = pass_at_k(num_correct, num_samples, k)
+        samples = [
+            {"question": problem.question, "answer": problem.answer, "completion": done.text, "correct": is_right}
+            for (problem, done), is_right in list(zip(scored, right, strict=True))[:SAMPLES_SHOWN]
+        ]
+        results[name] = {"metrics": metrics, "samples": samples, "count": len(problems)}
+    return results
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, EvaluationArguments, GRPOConfig)
+    set_seed(training_args.seed, device_specific=True)
+    _, held_out = load_problems(args, training_args.seed)
+    tokenizer = load_tokenizer(model_args)
+    model = load_model(model_args, tokenizer)
+
+    plugin = training_args.deepspeed_plugin
+    accelerator = Accelerator(deepspeed_plugin=plugin)
+    if plugin is not None and plugin.zero_stage == 3:
+        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1  # DeepSpeed asks for it, inference does not use it
+        plugin.deepspeed_config["train_batch_size"] = accelerator.num_processes
+        plugin.deepspeed_config["gradient_accumulation_steps"] = 1
+        model = prepare_deepspeed(model, accelerator)
+    else:
+        model = model.to(accelerator.device, dtype=torch.bfloat16 if training_args.bf16 else None)
+
+    results = evaluate(model, accelerator, tokenizer, held_out, args, training_args, args.num_samples)
+    say(f"{model_args.model_name_or_path}")
+    for name, result in results.items():
+        say(f"\n{name}: {result['count']} problems")
+        for metric, values in result["metrics"].items():
+            if "low" in values:
+                say(f"  {metric:<24}{values['value']:7.1%}   95 % interval [{values['low']:.1%}, {values['high']:.1%}]")
+            else:
+                say(f"  {metric:<24}{values['value']:7.1f}")
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()

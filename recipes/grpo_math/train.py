@@ -1,0 +1,67 @@
+"""GRPO on grade-school math: a model learns from the reward alone that thinking pays.
+
+    accelerate launch --config_file accelerate_configs/zero3.yaml recipes/grpo_math/train.py
+
+You will see: the accuracy on unseen problems before, during and after training, the completion length and the share of
+answers that think rising with it, and the same problem answered before and after, in outputs/grpo_math/*/report.html.
+
+Simplified: one pass over the problems, no curriculum, and no KL term (beta: 0), so no reference model is held in memory.
+"""
+
+from common.batch import describe_batch
+from common.config import parse
+from common.models import load_model, load_tokenizer
+from common.record import check_output_dir
+from common.report import Curve
+from common.run import run
+
+from trl import GRPOConfig, GRPOTrainer, get_peft_config
+
+from data import MathArguments, load_problems, to_dataset
+from evaluate import evaluate
+from rewards import correct, distinct_characters, formatted
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, MathArguments, GRPOConfig)
+    check_output_dir(__file__, training_args)
+
+    # 1. Data: questions, and for each the number that the reward will look for.
+    train, held_out = load_problems(args, training_args.seed)
+    tokenizer = load_tokenizer(model_args, texts=[text for problem in train for text in (problem.question, problem.solution)])
+    train_dataset = to_dataset(train, tokenizer, args)
+
+    # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
+    model = load_model(model_args, tokenizer)
+
+    # 3. Trainer: for each question sample `num_generations` completions, reward each, and make those that did better than
+    #    the others of their group more likely. The functions are weighted by `reward_weights`.
+    trainer = GRPOTrainer(
+        model=model,
+        args=training_args,
+        reward_funcs=[correct, formatted, distinct_characters],
+        train_dataset=train_dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+    )
+
+    # 4. Measure, train, measure again, write the report.
+    run(
+        __file__,
+        trainer,
+        evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
+        title="GRPO on math",
+        summary="A language model was rewarded for right answers only; the problems below were never trained on.",
+        curves=[
+            Curve("Held-out accuracy (greedy)", {name: f"{name}:accuracy" for name in held_out}, percent=True),
+            Curve("Reward in training", {"reward": "reward", "share right": "rewards/correct/mean"}),
+            Curve("Share of answers that think", {name: f"{name}:thinking_share" for name in held_out}, percent=True),
+            Curve("Completion length (tokens)", {"sampled in training": "completions/mean_length"}),
+        ],
+        shown={"reward": "reward", "right": "rewards/correct/mean", "length": "completions/mean_length"},
+        facts={"batch": describe_batch(training_args)},
+    )
+
+
+if __name__ == "__main__":
+    main()
