@@ -1,5 +1,6 @@
 """What a run writes about itself, and whether an output folder belongs to it."""
 
+import fcntl
 import json
 import os
 import platform
@@ -7,7 +8,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from common.checkpoints import COMPLETE
 from common.errors import fail, is_main_process, say
@@ -17,6 +18,7 @@ import yaml
 from transformers import TrainingArguments
 
 RECORD = "run.json"
+_lock: TextIO | None = None
 PACKAGES = ["torch", "transformers", "accelerate", "deepspeed", "trl", "peft", "datasets"]
 
 # Settings that may differ between the parts of an interrupted run: they change what is shown or kept, not what is learned.
@@ -62,7 +64,13 @@ def check_output_dir(script: str, args: TrainingArguments) -> None:
         return
     if not (folder / RECORD).exists():
         fail(f"output_dir {folder} holds files that are not of a run of these recipes; {elsewhere}")
-    run = json.loads((folder / RECORD).read_text())
+    with open(folder / RECORD) as file:
+        run = json.load(file)
+        try:
+            if is_main_process():
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fail(f"output_dir {folder}: a run is going on there; end it first (`ps aux | grep train.py`), or {elsewhere}")
     if run["recipe"] != recipe_name(script):
         fail(f"output_dir {folder} holds a run of the recipe {run['recipe']}, not {recipe_name(script)}; {elsewhere}")
     settings = _settings(args)
@@ -111,21 +119,26 @@ def launcher(args: TrainingArguments) -> str:
 def write_record(script: str, args: TrainingArguments) -> None:
     """Writes run.json, which later starts are compared with, and config.yaml, the resolved settings for people.
 
-    config.yaml can be passed to `--config` to run the same again.
+    config.yaml can be passed to `--config` to run the same again. The record of an interrupted run stays as it is. While
+    this process lives it holds a lock on run.json, so that the same command given twice does not train twice in one folder.
 
     Args:
         script: The recipe's `__file__`.
         args: The training arguments, with `run_values` from `common.config.parse`.
     """
     folder = Path(args.output_dir)
-    if not is_main_process() or (folder / RECORD).exists():
+    if not is_main_process():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    header = [f"# {recipe_name(script)}: {launcher(args)}"]
-    header += [f"# {name}: {value}" for name, value in versions().items()]
-    given = {name: value for name, value in args.run_values.items() if value is not None and name != "output_dir"}
-    (folder / "config.yaml").write_text("\n".join(header) + "\n" + yaml.safe_dump(json.loads(json.dumps(given, default=str))))
-    run = {"recipe": recipe_name(script), "world_size": args.world_size, "settings": _settings(args)}
-    temporary = folder / f".{RECORD}"
-    temporary.write_text(json.dumps(run, indent=1) + "\n")
-    os.replace(temporary, folder / RECORD)
+    if not (folder / RECORD).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        header = [f"# {recipe_name(script)}: {launcher(args)}"]
+        header += [f"# {name}: {value}" for name, value in versions().items()]
+        given = {name: value for name, value in args.run_values.items() if value is not None and name != "output_dir"}
+        values = yaml.safe_dump(json.loads(json.dumps(given, default=str)))
+        (folder / "config.yaml").write_text("\n".join(header) + "\n" + values)
+        run = {"recipe": recipe_name(script), "world_size": args.world_size, "settings": _settings(args)}
+        (folder / f".{RECORD}").write_text(json.dumps(run, indent=1) + "\n")
+        os.replace(folder / f".{RECORD}", folder / RECORD)
+    global _lock
+    _lock = open(folder / RECORD)  # noqa: SIM115 - closed, and so unlocked, when the process ends
+    fcntl.flock(_lock, fcntl.LOCK_EX)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from common.card import write_card
 from common.checkpoints import COMPLETE, MarkComplete, newest_complete_checkpoint
 from common.errors import say
 from common.record import launcher, versions, write_record
@@ -118,21 +119,6 @@ def _peak_memory(trainer: Trainer) -> str:
     return f"{max(gather_object([peak])):.2f} GiB of {kind}"
 
 
-def _write_card(trainer: Trainer, rows: list[dict[str, Any]]) -> None:
-    """Writes TRL's model card with what was measured added to it."""
-    folder = Path(trainer.args.output_dir)
-    trainer.create_model_card(model_name=folder.name)
-    steps = sorted({row["step"] for row in rows if "split" in row})
-    lines = ["", "## Measured", "", "| set | problems | metric | before | after |", "|---|---|---|---|---|"]
-    for last in (row for row in rows if "split" in row and row["step"] == steps[-1]):
-        first = next(row for row in rows if row.get("split") == last["split"] and row["step"] == steps[0])
-        for name in last["metrics"]:
-            values = [f"{one['metrics'][name]['value']:.4g}" for one in (first, last)]
-            lines.append(f"| {last['split']} | {last['count']} | {name} | {values[0]} | {values[1]} |")
-    with open(folder / "README.md", "a") as card:
-        card.write("\n".join(lines) + "\n")
-
-
 def run(
     script: str,
     trainer: Trainer,
@@ -183,7 +169,6 @@ def run(
     trainer.save_model(str(folder))
     memory = _peak_memory(trainer)
     if accelerator.is_main_process:
-        _write_card(trainer, recorder.rows)
         tokens = max((row.get("num_tokens", 0) for row in recorder.rows), default=0)
         facts = {
             "ran on": launcher(args),
@@ -193,6 +178,8 @@ def run(
             "peak": memory,
             **versions(),
         }
+        settings = args.run_values
+        write_card(folder, title=title, summary=summary, settings=settings, rows=recorder.rows, facts=facts)
         report = write_report(folder, title=title, summary=summary, curves=curves, facts=facts)
         (folder / COMPLETE).touch()
         say(f"The model and its card are in {folder}, the report is {report}")

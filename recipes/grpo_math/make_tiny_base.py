@@ -28,7 +28,7 @@ from evaluate import evaluate
 @dataclass
 class BaseArguments:
     output_dir: str = field(metadata={"help": "Folder for the weights; it must not exist yet."})
-    skill_steps: int = field(default=1200, metadata={"help": "Steps on worked solutions."})
+    skill_steps: int = field(default=1000, metadata={"help": "Steps on worked solutions."})
     habit_steps: int = field(default=60, metadata={"help": "Steps on demonstrations that mostly answer at once."})
     direct_share: float = field(default=0.8, metadata={"help": "Share of those that answer at once."})
     seed: int = 0
@@ -50,6 +50,7 @@ def train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dataset: D
     """Tunes the model on the completions in float32, then prints how many held-out problems it solves."""
     with TemporaryDirectory() as folder:
         common = {"output_dir": folder, "use_cpu": not torch.cuda.is_available(), "bf16": False, "report_to": "none"}
+        generation_args = GRPOConfig(per_device_eval_batch_size=200, max_completion_length=40, **common)
         args = SFTConfig(
             per_device_train_batch_size=32,
             adam_beta2=0.98,
@@ -64,9 +65,8 @@ def train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dataset: D
         trainer = SFTTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer)
         trainer.train()
         _, held_out = synthetic_splits(num_train=0, num_held_out=400, seed=0)
-        settings = GRPOConfig(per_device_eval_batch_size=200, max_completion_length=40, **common)
         math = MathArguments(dataset_name="synthetic")
-        for name, result in evaluate(model, trainer.accelerator, tokenizer, held_out, math, settings).items():
+        for name, result in evaluate(model, trainer.accelerator, tokenizer, held_out, math, generation_args).items():
             metrics = {metric: f"{values['value']:.3f}" for metric, values in result["metrics"].items()}
             print(f"{name} after {args.max_steps} steps: {metrics}", flush=True)
 

@@ -1,0 +1,56 @@
+# make demo      install what is missing and train: a tiny model on a machine without a GPU, Qwen2.5-1.5B with GPUs
+# make test      the tests that need no GPU, hub or network, within 12 minutes on 2 cores
+# make test-all  the same and the full learning runs
+# make lint      ruff and the documentation's strict build
+# make lock      pin the newest versions that pyproject.toml allows
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+# Without a GPU, say so to the launcher too; it would warn that it found none.
+ifeq ($(shell command -v nvidia-smi),)
+export DS_ACCELERATOR := cpu
+endif
+
+.PHONY: install demo demo-smoke test test-all lint docs lock
+
+install: $(VENV)/installed
+
+# uv itself is taken from the lock as well, its hash checked by pip.
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; make PYTHON=python3.12")'
+	@echo "Installing into $(VENV) (about 5 GB, once) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@awk '/^uv==/,!/\\$$/' requirements.lock > $(VENV)/uv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock
+	@$(BIN)/uv pip install $$(test -t 2 || echo --quiet) --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install
+	accelerate launch --config_file accelerate_configs/zero3.yaml recipes/grpo_math/train.py
+
+# The demo shortened to its parts: a few steps, a few problems, every file of a run.
+demo-smoke: install
+	accelerate launch --config_file accelerate_configs/zero3.yaml recipes/grpo_math/train.py \
+	    --max_steps 10 --num_held_out 100 --output_dir outputs/smoke
+
+test: install
+	python -m pytest -n 2 -m "not slow and not gpu"
+
+test-all: install
+	python -m pytest -m "not gpu"
+
+lint: install
+	ruff check
+	ruff format --check
+	mkdocs build --quiet --strict
+
+docs: install
+	mkdocs serve
+
+lock: install
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-annotate --no-header \
+	    --python-version 3.11 --upgrade --quiet --output-file requirements.lock

@@ -1,0 +1,61 @@
+"""The model card: what the model is, what was measured, how it was made."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def _cell(metric: dict[str, float]) -> str:
+    if "low" in metric:
+        return f"{metric['value']:.1%} [{metric['low']:.1%}, {metric['high']:.1%}]"
+    return f"{metric['value']:.1f}"
+
+
+def write_card(
+    folder: Path, *, title: str, summary: str, settings: dict[str, Any], rows: list[dict[str, Any]], facts: dict[str, str]
+) -> None:
+    """Writes the README.md of a trained model, with its measures before and after training.
+
+    Args:
+        folder: The model's folder.
+        title: What was done, for example "GRPO on math".
+        summary: One sentence.
+        settings: The run's settings by name; names the base model and the data.
+        rows: The rows of metrics.jsonl; those with a `split` are evaluations.
+        facts: Lines such as the launcher, the time and the versions.
+    """
+    base, data = settings["model_name_or_path"], settings["dataset_name"]
+    header: dict[str, Any] = {
+        "library_name": "peft" if settings["use_peft"] else "transformers",
+        "tags": ["zero-recipes", "trl"],
+    }
+    if not Path(base).exists():
+        header["base_model"] = base
+    if data != "synthetic" and not Path(data).exists():
+        header["datasets"] = [data]
+    evaluations = [row for row in rows if "split" in row]
+    first_step, last_step = min(row["step"] for row in evaluations), max(row["step"] for row in evaluations)
+    lines = [
+        "---",
+        yaml.safe_dump(header).strip(),
+        "---",
+        f"# {folder.name}: {title}",
+        "",
+        summary,
+        "",
+        f"Trained from `{base}` on `{data}`. Every setting is in config.yaml, the curves and samples are in report.html.",
+        "",
+        "## Measured",
+        "",
+        f"| set | problems | metric | before | after {last_step} steps |",
+        "|---|---|---|---|---|",
+    ]
+    before = {row["split"]: row["metrics"] for row in evaluations if row["step"] == first_step}
+    for row in (row for row in evaluations if row["step"] == last_step):
+        for name, metric in row["metrics"].items():
+            cells = [row["split"], str(row["count"]), name, _cell(before[row["split"]][name]), _cell(metric)]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "In brackets: 95 % intervals.", "", "## How it was made", ""]
+    lines += [f"- {name}: {value}" for name, value in facts.items()]
+    (folder / "README.md").write_text("\n".join(lines) + "\n")
