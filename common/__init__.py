@@ -9,18 +9,22 @@ import os
 import sys
 import warnings
 
+if not sys.stderr.isatty():
+    # Progress bars are for a terminal; in a file each step of one is a line. Read when tqdm is imported, which torch does.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+
 import torch
 
 if not torch.cuda.is_available():
     # Read by DeepSpeed when it is first imported; without it every process warns that it found no accelerator.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    # The cores are shared out over the processes of this machine; more threads than cores would make each other wait.
-    threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
-    torch.set_num_threads(threads)
-
-if not sys.stderr.isatty():
-    os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars are for a terminal; in a file each step of one is a line
+    # Share the cores out over the processes, as accelerate would, but without its warning that it does.
+    local = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE", "1")  # torchrun's name, DeepSpeed's name
+    threads = max(1, len(os.sched_getaffinity(0)) // int(local))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("MKL_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
+    # torch.utils.cpp_extension, in which DeepSpeed's operators are compiled, warns at import of a CUDA toolkit without a GPU.
+    logging.getLogger("torch.utils.cpp_extension").addFilter(lambda record: "No CUDA runtime" not in record.msg)
 
 # torch 2.13 renamed two collectives that DeepSpeed 0.19 still calls by their old names.
 warnings.filterwarnings(
@@ -28,7 +32,13 @@ warnings.filterwarnings(
     message=r"`torch\.distributed\.(all_gather_into_tensor|reduce_scatter_tensor)` is deprecated",
     category=FutureWarning,
 )
-# transformers 5.23 warns about a property that its own Trainer reads.
-warnings.filterwarnings("ignore", message=r"`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+# transformers 5 renamed gradient to activation checkpointing; TRL 1.16 and transformers' own Trainer use the old names.
+warnings.filterwarnings("ignore", message=r"`(is_)?gradient_checkpointing\w*` is deprecated", category=FutureWarning)
+# accelerate's barrier does not name the device; each process has only one.
+warnings.filterwarnings("ignore", message=r"barrier\(\): using the device under current context", category=UserWarning)
+# transformers accumulates gradients itself and leaves accelerate's plugin at 1; DeepSpeed is given the right number.
+logging.getLogger("accelerate.accelerator").addFilter(lambda record: "accumulation steps mismatch" not in record.getMessage())
+# datasets prints why it cannot read a file, and then raises the same as an error.
+logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)
 # bitsandbytes looks for optional CPU kernels at import, whether 4-bit weights are used or not.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -1,10 +1,13 @@
 """The batch arithmetic of GRPO: checked before a model loads, and said in one line."""
 
 from argparse import Namespace
+from math import lcm
+from typing import TYPE_CHECKING
 
 from common.errors import fail
 
-from trl import GRPOConfig
+if TYPE_CHECKING:
+    from trl import GRPOConfig
 
 
 def check_generation_batch(values: Namespace, world_size: int) -> None:
@@ -23,8 +26,15 @@ def check_generation_batch(values: Namespace, world_size: int) -> None:
         fail(f"num_generations is {generations}: GRPO compares the completions of a prompt, so it needs at least 2")
     steps = values.steps_per_generation or values.gradient_accumulation_steps
     batch = values.generation_batch_size or values.per_device_train_batch_size * world_size * steps
-    if batch % generations == 0:
+    if batch > 0 and batch % generations == 0:
         return
+    if values.generation_batch_size:
+        unit = lcm(generations, values.per_device_train_batch_size * world_size)
+        below, above = batch // unit * unit, (batch // unit + 1) * unit
+        fail(
+            f"generation_batch_size {batch} does not divide into groups of num_generations {generations}; "
+            f"nearest: {f'{below} or ' if below > 0 else ''}{above}"
+        )
     sizes = range(1, values.per_device_train_batch_size + generations + 1)
     fitting = [size for size in sizes if size * world_size * steps % generations == 0]
     below = [size for size in fitting if size < values.per_device_train_batch_size][-1:]
@@ -36,7 +46,7 @@ def check_generation_batch(values: Namespace, world_size: int) -> None:
     )
 
 
-def describe_batch(args: GRPOConfig) -> str:
+def describe_batch(args: "GRPOConfig") -> str:
     """Returns the batch arithmetic of a run as one line."""
     completions = args.generation_batch_size
     prompts = completions // args.num_generations

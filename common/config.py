@@ -3,12 +3,13 @@
 import argparse
 import difflib
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 from common.batch import check_generation_batch
-from common.errors import fail, say
+from common.errors import brief, fail, say
 from common.toolchain import check_toolchain
 
 import torch
@@ -18,10 +19,16 @@ from trl import ModelConfig, TrlParser
 
 
 class _Parser(TrlParser):
-    """TrlParser whose complaints are one line instead of the usage of 200 flags."""
+    """TrlParser whose complaints are one line instead of the usage of 200 flags, or the list of 50 choices."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            hint = nearest(str(value), choices) or f"; there is: {', '.join(choices)}"
+            raise argparse.ArgumentError(action, f"there is no `{value}`{hint}")
 
     def error(self, message: str) -> NoReturn:
-        fail(f"{message}; `--help` lists every flag")
+        fail(message if "?" in message else f"{message}; `--help` lists every flag")
 
 
 def nearest(word: str, words: list[str]) -> str:
@@ -30,19 +37,33 @@ def nearest(word: str, words: list[str]) -> str:
     return f"; did you mean `{matches[0]}`?" if matches else ""
 
 
-def _read_yaml(path: Path, known: list[str]) -> dict[str, Any]:
+def _check_type(path: Path, parser: _Parser, action: argparse.Action, value: Any) -> None:
+    """Fails if a flag could not take the value that a yaml gives it."""
+    for item in value if isinstance(value, list) and action.nargs else [value]:
+        if item is None or isinstance(item, dict):
+            continue
+        try:
+            parser._check_value(action, parser._get_value(action, str(item)))
+        except argparse.ArgumentError as error:
+            fail(f"{path}: `{action.dest}`: {error.message}")
+
+
+def _read_yaml(path: Path, parser: _Parser) -> dict[str, Any]:
+    # Reversed: a flag that is on by default has a second action, `--no_FLAG`; the first one is meant.
+    known = {action.dest: action for action in reversed(parser._actions) if action.dest != "help"}
     try:
         values = yaml.safe_load(path.read_text()) or {}
     except OSError as error:
         fail(f"cannot read the configuration {path} ({error.strerror}); pass an existing file to --config")
-    except yaml.YAMLError as error:
-        line = error.problem_mark.line + 1 if getattr(error, "problem_mark", None) else "?"
-        fail(f"{path}:{line} is not valid yaml ({getattr(error, 'problem', error)}); write one `key: value` a line")
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = f"{path}:{error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else path
+        fail(f"{where} is not valid yaml ({getattr(error, 'problem', None) or brief(error)}); write one `key: value` a line")
     if not isinstance(values, dict):
         fail(f"{path} must hold `key: value` lines, not a {type(values).__name__}")
     for key, value in values.items():
         if key not in known:
-            fail(f"{path}: unknown key `{key}`{nearest(str(key), known)}")
+            fail(f"{path}: unknown key `{key}`{nearest(str(key), list(known))}")
+        _check_type(path, parser, known[key], value)
         if key.endswith("_name_or_path") and isinstance(value, str) and value.startswith("./"):
             values[key] = str(path.parent / value)  # a model beside the yaml moves with it when a recipe is copied
     return values
@@ -109,7 +130,6 @@ def parse(
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe = Path(script).resolve().parent
     parser = _Parser((arguments_class, training_class, ModelConfig), allow_abbrev=False)
-    known = [action.dest for action in parser._actions if action.dest != "help"]
 
     files = _config_files(recipe, argv)
     settings: dict[str, Any] = {
@@ -118,17 +138,24 @@ def parse(
         "use_cpu": not torch.cuda.is_available(),
     }
     for file in files:
-        settings.update(_read_yaml(file, known))
+        settings.update(_read_yaml(file, parser))
     parser.set_defaults_with_config(**settings)
 
     values, unknown = parser.parse_known_args(argv)
     if unknown:
         flag = unknown[0].split("=")[0]
-        fail(f"unknown argument `{flag}`{nearest(flag.lstrip('-'), known)}")
+        fail(f"unknown argument `{flag}`{nearest(flag.lstrip('-'), list(vars(values)))}")
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if "num_generations" in values:
         check_generation_batch(values, world_size)
     _resolve_precision(values)
+
+    if values.deepspeed and "RANK" not in os.environ:
+        # Plain `python` with --deepspeed: one process, which DeepSpeed still wants to hear from a launcher.
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
 
     run_values = dict(sorted(vars(values).items()))
     try:
@@ -140,8 +167,13 @@ def parse(
         fail(" ".join(str(error).split()))
     training_args.run_values = run_values
     check_toolchain(training_args)
+    if training_args.deepspeed_plugin is None and model_args.dtype == "bfloat16" and not model_args.use_peft:
+        fail(
+            "dtype bfloat16 for all weights needs DeepSpeed, which keeps a float32 copy; without one small updates are rounded "
+            "away: add `--dtype float32` (the computation stays in bfloat16), or launch with a zero*.yaml"
+        )
 
     gpus = torch.cuda.device_count()
-    if gpus > int(os.environ.get("LOCAL_WORLD_SIZE", "1")):
+    if gpus > int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE", "1")):
         say(f"{gpus} GPUs are visible and this run uses {world_size}: add `--num_processes {gpus}` to use them all.")
     return args, training_args, model_args

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import textwrap
 import time
 from typing import NoReturn
 
@@ -18,6 +19,14 @@ def say(message: str) -> None:
         print(message, flush=True)
 
 
+def brief(error: Exception) -> str:
+    """Returns what a library's error says on one line, without a full stop: the sentences that fit."""
+    text = textwrap.shorten(str(error), 200, placeholder=" ...")
+    if text.endswith(" ...") and ". " in text:
+        text = text.rpartition(". ")[0]
+    return text.removesuffix(".")
+
+
 def fail(message: str) -> NoReturn:
     """Ends the program with one line on standard error and exit code 2.
 
@@ -28,9 +37,9 @@ def fail(message: str) -> NoReturn:
         message: What is wrong, where (file, row, key) and what to do about it.
     """
     if not is_main_process():
-        # The launcher stops all processes as soon as one has failed: leave the main process the time to speak.
+        # The launcher stops all processes as soon as one has failed: leave the main process the time to speak for all.
+        # Whoever is still here after that has met a mistake of its own (a file that only its machine lacks).
         time.sleep(30)
-        raise SystemExit(2)
     print(f"error: {message}", file=sys.stderr, flush=True)
     report = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if report:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from common import tiny
 from common.config import nearest
-from common.errors import fail
+from common.errors import brief, fail
+from common.hub import is_path, use_cache_if_unreachable
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -51,16 +52,18 @@ def load_tokenizer(model_args: ModelConfig, texts: Iterable[str] = ()) -> PreTra
         model_type = _tiny_architecture(name)
         tokenizer = tiny.tiny_tokenizer(texts)
     else:
-        if name.startswith(("/", "./", "../", "~")) and not Path(name).is_dir():
-            fail(f"model_name_or_path {name}: there is no such folder")
+        if not Path(name).is_dir():
+            if is_path(name):
+                fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
+            use_cache_if_unreachable()
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, revision=model_args.model_revision)
             model_type = AutoConfig.from_pretrained(_config_folder(name)).model_type
         except (OSError, ValueError) as error:
-            fail(
-                f"model_name_or_path {name}: neither a local model nor one on a hub that can be reached "
-                f"({type(error).__name__}); without a hub pass a local folder or --config tiny.yaml"
-            )
+            cure = "without a hub pass a local folder or --config tiny.yaml"
+            if Path(name).is_dir():
+                cure = "pass the folder of a saved model"
+            fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")
     if tokenizer.chat_template is None:
         if model_type not in CHAT_TEMPLATES:
             fail(f"model_name_or_path {name}: the tokenizer has no chat template; use the model's instruct version")

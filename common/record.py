@@ -60,10 +60,13 @@ def check_output_dir(script: str, args: TrainingArguments) -> None:
             another recipe or with other settings, or this run on another number of processes.
     """
     folder, elsewhere = Path(args.output_dir), "choose another --output_dir"
-    if not folder.exists() or not any(folder.iterdir()):
+    parent = next(path for path in folder.absolute().parents if path.exists())
+    if not folder.exists() and not (parent.is_dir() and os.access(parent, os.W_OK)):
+        fail(f"output_dir {folder} cannot be made: {parent} is not a folder that you may write in; {elsewhere}")
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / RECORD).exists():
-        fail(f"output_dir {folder} holds files that are not of a run of these recipes; {elsewhere}")
+        fail(f"output_dir {folder} is there already and is not of a run of these recipes; {elsewhere}")
     with open(folder / RECORD) as file:
         run = json.load(file)
         try:

@@ -45,7 +45,7 @@ class _Recorder(TrainerCallback):
         self.rows: list[dict[str, Any]] = []
         self.started = self.last_line = time.monotonic()
 
-    def _append(self, name: str, row: dict[str, Any]) -> None:
+    def append(self, name: str, row: dict[str, Any]) -> None:
         if self.trainer.accelerator.is_main_process:
             with open(self.folder / name, "a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -72,9 +72,9 @@ class _Recorder(TrainerCallback):
                 "metrics": result["metrics"],
             }
             self.rows.append(row)
-            self._append("metrics.jsonl", row)
+            self.append("metrics.jsonl", row)
             for sample in result["samples"]:
-                self._append("samples.jsonl", {"step": step, "split": split, **sample})
+                self.append("samples.jsonl", {"step": step, "split": split, **sample})
             name, first = next(iter(result["metrics"].items()))
             say(
                 f"step {step:>4}  {split} {name} {first['value']:.1%} "
@@ -95,7 +95,7 @@ class _Recorder(TrainerCallback):
             return  # the trainer's summary at the end; the rows say it all
         row = {"step": state.global_step, "seconds": self.seconds(), **logs}
         self.rows.append(row)
-        self._append("metrics.jsonl", row)
+        self.append("metrics.jsonl", row)
         if time.monotonic() - self.last_line > 10:
             self.last_line = time.monotonic()
             values = "  ".join(f"{label} {logs[key]:.3g}" for label, key in self.shown.items() if key in logs)
@@ -110,13 +110,13 @@ class _Recorder(TrainerCallback):
         self.measure(state.global_step)
 
 
-def _peak_memory(trainer: Trainer) -> str:
-    """Returns the largest peak memory of any process, in GiB: of the GPU, or of the process where there is none."""
+def _peak_memory_gib() -> float:
+    """Returns the largest peak memory of any process: of the GPU, or of the process where there is none."""
     if torch.cuda.is_available():
-        peak, kind = torch.cuda.max_memory_allocated() / 2**30, "GPU memory"
+        peak = torch.cuda.max_memory_allocated() / 2**30
     else:
-        peak, kind = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "process memory"
-    return f"{max(gather_object([peak])):.2f} GiB of {kind}"
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return round(max(gather_object([peak])), 2)
 
 
 def run(
@@ -167,15 +167,16 @@ def run(
         raise SystemExit(130) from None
 
     trainer.save_model(str(folder))
-    memory = _peak_memory(trainer)
+    totals = {"step": trainer.state.global_step, "seconds": recorder.seconds(), "peak_memory_gib": _peak_memory_gib()}
     if accelerator.is_main_process:
+        recorder.append("metrics.jsonl", totals)
         tokens = max((row.get("num_tokens", 0) for row in recorder.rows), default=0)
         facts = {
             "ran on": launcher(args),
             **facts,
-            "time": f"{recorder.seconds():.0f} s of training and evaluation, {trainer.state.global_step} steps",
-            "tokens": f"{tokens:,.0f} trained on, {tokens / max(recorder.seconds(), 1e-9):,.0f} a second",
-            "peak": memory,
+            "time": f"{totals['seconds']:.0f} s of training and evaluation, {totals['step']} steps",
+            "tokens": f"{tokens:,.0f} in prompts and completions, {tokens / totals['seconds']:,.0f} a second",
+            "peak memory": f"{totals['peak_memory_gib']} GiB ({args.device.type}, the process that took most)",
             **versions(),
         }
         settings = args.run_values

@@ -27,7 +27,7 @@ def _is_being_built(folder: Path) -> bool:
     """Returns whether a process of this machine works in a build folder (ninja and the compilers run inside it)."""
     for process in psutil.process_iter():
         try:
-            if Path(process.cwd()) == folder:
+            if Path(process.cwd()) == folder.resolve():
                 return True
         except (psutil.Error, OSError):
             continue  # another user's process, or one that has just ended
@@ -54,16 +54,23 @@ def check_toolchain(args: TrainingArguments) -> None:
     if args.use_cpu:
         # Read by deepspeed.comm.ccl/torch backends when the process group starts; False means "not available here".
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        # With --deepspeed, transformers starts the process group without DeepSpeed, and ZeRO-3 would count one process.
+        if torch.distributed.is_initialized():
+            deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False)
 
     if not args.deepspeed_plugin.hf_ds_config.is_offload():
         return
     built = list(_extensions_dir().glob("cpu_adam/*.so"))
-    missing = [tool for tool in ("c++", "ninja") if shutil.which(tool) is None]
-    if missing and not built:
+    # ninja looks at what is built, too, before torch loads it; the compiler is called only if there is nothing.
+    missing = [tool for tool in (["ninja"] if built else ["c++", "ninja"]) if shutil.which(tool) is None]
+    if missing:
         fail(
-            f"offloading the optimizer compiles DeepSpeed's CPU Adam, and {' and '.join(missing)} is not on the PATH; "
-            "install a C++ compiler (Debian, Ubuntu: `apt install g++ ninja-build`) or use a configuration without offload"
+            f"offloading the optimizer needs {' and '.join(missing)} on the PATH, to compile DeepSpeed's CPU Adam; install a "
+            "C++ compiler and ninja (Debian, Ubuntu: `apt install g++ ninja-build`) or use a configuration without offload"
         )
     lock = _extensions_dir() / "cpu_adam" / "lock"
-    if lock.exists() and not _is_being_built(lock.parent):
+    # Newer torch asks the kernel for the lock and leaves the file there; older torch (FileBaton) waits until it is gone.
+    from torch.utils import cpp_extension
+
+    if hasattr(cpp_extension, "FileBaton") and lock.exists() and not _is_being_built(lock.parent):
         fail(f"an interrupted compilation left {lock}, on which every run would wait for ever; remove it: `rm {lock}`")

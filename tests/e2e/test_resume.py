@@ -12,7 +12,9 @@ import pytest
 from conftest import GRPO_MATH, ROOT, accelerate, command_env, run_command
 from safetensors.torch import load_file
 
-SETTINGS = "--max_steps 6 --save_steps 2 --eval_steps 3 --num_train 64 --num_held_out 8 --per_device_train_batch_size 16".split()
+SETTINGS = (
+    "--max_steps 6 --save_steps 2 --eval_steps 3 --num_train 64 --num_held_out 8 --per_device_train_batch_size 16".split()
+)
 
 
 def interrupt(command: list[str], output_dir: Path, sent: signal.Signals) -> None:

@@ -1,0 +1,11 @@
+"""A mkdocs hook: the page of a recipe is its README, with the paths of its pictures as seen from here."""
+
+from pathlib import Path
+
+
+def on_page_markdown(markdown: str, page, config, files) -> str:
+    """Called by mkdocs with the text of each page; returns the text to show instead."""
+    if not page.file.src_uri.startswith("recipes/"):
+        return markdown
+    readme = Path(config.config_file_path).parent / "recipes" / Path(page.file.src_uri).stem / "README.md"
+    return readme.read_text().replace("../../docs/", "../")
