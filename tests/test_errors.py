@@ -182,6 +182,16 @@ SETTINGS = [
     ),
     case("--config without a file", "--config", "--config needs a file, for example --config recipes/grpo_math/lora_8gb.yaml"),
     case(
+        "nothing to train on",
+        "--num_train 0",
+        "num_train is 0: say how many problems to generate, for example --num_train 4000",
+    ),
+    case(
+        "nothing to measure on",
+        "--num_held_out 0",
+        "num_held_out is 0: without held-out problems nothing can be measured; use at least 1",
+    ),
+    case(
         "batch not whole groups",
         "--per_device_train_batch_size 20",
         "20 completions (20 a device x 1 processes x 1 steps) do not divide into groups of num_generations 8; "

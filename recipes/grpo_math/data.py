@@ -176,7 +176,11 @@ def load_problems(args: MathArguments, seed: int) -> tuple[list[Problem], dict[s
     Raises:
         SystemExit: With code 2 and one line if the data cannot be used.
     """
+    if args.num_held_out < 1:
+        fail(f"num_held_out is {args.num_held_out}: without held-out problems nothing can be measured; use at least 1")
     if args.dataset_name == "synthetic":
+        if args.num_train < 1:
+            fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 4000")
         return synthetic_splits(args.num_train, args.num_held_out, seed)
     splits = load_rows(args.dataset_name, ["question", "answer"], args.dataset_config)
     train = _problems(splits["train"], args.dataset_name)

@@ -30,7 +30,7 @@ class BaseArguments:
     output_dir: str = field(metadata={"help": "Folder for the weights; it must not exist yet."})
     skill_steps: int = field(default=1000, metadata={"help": "Steps on worked solutions."})
     habit_steps: int = field(default=240, metadata={"help": "Steps on demonstrations that mostly answer at once."})
-    direct_share: float = field(default=0.9, metadata={"help": "Share of those that answer at once."})
+    direct_share: float = field(default=0.8, metadata={"help": "Share of those that answer at once."})
     seed: int = 0
 
 
@@ -89,7 +89,7 @@ def main() -> None:
 
     # 2. The habit: answer at once.
     mostly_direct = demonstrations(problems[: 32 * args.habit_steps], args.direct_share, args.seed)
-    train(model, tokenizer, mostly_direct, max_steps=args.habit_steps, learning_rate=1e-3, lr_scheduler_type="constant")
+    train(model, tokenizer, mostly_direct, max_steps=args.habit_steps, learning_rate=5e-4, lr_scheduler_type="constant")
 
     # bfloat16 halves the file. The chat template is not stored: common.models takes TRL's own for this architecture.
     tokenizer.chat_template = None

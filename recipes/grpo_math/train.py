@@ -55,7 +55,11 @@ def main() -> None:
         curves=[
             Curve("Held-out accuracy (greedy)", {name: f"{name}:accuracy" for name in held_out}, percent=True),
             Curve("Reward in training", {"reward": "reward", "share right": "rewards/correct/mean"}),
-            Curve("Share of answers that think", {name: f"{name}:thinking_share" for name in held_out}, percent=True),
+            Curve(
+                "Share of answers that think",
+                {name: f"{name}:thinking_share" for name in held_out} | {"sampled in training": "thinking_share"},
+                percent=True,
+            ),
             Curve("Completion length (tokens)", {"sampled in training": "completions/mean_length"}),
         ],
         shown={"reward": "reward", "right": "rewards/correct/mean", "length": "completions/mean_length"},
