@@ -13,7 +13,8 @@ import json
 import os
 import subprocess
 import sys
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
@@ -28,20 +29,26 @@ TINY = ["--config", "tiny.yaml"]
 FULL = "--max_steps 3 --num_train 512 --num_held_out 32 --per_device_eval_batch_size 32 --eval_steps 1000".split()
 FULL += ["--save_strategy", "no"]  # a checkpoint of 20 GB at the end is not what is measured
 
-# name, accelerate configuration, processes, arguments; runs of one group go side by side, each on GPUs of its own.
-GROUPS = {
+# Each stage holds lanes that go side by side, each on GPUs of its own choice; the runs of a lane go one after the other.
+# A run: name, accelerate configuration, arguments. It gets one process for each GPU of its lane.
+STAGES = {
     "full": [
-        [("full zero2", "zero2", 1, FULL), ("full zero3", "zero3", 1, FULL)],
-        [("full zero2", "zero2", 2, FULL)],
-        [("full zero3", "zero3", 2, FULL)],
+        [([0], [("full zero2", "zero2", FULL)]), ([1], [("full zero3", "zero3", FULL)])],
+        [([0, 1], [("full zero2", "zero2", FULL)])],
+        [([0, 1], [("full zero3", "zero3", FULL)])],
     ],
     "tiny": [
-        [("tiny zero2", "zero2", 1, TINY), ("tiny zero3", "zero3", 1, TINY)],
-        [("tiny zero2", "zero2", 2, TINY)],
-        [("tiny zero3", "zero3", 2, TINY)],
+        [([0], [("tiny zero2", "zero2", TINY)]), ([1], [("tiny zero3", "zero3", TINY)])],
+        [([0, 1], [("tiny zero2", "zero2", TINY), ("tiny zero3", "zero3", TINY)])],
     ],
-    "lora": [
-        [("lora_8gb zero2", "zero2", 1, ["--config", "lora_8gb.yaml", *FULL])],
+    "lora": [[([0], [("lora_8gb zero2", "zero2", ["--config", "lora_8gb.yaml", *FULL])])]],
+    # Where GPU time is short: the tiny runs beside the full-size ones, whose step times they disturb a little.
+    "crowded": [
+        [([0], [("full zero3", "zero3", FULL)]), ([1], [("tiny zero2", "zero2", TINY), ("tiny zero3", "zero3", TINY)])],
+        [
+            ([0, 1], [("full zero3", "zero3", FULL)]),
+            ([0, 1], [("tiny zero2", "zero2", TINY), ("tiny zero3", "zero3", TINY)]),
+        ],
     ],
 }
 
@@ -68,17 +75,23 @@ def make_full_size_model(folder: Path, gsm8k: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def start(name: str, config: str, num_processes: int, arguments: list[str], gpus: list[int], args: argparse.Namespace):
-    """Starts a run on some of the GPUs; returns its process and its folder."""
-    folder = args.output_dir / f"{name.replace(' ', '_')}_{num_processes}"
+def launch(name: str, config: str, arguments: list[str], gpus: list[int], args: argparse.Namespace) -> dict:
+    """Runs the recipe on some of the GPUs and returns what it measured."""
+    folder = args.output_dir / f"{name.replace(' ', '_')}_{len(gpus)}"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"accelerate_configs/{config}.yaml"]
-    command += ["--num_processes", str(num_processes), "--main_process_port", "0", "recipes/grpo_math/train.py", *arguments]
+    command += ["--num_processes", str(len(gpus)), "--main_process_port", "0", "recipes/grpo_math/train.py", *arguments]
     if "tiny" not in name:
         command += ["--model_name_or_path", str(args.output_dir / "model"), "--dataset_name", str(args.gsm8k.resolve())]
     env = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
-    log = open(folder.with_suffix(".log"), "w")  # noqa: SIM115 - handed to the process
-    command += ["--output_dir", str(folder)]
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log), folder
+    with open(folder.with_suffix(".log"), "w") as log:
+        process = subprocess.Popen([*command, "--output_dir", str(folder)], cwd=ROOT, env=env, stdout=log, stderr=log)
+        try:
+            process.wait(timeout=args.timeout)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
+            return {"run": name, "gpus": len(gpus), "stopped by the time limit, s": args.timeout}
+    return result(name, len(gpus), folder, process.returncode)
 
 
 def result(name: str, num_processes: int, folder: Path, returncode: int | None) -> dict:
@@ -107,36 +120,27 @@ def main() -> None:
     parser.add_argument("--gsm8k", type=Path, required=True, help="GSM8K's train.jsonl")
     parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
     parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
-    parser.add_argument("--groups", nargs="+", default=list(GROUPS), choices=list(GROUPS))
+    parser.add_argument("--stages", nargs="+", default=["full", "tiny", "lora"], choices=list(STAGES))
     parser.add_argument("--timeout", type=float, default=240, help="seconds for each run")
     args = parser.parse_args()
     args.output_dir.mkdir(parents=True)
-    if {"full", "lora"} & set(args.groups):
+    if set(args.stages) != {"tiny"}:
         make_full_size_model(args.output_dir / "model", args.gsm8k)
     record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
-    gpus = torch.cuda.device_count()
-    for together in (runs for group in args.groups for runs in GROUPS[group]):
-        if max(num_processes for _, _, num_processes, _ in together) > gpus:
-            continue
-        # Side by side where the GPUs suffice, else one after the other.
-        batches = [together] if sum(run[2] for run in together) <= gpus else [[run] for run in together]
-        for batch in batches:
-            first, started = 0, []
-            for name, config, num_processes, arguments in batch:
-                devices = list(range(first, first + num_processes))
-                first += num_processes
-                started.append((name, num_processes, *start(name, config, num_processes, arguments, devices, args)))
-            deadline = time.monotonic() + args.timeout
-            for name, num_processes, process, folder in started:
-                try:
-                    process.wait(timeout=max(1, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    process.terminate()
-                    process.wait()
-                entry = result(name, num_processes, folder, process.returncode)
+    writing = threading.Lock()
+
+    def run_lane(gpus: list[int], runs: list[tuple[str, str, list[str]]]) -> None:
+        for name, config, arguments in runs:
+            entry = launch(name, config, arguments, gpus, args)
+            with writing:
                 record["runs"].append(entry)
                 print("RESULT", json.dumps(entry), flush=True)
                 args.results.write_text(json.dumps(record, indent=1) + "\n")
+
+    for lanes in (stage for name in args.stages for stage in STAGES[name]):
+        lanes = [(gpus, runs) for gpus, runs in lanes if max(gpus) < torch.cuda.device_count()]
+        with ThreadPoolExecutor(len(lanes) or 1) as pool:
+            list(pool.map(lambda lane: run_lane(*lane), lanes))
 
 
 if __name__ == "__main__":

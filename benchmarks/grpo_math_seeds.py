@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from common.record import versions
@@ -31,10 +32,11 @@ def main() -> None:
     for num_processes in args.num_processes:
         for seed in args.seeds:
             folder = args.output_dir / f"seed{seed}_{num_processes}"
-            command = f"accelerate launch --config_file accelerate_configs/zero3.yaml --num_processes {num_processes} "
-            command += f"recipes/grpo_math/train.py --seed {seed} --output_dir {folder}"
+            arguments = f"--config_file accelerate_configs/zero3.yaml --num_processes {num_processes} "
+            arguments += f"recipes/grpo_math/train.py --seed {seed} --output_dir {folder}"
+            command = [sys.executable, "-m", "accelerate.commands.launch", *arguments.split()]
             with open(folder.with_suffix(".log"), "w") as log:
-                subprocess.run(command.split(), cwd=ROOT, stdout=log, stderr=log, check=True)
+                subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
             rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             found = {(row["split"], row["step"]): row["metrics"] for row in rows if "split" in row}
             first, last = found["held_out", 0], found["held_out", rows[-1]["step"]]
