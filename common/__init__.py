@@ -18,11 +18,10 @@ import torch
 if not torch.cuda.is_available():
     # Read by DeepSpeed when it is first imported; without it every process warns that it found no accelerator.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    # Share the cores out over the processes, as accelerate would, but without its warning that it does.
-    local = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE", "1")  # torchrun's name, DeepSpeed's name
-    threads = max(1, len(os.sched_getaffinity(0)) // int(local))
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    # The matrices of a tiny model are too small to share: with two threads a run takes longer than with one.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     # torch.utils.cpp_extension, in which DeepSpeed's operators are compiled, warns at import of a CUDA toolkit without a GPU.
     logging.getLogger("torch.utils.cpp_extension").addFilter(lambda record: "No CUDA runtime" not in record.msg)
 

@@ -12,7 +12,10 @@ from conftest import GRPO_MATH, ROOT, SHORT, accelerate, command_env, run_comman
 from safetensors.torch import load_file
 
 NO_COMPILER = [tool for tool in ("c++", "ninja") if shutil.which(tool, path=command_env()["PATH"]) is None]
-offload = pytest.mark.skipif(bool(NO_COMPILER), reason=f"DeepSpeed's CPU Adam is compiled, without {' and '.join(NO_COMPILER)}")
+offload = [
+    pytest.mark.skipif(bool(NO_COMPILER), reason=f"DeepSpeed's CPU Adam is compiled, without {' and '.join(NO_COMPILER)}"),
+    pytest.mark.xdist_group("offload"),  # one after the other: the first compiles
+]
 
 
 def free_port() -> int:
@@ -40,7 +43,7 @@ def check_run(output_dir: Path, ran_on: str) -> None:
         ("ddp", "DDP"),
         ("zero1", "DeepSpeed ZeRO-1"),
         ("zero2", "DeepSpeed ZeRO-2"),
-        # zero3 with two processes is in test_resume.py.
+        # zero3 with two processes is in test_resume.py, plain python without DeepSpeed in test_grpo_math.py.
         pytest.param("zero2_offload", "DeepSpeed ZeRO-2", marks=offload),
         pytest.param("zero3_offload", "DeepSpeed ZeRO-3", marks=offload),
     ],
@@ -88,7 +91,7 @@ def test_two_machines(output_dir: Path):
             "2 x cpu, DeepSpeed ZeRO-3, bf16",
             id="torchrun",
         ),
-        pytest.param("python", "", "1 x cpu, no sharding, bf16", id="python"),
+        pytest.param("python", "--deepspeed accelerate_configs/ds_zero1.json", "1 x cpu, DeepSpeed ZeRO-1, bf16", id="python"),
     ],
 )
 def test_launcher(output_dir: Path, launcher: str, arguments: str, ran_on: str):
