@@ -46,6 +46,31 @@ def check_generation_batch(values: Namespace, world_size: int) -> None:
     )
 
 
+def check_save_steps(values: Namespace, world_size: int) -> None:
+    """Checks that checkpoints are written between generations, not while one is being used for several updates.
+
+    TRL keeps a generation's completions in memory only, so a run continued in the middle of one would go on differently.
+
+    Args:
+        values: As in `check_generation_batch`, with `save_strategy`, `save_steps` and `num_iterations`.
+        world_size: Number of processes.
+
+    Raises:
+        SystemExit: With code 2; the line names the nearest `save_steps` that work.
+    """
+    micro_steps = values.steps_per_generation or values.gradient_accumulation_steps
+    if values.generation_batch_size:
+        micro_steps = values.generation_batch_size // (values.per_device_train_batch_size * world_size)
+    updates = max(1, micro_steps * values.num_iterations // values.gradient_accumulation_steps)
+    if values.save_strategy != "steps" or values.save_steps < 1 or values.save_steps % updates == 0:
+        return
+    below = int(values.save_steps // updates * updates)
+    fail(
+        f"save_steps {values.save_steps:g} falls inside a generation, which serves {updates} optimizer steps: a run continued "
+        f"there would differ; nearest: {f'{below} or ' if below else ''}{below + updates}"
+    )
+
+
 def describe_batch(args: "GRPOConfig") -> str:
     """Returns the batch arithmetic of a run as one line."""
     completions = args.generation_batch_size

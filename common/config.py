@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from common.batch import check_generation_batch
+from common.batch import check_generation_batch, check_save_steps
 from common.errors import brief, fail, say
 from common.toolchain import check_toolchain
 
@@ -148,6 +148,7 @@ def parse(
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if "num_generations" in values:
         check_generation_batch(values, world_size)
+        check_save_steps(values, world_size)
     _resolve_precision(values)
 
     if values.deepspeed and "RANK" not in os.environ:

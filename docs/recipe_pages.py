@@ -1,5 +1,6 @@
-"""A mkdocs hook: the page of a recipe is its README, with the paths of its pictures as seen from here."""
+"""A mkdocs hook: the page of a recipe is its README, with its links as seen from here."""
 
+import re
 from pathlib import Path
 
 
@@ -8,4 +9,6 @@ def on_page_markdown(markdown: str, page, config, files) -> str:
     if not page.file.src_uri.startswith("recipes/"):
         return markdown
     readme = Path(config.config_file_path).parent / "recipes" / Path(page.file.src_uri).stem / "README.md"
-    return readme.read_text().replace("../../docs/", "../")
+    text = readme.read_text().replace("../../docs/", "../")
+    # What lies elsewhere in the repository is not on the site: its name stays, the link goes.
+    return re.sub(r"\[([^\]]+)\]\(\.\./\.\./[^)]*\)", r"\1", text)

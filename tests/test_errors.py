@@ -192,6 +192,12 @@ SETTINGS = [
         "num_held_out is 0: without held-out problems nothing can be measured; use at least 1",
     ),
     case(
+        "checkpoint inside a generation",
+        "--num_iterations 3 --save_steps 10",
+        "save_steps 10 falls inside a generation, which serves 3 optimizer steps: a run continued there would differ; "
+        "nearest: 9 or 12",
+    ),
+    case(
         "batch not whole groups",
         "--per_device_train_batch_size 20",
         "20 completions (20 a device x 1 processes x 1 steps) do not divide into groups of num_generations 8; "

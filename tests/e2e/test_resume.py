@@ -37,20 +37,25 @@ def interrupt(command: list[str], output_dir: Path, sent: signal.Signals) -> Non
 
 
 @pytest.mark.parametrize(
-    ("num_processes", "sent"),
+    ("num_processes", "sent", "more"),
     [
-        (1, signal.SIGKILL),
-        (2, signal.SIGTERM),
-        pytest.param(1, signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(2, signal.SIGKILL, marks=pytest.mark.slow),
+        (1, signal.SIGKILL, []),
+        (2, signal.SIGTERM, []),
+        pytest.param(1, signal.SIGINT, [], marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGKILL, [], marks=pytest.mark.slow),
+        # Two updates from each generation: what was sampled before the checkpoint must not be needed after it.
+        pytest.param(1, signal.SIGKILL, ["--num_iterations", "2"], marks=pytest.mark.slow),
     ],
 )
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, num_processes: int, sent: signal.Signals):
+def test_an_interrupted_run_ends_with_the_same_weights(
+    tmp_path: Path, num_processes: int, sent: signal.Signals, more: list[str]
+):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    finished = run_command(accelerate(GRPO_MATH, *SETTINGS, "--output_dir", str(whole), num_processes=num_processes))
+    settings = [*SETTINGS, *more]
+    finished = run_command(accelerate(GRPO_MATH, *settings, "--output_dir", str(whole), num_processes=num_processes))
     assert finished.returncode == 0, finished.stderr
 
-    command = accelerate(GRPO_MATH, *SETTINGS, "--output_dir", str(parts), num_processes=num_processes)
+    command = accelerate(GRPO_MATH, *settings, "--output_dir", str(parts), num_processes=num_processes)
     interrupt(command, parts, sent)
     # A checkpoint torn by the interruption: newer than the complete one, and without some of its files.
     shutil.rmtree(parts / "checkpoint-6", ignore_errors=True)
