@@ -14,6 +14,9 @@ ifeq ($(shell command -v nvidia-smi),)
 export DS_ACCELERATOR := cpu
 endif
 
+# mkdocs-material announces its successor at every build.
+export NO_MKDOCS_2_WARNING := 1
+
 .PHONY: install demo demo-smoke test test-all lint docs lock
 
 install: $(VENV)/installed
@@ -38,10 +41,10 @@ demo-smoke: install
 	    --max_steps 10 --num_held_out 100 --output_dir outputs/smoke
 
 test: install
-	python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu"
+	python -m pytest -n 2 --durations=15 --dist loadgroup -m "not slow and not gpu"
 
 test-all: install
-	python -m pytest -n 2 --dist loadgroup -m "not gpu"
+	python -m pytest -n 2 --durations=15 --dist loadgroup -m "not gpu"
 
 lint: install
 	ruff check

@@ -1,6 +1,7 @@
 """Measure, train, measure again, save, report: the part that is the same in every recipe."""
 
 import json
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -32,7 +33,9 @@ def _keep_until(path: Path, step: int | None) -> list[dict[str, Any]]:
             break
         if row["step"] <= step:
             rows.append(row)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = path.with_name(f".{path.name}")
+    kept.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.replace(kept, path)
     return rows
 
 
@@ -80,7 +83,15 @@ class _Recorder(TrainerCallback):
                 f"step {step:>4}  {split} {name} {first['value']:.1%} "
                 f"[{first['low']:.1%}, {first['high']:.1%}] on {result['count']}, {self.seconds():.0f} s"
             )
+            values = {f"{split}/{name}": metric["value"] for name, metric in result["metrics"].items()}
+            self._track(values)
         self.last_line = time.monotonic()
+
+    def _track(self, values: dict[str, float]) -> None:
+        """Hands values to the trackers of `report_to`. Not through trainer.log, which would close TRL's own row of the step."""
+        for callback in self.trainer.callback_handler.callbacks:
+            if callback is not self:
+                callback.on_log(self.trainer.args, self.trainer.state, self.trainer.control, logs=dict(values))
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step == 0:

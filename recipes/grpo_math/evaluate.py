@@ -17,7 +17,8 @@ from common.models import load_model, load_tokenizer
 
 import torch
 from accelerate import Accelerator
-from transformers import PreTrainedTokenizerBase, set_seed
+from accelerate.utils import set_seed
+from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig
 from trl.models import prepare_deepspeed
 
@@ -92,13 +93,13 @@ def evaluate(
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, EvaluationArguments, GRPOConfig)
-    set_seed(training_args.seed, device_specific=True)
     _, held_out = load_problems(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     model = load_model(model_args, tokenizer)
 
     plugin = training_args.deepspeed_plugin
     accelerator = Accelerator(deepspeed_plugin=plugin)
+    set_seed(training_args.seed, device_specific=True)  # or all processes would draw the same random numbers
     if plugin is not None and plugin.zero_stage == 3:
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1  # DeepSpeed asks for it, inference does not use it
         plugin.deepspeed_config["train_batch_size"] = accelerator.num_processes

@@ -78,7 +78,7 @@ def test_the_same_command_again_points_at_the_report(trained):
 @pytest.mark.parametrize(("config", "num_processes"), [("zero3", 2), pytest.param("zero2", 2, marks=pytest.mark.slow)])
 def test_evaluate_finds_the_same_accuracy(trained, config: str, num_processes: int):
     folder, _ = trained
-    arguments = ["--model_name_or_path", str(folder), "--num_samples", "4"]
+    arguments = ["--model_name_or_path", str(folder), "--num_samples", "2"]
     finished = run_command(accelerate(EVALUATE, *arguments, config=config, num_processes=num_processes))
     assert finished.returncode == 0, finished.stderr
     printed = {}
@@ -88,10 +88,11 @@ def test_evaluate_finds_the_same_accuracy(trained, config: str, num_processes: i
         expected = last_evaluation(folder, split)["accuracy"]["value"]
         # Batches are cut differently, which can flip a rounding in bfloat16, and with it an answer or two of 400.
         assert printed[split]["accuracy"] == pytest.approx(100 * expected, abs=1.0)
-        assert printed[split]["pass@1"] <= printed[split]["pass@2"] <= printed[split]["pass@4"]
-        assert printed[split]["pass@4"] > printed[split]["accuracy"] - 5
+        assert printed[split]["pass@1"] <= printed[split]["pass@2"]
+        assert printed[split]["pass@2"] > printed[split]["accuracy"] - 5
 
 
+@pytest.mark.slow
 def test_lora_under_zero3_trains_resumes_and_is_evaluated(output_dir: Path):
     """Adapters, recomputed activations and ZeRO-3 on two processes: a combination that used to fail in the libraries."""
     settings = [*SHORT, "--use_peft", "true", "--lora_target_modules", "all-linear", "--activation_checkpointing", "true"]
@@ -129,16 +130,15 @@ def test_a_copied_recipe_runs_unchanged(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_the_bad_reward_rises_while_the_accuracy_does_not(output_dir: Path):
-    command = accelerate(GRPO_MATH, "--reward_weights", "0", "0", "1", "--output_dir", str(output_dir))
-    finished = run_command(command, timeout=600)
+def test_the_bad_reward_rises_while_the_accuracy_falls(output_dir: Path):
+    lesson = "--reward_weights 0 0 1 --max_steps 100 --eval_steps 10".split()
+    finished = run_command(accelerate(GRPO_MATH, *lesson, "--output_dir", str(output_dir)), timeout=600)
     assert finished.returncode == 0, finished.stderr
     rows = [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
     rewards = [row["reward"] for row in rows if "reward" in row]
-    assert sum(rewards[-5:]) > 1.2 * sum(rewards[:5])
+    assert sum(rewards[-10:]) > 1.2 * sum(rewards[:10])
     measured = evaluations(output_dir, "held_out")
-    accuracies = [measured[step]["metrics"]["accuracy"]["value"] for step in (0, max(measured))]
-    assert accuracies[1] < accuracies[0]
+    assert measured[100]["metrics"]["accuracy"]["value"] < measured[0]["metrics"]["accuracy"]["value"] / 2
 
 
 @pytest.mark.slow
