@@ -1,6 +1,7 @@
-"""The batch arithmetic of GRPO: checked before a model loads, and said in one line."""
+"""What has to add up in GRPO (batches, groups, checkpoints, weights): checked before a model loads."""
 
 from argparse import Namespace
+from collections.abc import Callable
 from math import lcm
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,22 @@ def check_save_steps(values: Namespace, world_size: int) -> None:
         f"save_steps {values.save_steps:g} falls inside a generation, which serves {updates} optimizer steps: a run continued "
         f"there would differ; nearest: {f'{below} or ' if below else ''}{below + updates}"
     )
+
+
+def check_reward_weights(args: GRPOConfig, reward_funcs: list[Callable]) -> None:
+    """Checks that each reward function has its weight; TRL would notice only after the model has loaded.
+
+    Args:
+        args: The training arguments.
+        reward_funcs: The reward functions, in the order of `reward_weights`.
+
+    Raises:
+        SystemExit: With code 2.
+    """
+    weights = args.reward_weights
+    if weights is not None and len(weights) != len(reward_funcs):
+        names = ", ".join(function.__name__ for function in reward_funcs)
+        fail(f"reward_weights has {len(weights)} numbers; give one for each of {names} (0 keeps it in the log only)")
 
 
 def describe_batch(args: "GRPOConfig") -> str:

@@ -194,6 +194,12 @@ SETTINGS = [
         "num_held_out is 0: without held-out problems nothing can be measured; use at least 1",
     ),
     case(
+        "weights and rewards",
+        "--reward_weights 1 2",
+        "reward_weights has 2 numbers; give one for each of correct, formatted, distinct_characters "
+        "(0 keeps it in the log only)",
+    ),
+    case(
         "checkpoint inside a generation",
         "--num_iterations 3 --save_steps 10",
         "save_steps 10 falls inside a generation, which serves 3 optimizer steps: a run continued there would differ; "

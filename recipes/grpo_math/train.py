@@ -8,7 +8,7 @@ answers that think rising with it, and the same problem answered before and afte
 Simplified: one pass over the problems, no curriculum, and no KL term (beta: 0), so no reference model is held in memory.
 """
 
-from common.batch import describe_batch
+from common.batch import check_reward_weights, describe_batch
 from common.config import parse
 from common.models import load_model, load_tokenizer
 from common.record import check_output_dir
@@ -24,6 +24,8 @@ from rewards import correct, distinct_characters, formatted
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, MathArguments, GRPOConfig)
+    reward_funcs = [correct, formatted, distinct_characters]
+    check_reward_weights(training_args, reward_funcs)
     check_output_dir(__file__, training_args)
 
     # 1. Data: questions, and for each the number that the reward will look for.
@@ -39,19 +41,21 @@ def main() -> None:
     trainer = GRPOTrainer(
         model=model,
         args=training_args,
-        reward_funcs=[correct, formatted, distinct_characters],
+        reward_funcs=reward_funcs,
         train_dataset=train_dataset,
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
     )
 
     # 4. Measure, train, measure again, write the report.
+    weighted = zip(training_args.reward_weights or [1.0] * len(reward_funcs), reward_funcs, strict=True)
+    rewards = " + ".join(f"{weight:g} x {function.__name__}" for weight, function in weighted if weight)
     run(
         __file__,
         trainer,
         evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
         title="GRPO on math",
-        summary="A language model was rewarded for right answers only; the problems below were never trained on.",
+        summary=f"Taught by a reward alone ({rewards}). The problems below were never trained on.",
         curves=[
             Curve("Held-out accuracy (greedy)", {name: f"{name}:accuracy" for name in held_out}, percent=True),
             Curve("Reward in training", {"reward": "reward", "share right": "rewards/correct/mean"}),
