@@ -41,10 +41,10 @@ demo-smoke: install
 	    --max_steps 10 --num_held_out 100 --output_dir outputs/smoke
 
 test: install
-	python -m pytest -n 2 --durations=15 --dist loadgroup -m "not slow and not gpu"
+	python -m pytest -n 2 --durations=15 --dist loadfile -m "not slow and not gpu"
 
 test-all: install
-	python -m pytest -n 2 --durations=15 --dist loadgroup -m "not gpu"
+	python -m pytest -n 2 --durations=15 --dist loadfile -m "not gpu"
 
 lint: install
 	ruff check

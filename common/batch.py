@@ -72,7 +72,7 @@ def check_save_steps(values: Namespace, world_size: int) -> None:
     )
 
 
-def check_reward_weights(args: GRPOConfig, reward_funcs: list[Callable]) -> None:
+def check_reward_weights(args: "GRPOConfig", reward_funcs: list[Callable]) -> None:
     """Checks that each reward function has its weight; TRL would notice only after the model has loaded.
 
     Args:

@@ -21,8 +21,6 @@ from unittest.mock import patch
 import pytest
 from conftest import GRPO_MATH, ROOT, accelerate, command_env, run_command
 
-pytestmark = pytest.mark.xdist_group("errors")  # one server of imports serves all
-
 PRELOAD = [
     "common.config",
     "common.models",

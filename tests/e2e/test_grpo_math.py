@@ -31,7 +31,6 @@ def last_evaluation(output_dir: Path, split: str) -> dict:
     return measured[max(measured)]["metrics"]
 
 
-@pytest.mark.xdist_group("trained")
 def test_it_learns_to_think_from_the_reward(trained):
     measured = evaluations(trained[0], "held_out")
     first, last = measured[0], measured[max(measured)]
@@ -46,7 +45,6 @@ def test_it_learns_to_think_from_the_reward(trained):
     assert unseen[max(unseen)]["metrics"]["accuracy"]["value"] > unseen[0]["metrics"]["accuracy"]["value"] + 0.3
 
 
-@pytest.mark.xdist_group("trained")
 def test_it_leaves_what_the_readme_promises(trained):
     folder, log = trained
     promised = ["report.html", "curves.png", "metrics.jsonl", "samples.jsonl", "config.yaml", "README.md", "model.safetensors"]
@@ -64,7 +62,6 @@ def test_it_leaves_what_the_readme_promises(trained):
     assert not re.search(r"warn|deprecat|traceback", log.replace("[WARNING] [real_accelerator", ""), re.IGNORECASE), log
 
 
-@pytest.mark.xdist_group("trained")
 def test_the_same_command_again_points_at_the_report(trained):
     folder, _ = trained
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
@@ -74,7 +71,6 @@ def test_the_same_command_again_points_at_the_report(trained):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-@pytest.mark.xdist_group("trained")
 @pytest.mark.parametrize(("config", "num_processes"), [("zero3", 2), pytest.param("zero2", 2, marks=pytest.mark.slow)])
 def test_evaluate_finds_the_same_accuracy(trained, config: str, num_processes: int):
     folder, _ = trained

@@ -12,10 +12,7 @@ from conftest import GRPO_MATH, ROOT, SHORT, accelerate, command_env, run_comman
 from safetensors.torch import load_file
 
 NO_COMPILER = [tool for tool in ("c++", "ninja") if shutil.which(tool, path=command_env()["PATH"]) is None]
-offload = [
-    pytest.mark.skipif(bool(NO_COMPILER), reason=f"DeepSpeed's CPU Adam is compiled, without {' and '.join(NO_COMPILER)}"),
-    pytest.mark.xdist_group("offload"),  # one after the other: the first compiles
-]
+offload = pytest.mark.skipif(bool(NO_COMPILER), reason=f"DeepSpeed's CPU Adam is compiled, without {' and '.join(NO_COMPILER)}")
 
 
 def free_port() -> int:
@@ -44,8 +41,8 @@ def check_run(output_dir: Path, ran_on: str) -> None:
         pytest.param("zero1", "DeepSpeed ZeRO-1", marks=pytest.mark.slow),
         ("zero2", "DeepSpeed ZeRO-2"),
         # zero3 with two processes is in test_resume.py, plain python without DeepSpeed in test_grpo_math.py.
-        pytest.param("zero2_offload", "DeepSpeed ZeRO-2", marks=offload),
-        pytest.param("zero3_offload", "DeepSpeed ZeRO-3", marks=[*offload, pytest.mark.slow]),
+        pytest.param("zero2_offload", "DeepSpeed ZeRO-2", marks=[offload, pytest.mark.slow]),
+        pytest.param("zero3_offload", "DeepSpeed ZeRO-3", marks=[offload, pytest.mark.slow]),
     ],
 )
 def test_accelerate_configuration(output_dir: Path, tmp_path: Path, config: str, sharding: str):
