@@ -78,4 +78,4 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4, 5, 6]
     assert [row["step"] for row in rows if row.get("split") == "held_out"] == [0, 3, 6]
     whole_rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
-    assert [row["loss"] for row in rows if "loss" in row] == [row["loss"] for row in whole_rows if "loss" in row]
+    assert [row.get("reward") for row in rows if "loss" in row] == [row.get("reward") for row in whole_rows if "loss" in row]
