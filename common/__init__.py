@@ -18,7 +18,7 @@ import torch
 if not torch.cuda.is_available():
     # Read by DeepSpeed when it is first imported; without it every process warns that it found no accelerator.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    # The matrices of a tiny model are too small to share: with two threads a run takes longer than with one.
+    # The matrices of a tiny model are too small to share: two threads mostly wait for each other. Set the variable to compare.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
