@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from common.errors import fail
 
 if TYPE_CHECKING:
+    from transformers import TrainingArguments
     from trl import GRPOConfig
 
 
@@ -88,13 +89,16 @@ def check_reward_weights(args: "GRPOConfig", reward_funcs: list[Callable]) -> No
         fail(f"reward_weights has {len(weights)} numbers; give one for each of {names} (0 keeps it in the log only)")
 
 
-def describe_batch(args: "GRPOConfig") -> str:
+def describe_batch(args: "TrainingArguments") -> str:
     """Returns the batch arithmetic of a run as one line."""
-    completions = args.generation_batch_size
-    prompts = completions // args.num_generations
     update = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
-    return (
-        f"{prompts} prompts x {args.num_generations} completions = {completions} completions a generation; "
+    rows = "completions" if hasattr(args, "num_generations") else "rows"
+    step = (
         f"{args.per_device_train_batch_size} a device x {args.world_size} processes x "
-        f"{args.gradient_accumulation_steps} accumulation steps = {update} completions an optimizer step"
+        f"{args.gradient_accumulation_steps} accumulation steps = {update} {rows} an optimizer step"
     )
+    if not hasattr(args, "num_generations"):
+        return step
+    prompts = args.generation_batch_size // args.num_generations
+    completions = f"{prompts} prompts x {args.num_generations} completions = {args.generation_batch_size} completions"
+    return f"{completions} a generation; {step}"

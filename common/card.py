@@ -3,17 +3,26 @@
 from pathlib import Path
 from typing import Any
 
+from common.evaluation import format_number
+
 import yaml
 
 
 def _cell(metric: dict[str, float]) -> str:
     if "low" in metric:
         return f"{metric['value']:.1%} [{metric['low']:.1%}, {metric['high']:.1%}]"
-    return f"{metric['value']:.1f}"
+    return format_number(metric["value"])
 
 
 def write_card(
-    folder: Path, *, title: str, summary: str, settings: dict[str, Any], rows: list[dict[str, Any]], facts: dict[str, str]
+    folder: Path,
+    *,
+    title: str,
+    summary: str,
+    settings: dict[str, Any],
+    rows: list[dict[str, Any]],
+    facts: dict[str, str],
+    model_name: str | None = None,
 ) -> None:
     """Writes the README.md of a trained model, with its measures before and after training.
 
@@ -24,6 +33,7 @@ def write_card(
         settings: The run's settings by name; names the base model and the data.
         rows: The rows of metrics.jsonl; those with a `split` are evaluations.
         facts: Lines such as the launcher, the time and the versions.
+        model_name: The model's name; the folder's if not given.
     """
     base, data = settings["model_name_or_path"], settings["dataset_name"]
     header: dict[str, Any] = {
@@ -35,16 +45,17 @@ def write_card(
     if data != "synthetic" and not Path(data).exists():
         header["datasets"] = [data]
     evaluations = [row for row in rows if "split" in row]
-    first_step, last_step = min(row["step"] for row in evaluations), max(row["step"] for row in evaluations)
+    steps = [row["step"] for row in evaluations] or [0]
+    first_step, last_step = min(steps), max(steps)
     lines = [
         "---",
         yaml.safe_dump(header).strip(),
         "---",
-        f"# {folder.name}: {title}",
+        f"# {model_name or folder.name}: {title}",
         "",
         summary,
         "",
-        f"Trained from `{base}` on `{data}`. Every setting is in config.yaml, the curves and samples are in report.html.",
+        f"Trained from `{base}` on `{data}`. The run's config.yaml holds every setting, its report.html curves and samples.",
         "",
         "## Measured",
         "",

@@ -109,6 +109,20 @@ def _resolve_precision(values: argparse.Namespace) -> None:
     values.bf16, values.fp16 = launcher == "bf16", launcher == "fp16"
 
 
+def _check_quantization(model_args: ModelConfig, training_args: TrainingArguments) -> None:
+    """Refuses what cannot train: frozen 4- or 8-bit weights without adapters, or under ZeRO-3."""
+    name = "load_in_4bit" if model_args.load_in_4bit else "load_in_8bit"
+    if not model_args.use_peft:
+        fail(f"{name} without use_peft: quantised weights are frozen, so nothing would be trained; add `--use_peft true`")
+    if training_args.deepspeed_plugin is not None and training_args.deepspeed_plugin.zero_stage == 3:
+        # transformers shards only what is not quantised while it loads (PreTrainedModel.from_pretrained), so nothing would be
+        # saved (bitsandbytes#1249). A tiny model began with a loss of 5.4, that of random weights, instead of 1.9.
+        fail(
+            f"{name} under ZeRO-3: quantised weights are not sharded when they are loaded, and are wrong after DeepSpeed has "
+            "sharded them; launch with zero2.yaml, where each GPU holds them whole"
+        )
+
+
 def parse(
     script: str, arguments_class: type, training_class: type[TrainingArguments], argv: list[str] | None = None
 ) -> tuple[Any, TrainingArguments, ModelConfig]:
@@ -132,8 +146,10 @@ def parse(
     parser = _Parser((arguments_class, training_class, ModelConfig), allow_abbrev=False)
 
     files = _config_files(recipe, argv)
+    trains = Path(script).stem.startswith("train")
+    variant = Path(script).stem.removeprefix("train") if trains else ""  # of train_trainer.py: "_trainer"
     settings: dict[str, Any] = {
-        "output_dir": str(Path("outputs") / recipe.name / files[-1].stem),
+        "output_dir": str(Path("outputs") / recipe.name / f"{files[-1].stem}{variant}"),
         "report_to": "wandb" if os.environ.get("WANDB_API_KEY") else "none",
         "use_cpu": not torch.cuda.is_available(),
     }
@@ -168,6 +184,8 @@ def parse(
         fail(" ".join(str(error).split()))
     training_args.run_values = run_values
     check_toolchain(training_args)
+    if trains and (model_args.load_in_4bit or model_args.load_in_8bit):
+        _check_quantization(model_args, training_args)
     if training_args.deepspeed_plugin is None and model_args.dtype == "bfloat16" and not model_args.use_peft:
         fail(
             "dtype bfloat16 for all weights needs DeepSpeed, which keeps a float32 copy; without one small updates are rounded "

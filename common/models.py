@@ -1,6 +1,7 @@
 """Models and tokenizers: a hub id, a folder, an adapter, or `tiny:ARCHITECTURE`."""
 
 import os
+import re
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -12,10 +13,13 @@ from common.hub import is_path, use_cache_if_unreachable
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
 from trl import ModelConfig, get_quantization_config
 
 # Chat templates that TRL ships, for tokenizers that come without one (base models, tiny models).
 CHAT_TEMPLATES = {"qwen2": "qwen2_5", "qwen3": "qwen3", "llama": "llama3_2", "gpt_oss": "gptoss"}
+# What families with no padding token of their own (Llama 3) keep for it.
+PAD_TOKENS = ["<|finetune_right_pad_id|>", "<|endoftext|>", "<|end_of_text|>", "<pad>"]
 
 
 def _tiny_architecture(name: str) -> str:
@@ -37,6 +41,24 @@ def _config_folder(name: str) -> str:
     return name
 
 
+def _trl_chat_template(model_type: str) -> str:
+    return (files("trl") / "chat_templates" / f"{CHAT_TEMPLATES[model_type]}.jinja").read_text()
+
+
+def _with_fixed_date(template: str) -> str:
+    """Fixes the date that Llama's template writes: tomorrow the same rows would be other tokens. This is its own fallback."""
+    fixed = '{%- set date_string = "26 Jul 2024" %}'
+    return fixed + template if "date_string is defined" in template and not template.startswith(fixed) else template
+
+
+def _fixed_texts(model_type: str) -> set[str]:
+    """Returns the longer texts that a family's chat template writes into every conversation: Llama's 40 tokens of dates."""
+    template = _with_fixed_date(_trl_chat_template(model_type))
+    turns = [{"role": "user", "content": "?"}]
+    rendered = render_jinja_template([turns], chat_template=template, add_generation_prompt=True)[0][0]
+    return {text for text in re.split(r"<\|\w+\|>", rendered) if len(text) > 20}
+
+
 def load_tokenizer(model_args: ModelConfig, texts: Iterable[str] = ()) -> PreTrainedTokenizerBase:
     """Loads a model's tokenizer, with a chat template and a padding token.
 
@@ -50,7 +72,7 @@ def load_tokenizer(model_args: ModelConfig, texts: Iterable[str] = ()) -> PreTra
     name = model_args.model_name_or_path
     if name.startswith(tiny.PREFIX):
         model_type = _tiny_architecture(name)
-        tokenizer = tiny.tiny_tokenizer(texts)
+        tokenizer = tiny.tiny_tokenizer(texts, model_type, phrases=sorted(_fixed_texts(model_type)))
     else:
         if not Path(name).is_dir():
             if is_path(name):
@@ -67,11 +89,25 @@ def load_tokenizer(model_args: ModelConfig, texts: Iterable[str] = ()) -> PreTra
     if tokenizer.chat_template is None:
         if model_type not in CHAT_TEMPLATES:
             fail(f"model_name_or_path {name}: the tokenizer has no chat template; use the model's instruct version")
-        template = files("trl") / "chat_templates" / f"{CHAT_TEMPLATES[model_type]}.jinja"
-        tokenizer.chat_template = template.read_text()
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.chat_template = _trl_chat_template(model_type)
+    tokenizer.chat_template = _with_fixed_date(tokenizer.chat_template)
+    _set_special_tokens(tokenizer)
     return tokenizer
+
+
+def _set_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Makes the end of turn the token at which generation stops, and padding another token, if the tokenizer has one.
+
+    Base models end a document (`<|end_of_text|>`) and know no turns: tuned on turns, they would never stop.
+    """
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False).rstrip()
+    last = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"][-1])
+    if last in tokenizer.get_added_vocab():
+        tokenizer.eos_token = last
+    if tokenizer.pad_token in (None, tokenizer.eos_token):
+        spare = [token for token in PAD_TOKENS if token in tokenizer.get_added_vocab() and token != tokenizer.eos_token]
+        tokenizer.pad_token = spare[0] if spare else tokenizer.eos_token
 
 
 def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

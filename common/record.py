@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -139,9 +140,29 @@ def write_record(script: str, args: TrainingArguments) -> None:
         given = {name: value for name, value in args.run_values.items() if value is not None and name != "output_dir"}
         values = yaml.safe_dump(json.loads(json.dumps(given, default=str)))
         (folder / "config.yaml").write_text("\n".join(header) + "\n" + values)
-        run = {"recipe": recipe_name(script), "world_size": args.world_size, "settings": _settings(args)}
+        recipe = {"recipe": recipe_name(script), "folder": str(Path(script).resolve().parent)}
+        run = recipe | {"world_size": args.world_size, "settings": _settings(args)}
         (folder / f".{RECORD}").write_text(json.dumps(run, indent=1) + "\n")
         os.replace(folder / f".{RECORD}", folder / RECORD)
     global _lock
     _lock = open(folder / RECORD)  # noqa: SIM115 - closed, and so unlocked, when the process ends
     fcntl.flock(_lock, fcntl.LOCK_EX)
+
+
+def read_record(folder: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Reads run.json of a run.
+
+    Args:
+        folder: The run's folder, or one of its checkpoints.
+
+    Returns:
+        The run's folder, and what `write_record` wrote; records of older runs have no `folder`.
+
+    Raises:
+        SystemExit: With code 2 if there is no run.
+    """
+    folder = Path(folder)
+    run = folder.parent if re.fullmatch(r"checkpoint-\d+", folder.name) else folder
+    if not (run / RECORD).is_file():
+        fail(f"{folder} is not a run of these recipes (there is no {run / RECORD}); pass the --output_dir of a run")
+    return run, json.loads((run / RECORD).read_text())

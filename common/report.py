@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from common.evaluation import format_number
+
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -150,7 +152,7 @@ def _number(metric: dict) -> str:
     value = metric["value"]
     if "low" in metric:
         return f"{100 * value:.1f}\N{NARROW NO-BREAK SPACE}%"
-    return f"{value:,.1f}" if abs(value) >= 1 else f"{value:.3g}"
+    return format_number(value)
 
 
 def _interval(metric: dict) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from common.card import write_card
 from common.checkpoints import COMPLETE, MarkComplete, newest_complete_checkpoint
 from common.errors import say
+from common.evaluation import format_number
 from common.record import launcher, versions, write_record
 from common.report import Curve, write_report
 
@@ -79,10 +80,10 @@ class _Recorder(TrainerCallback):
             for sample in result["samples"]:
                 self.append("samples.jsonl", {"step": step, "split": split, **sample})
             name, first = next(iter(result["metrics"].items()))
-            say(
-                f"step {step:>4}  {split} {name} {first['value']:.1%} "
-                f"[{first['low']:.1%}, {first['high']:.1%}] on {result['count']}, {self.seconds():.0f} s"
-            )
+            measured = format_number(first["value"])
+            if "low" in first:
+                measured = f"{first['value']:.1%} [{first['low']:.1%}, {first['high']:.1%}]"
+            say(f"step {step:>4}  {split} {name} {measured} on {result['count']}, {self.seconds():.0f} s")
             values = {f"{split}/{name}": metric["value"] for name, metric in result["metrics"].items()}
             self._track(values)
         self.last_line = time.monotonic()
@@ -116,8 +117,9 @@ class _Recorder(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs):
         measured = [row["step"] for row in self.rows if "split" in row]
-        if gather_object([state.global_step in measured])[0]:
+        if gather_object([state.global_step in measured])[0] and not args.load_best_model_at_end:
             return  # a run that was killed after its last evaluation
+        # With `load_best_model_at_end` these may be the weights of an earlier step: the ones that are saved are measured.
         self.measure(state.global_step)
 
 

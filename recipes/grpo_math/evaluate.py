@@ -11,16 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.config import parse
-from common.errors import say
-from common.evaluation import generate, pass_at_k, share
+from common.evaluation import generate, pass_at_k, prepare, print_results, share
 from common.models import load_model, load_tokenizer
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
 from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig
-from trl.models import prepare_deepspeed
 
 from data import MathArguments, Problem, conversation, load_problems
 from rewards import has_reasoning, is_correct, is_correct_lenient
@@ -95,28 +92,9 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, EvaluationArguments, GRPOConfig)
     _, held_out = load_problems(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
-    model = load_model(model_args, tokenizer)
-
-    plugin = training_args.deepspeed_plugin
-    accelerator = Accelerator(deepspeed_plugin=plugin)
-    set_seed(training_args.seed, device_specific=True)  # or all processes would draw the same random numbers
-    if plugin is not None and plugin.zero_stage == 3:
-        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1  # DeepSpeed asks for it, inference does not use it
-        plugin.deepspeed_config["train_batch_size"] = accelerator.num_processes
-        plugin.deepspeed_config["gradient_accumulation_steps"] = 1
-        model = prepare_deepspeed(model, accelerator)
-    else:
-        model = model.to(accelerator.device, dtype=torch.bfloat16 if training_args.bf16 else None)
-
+    model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args, args.num_samples)
-    say(f"{model_args.model_name_or_path}")
-    for name, result in results.items():
-        say(f"\n{name}: {result['count']} problems")
-        for metric, values in result["metrics"].items():
-            if "low" in values:
-                say(f"  {metric:<24}{values['value']:7.1%}   95 % interval [{values['low']:.1%}, {values['high']:.1%}]")
-            else:
-                say(f"  {metric:<24}{values['value']:7.1f}")
+    print_results(model_args.model_name_or_path, results)
     accelerator.end_training()
 
 
