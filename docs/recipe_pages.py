@@ -11,4 +11,4 @@ def on_page_markdown(markdown: str, page, config, files) -> str:
     readme = Path(config.config_file_path).parent / "recipes" / Path(page.file.src_uri).stem / "README.md"
     text = readme.read_text().replace("../../docs/", "../")
     # What lies elsewhere in the repository is not on the site: its name stays, the link goes.
-    return re.sub(r"\[([^\]]+)\]\(\.\./\.\./[^)]*\)", r"\1", text)
+    return re.sub(r"(?<!!)\[([^\]]+)\]\((?:\.\./\.\./|(?!https?:|\.\.|#))[^)]*\)", r"\1", text)

@@ -1,9 +1,14 @@
 """Helpers of the tests: the commands of the READMEs are run as a user runs them, in a subprocess, without a hub."""
 
+import importlib
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -13,6 +18,32 @@ GRPO_MATH = "recipes/grpo_math/train.py"
 
 # The smallest run that goes through every part of the tiny recipe.
 SHORT = "--max_steps 2 --num_train 64 --num_held_out 8 --per_device_train_batch_size 16 --save_steps 1".split()
+
+# Imports the libraries once, and runs each command in a fork of it: a process of its own, without the state of the others.
+SERVER = """
+import json, os, runpy, sys
+import common.run, deepspeed, peft, trl.models
+from trl import SFTTrainer, get_peft_config
+for line in sys.stdin:
+    command, output = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        for descriptor in (1, 2):
+            os.dup2(os.open(f"{output}/{descriptor}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        sys.argv, sys.path[0], code = command, os.path.dirname(command[0]), 1
+        try:
+            runpy.run_path(command[0], run_name="__main__")
+            code = 0
+        except SystemExit as ended:
+            code = ended.code or 0
+        finally:
+            if code == 1:
+                sys.excepthook(*sys.exc_info())
+            sys.stdout.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+Python = Callable[..., subprocess.CompletedProcess]
 
 
 def command_env(**extra: str) -> dict[str, str]:
@@ -40,3 +71,35 @@ def accelerate(script: str, *arguments: str, config: str = "zero3", num_processe
 @pytest.fixture
 def output_dir(tmp_path: Path) -> Path:
     return tmp_path / "run"
+
+
+@contextmanager
+def recipe_modules(recipe: str, names: list[str]) -> Iterator[dict[str, ModuleType]]:
+    """Imports a recipe's files as its train.py does, as siblings; other recipes have files of the same names."""
+    folder = ROOT / "recipes" / recipe
+    sys.path.insert(0, str(folder))
+    try:
+        yield {name: importlib.import_module(name) for name in names}
+    finally:
+        sys.path.remove(str(folder))
+        for file in folder.glob("*.py"):
+            sys.modules.pop(file.stem, None)
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Python]:
+    """Returns a function that runs a command as `python SCRIPT ARGUMENTS` would."""
+    output = tmp_path_factory.mktemp("output")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    env = command_env(PYTHONPATH=str(ROOT))
+    with subprocess.Popen([sys.executable, "-c", SERVER], cwd=ROOT, env=env, **pipes) as server:
+
+        def run(*command: str, code: int = 0) -> subprocess.CompletedProcess:
+            print(json.dumps([command, str(output)]), file=server.stdin, flush=True)
+            found = int(server.stdout.readline())
+            stdout, stderr = (output / "1").read_text(), (output / "2").read_text()
+            assert found == code, stdout + stderr
+            return subprocess.CompletedProcess(command, code, stdout, stderr)
+
+        yield run
+        server.stdin.close()

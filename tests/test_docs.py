@@ -3,10 +3,11 @@
 import re
 import shlex
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, command_env
+from conftest import BIN, ROOT, Python
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "recipes").glob("*/README.md"))]
 LAUNCHERS = ("accelerate launch", "torchrun", "deepspeed", "python")
@@ -24,15 +25,29 @@ def commands() -> list[tuple[str, str]]:
     return found
 
 
-def flags(script: Path) -> set[str]:
+@cache
+def flags(python: Python, script: Path, *arguments: str) -> set[str]:
     """Returns the flags that a script knows, by its own help."""
-    shown = subprocess.run(["python", str(script), "--help"], cwd=ROOT, env=command_env(), capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    return set(re.findall(r"--\w+", shown.stdout))
+    return set(re.findall(r"--\w+", python(str(script), *arguments, "--help").stdout))
 
 
-def test_commands_name_what_exists():
-    known: dict[Path, set[str]] = {}
+def check_recipes_command(python: Python, words: list[str], where: str) -> None:
+    """Checks a call of the command `recipes`: the subcommand and its options, and the sources under recipes/."""
+    subcommand, arguments = words[1], words[2:]
+    command: tuple[Path | str, ...] = (BIN / "recipes", subcommand)
+    if subcommand == "chat":
+        # What follows the run is for the chat itself: the recipe's own, by its name in outputs/NAME/..., or the common one.
+        own = ROOT / "recipes" / Path(arguments[0]).parts[1] / "chat.py"
+        command = (own if own.exists() else ROOT / "common" / "chat.py",)
+    unknown = {word for word in arguments if word.startswith("--")} - flags(python, *command)
+    assert not unknown, where
+    if subcommand == "copy":
+        assert (ROOT / "recipes" / arguments[0]).exists() or (ROOT / arguments[0]).exists(), where
+    for word in arguments:
+        assert not word.startswith("recipes/") or (ROOT / word).exists() or word.startswith("recipes/mine"), where
+
+
+def test_commands_name_what_exists(python: Python):
     launches = 0
     for page, command in commands():
         words = shlex.split(command)
@@ -49,14 +64,14 @@ def test_commands_name_what_exists():
                 if word.startswith("accelerate_configs/"):
                     assert (ROOT / word).exists(), where
             arguments = words[position + 1 :]
-            if script not in known:
-                known[script] = flags(script)
             for word in arguments:
                 if word.startswith("--") and word != "--config":
-                    assert word in known[script], where
+                    assert word in flags(python, script), where
             if "--config" in arguments:
                 name = arguments[arguments.index("--config") + 1]
                 assert (script.parent / name).exists() or (ROOT / name).exists(), where
+        elif words[0] == "recipes":
+            check_recipes_command(python, words, where)
         else:
             assert words[0] == "cp", where
     assert launches > 10

@@ -1,0 +1,87 @@
+"""How many questions a model answers as the reference does, with 95 % intervals.
+
+    accelerate launch --config_file accelerate_configs/zero2.yaml recipes/sft_instruct/evaluate.py \
+        --model_name_or_path outputs/sft_instruct/tiny
+
+The model may be a hub id, a folder or a LoRA adapter. The questions are shared out over the processes; under ZeRO-3 the model
+is sharded, under the other stages each process holds a copy.
+"""
+
+from typing import Any
+
+from common.config import parse
+from common.conversations import Conversation
+from common.evaluation import generate, mean, mean_loss, prepare, print_results, share
+from common.masking import tokenize
+from common.models import load_model, load_tokenizer
+
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedTokenizerBase
+from trl import SFTConfig
+
+from data import InstructArguments, load_data
+from metrics import exact_match, token_f1
+
+SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
+
+
+def evaluate(
+    model: torch.nn.Module,
+    accelerator: Accelerator,
+    tokenizer: PreTrainedTokenizerBase,
+    held_out: dict[str, list[Conversation]],
+    args: InstructArguments,
+    training_args: SFTConfig,
+) -> dict[str, dict[str, Any]]:
+    """Answers the last question of each held-out conversation greedily; draws no random numbers.
+
+    Args:
+        model: The model as the accelerator wrapped it.
+        accelerator: Shares the questions out over the processes.
+        tokenizer: The model's tokenizer.
+        held_out: Conversations by the name of the set; each ends with the assistant's answer.
+        args: Says where an answer is cut.
+        training_args: Gives the longest conversation and the batch size of a device.
+
+    Returns:
+        For each set `metrics` (`exact_match` and `token_f1` with their 95 % intervals, `loss` in nats a trained token),
+        `samples` (the first questions with their completions) and `count`.
+    """
+    batch_size = training_args.per_device_eval_batch_size
+    results = {}
+    for name, conversations in held_out.items():
+        prompts = [conversation["messages"][:-1] for conversation in conversations]
+        tools = [conversation.get("tools") for conversation in conversations]
+        answers = [conversation["messages"][-1]["content"] for conversation in conversations]
+        completions = generate(
+            model, accelerator, tokenizer, prompts, batch_size=batch_size, max_new_tokens=args.max_new_tokens, tools=tools
+        )
+        pairs = [(completion.text, answer) for completion, answer in zip(completions, answers, strict=True)]
+        right = [exact_match(*pair) for pair in pairs]
+        rows = tokenize(conversations, tokenizer, training_args.max_length, where=name, skip_bad_rows=args.skip_bad_rows)
+        metrics = {
+            "exact_match": share(right),
+            "token_f1": mean([token_f1(*pair) for pair in pairs]),
+            "loss": mean_loss(model, accelerator, rows, batch_size=batch_size),
+        }
+        samples = [
+            {"question": prompt[-1]["content"], "answer": answer, "completion": text, "correct": is_right}
+            for prompt, (text, answer), is_right in list(zip(prompts, pairs, right, strict=True))[:SAMPLES_SHOWN]
+        ]
+        results[name] = {"metrics": metrics, "samples": samples, "count": len(conversations)}
+    return results
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
+    _, held_out = load_data(args, training_args.seed)
+    tokenizer = load_tokenizer(model_args)
+    model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
+    results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
+    print_results(model_args.model_name_or_path, results)
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()

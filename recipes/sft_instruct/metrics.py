@@ -1,0 +1,24 @@
+"""How well an answer fits the reference: exact match and token F1, as for SQuAD (Rajpurkar et al. 2016, arXiv:1606.05250)."""
+
+import re
+import string
+from collections import Counter
+
+
+def normalize(text: str) -> str:
+    """Returns a text in lower case, without punctuation, English articles and runs of spaces."""
+    text = "".join(character for character in text.lower() if character not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def exact_match(completion: str, answer: str) -> bool:
+    """Returns whether two texts are the same after `normalize`."""
+    return normalize(completion) == normalize(answer)
+
+
+def token_f1(completion: str, answer: str) -> float:
+    """Returns the harmonic mean of precision and recall of the words that two texts share, after `normalize`."""
+    found, wanted = normalize(completion).split(), normalize(answer).split()
+    if not found or not wanted:
+        return float(found == wanted)
+    return 2 * sum((Counter(found) & Counter(wanted)).values()) / (len(found) + len(wanted))

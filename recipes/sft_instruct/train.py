@@ -1,0 +1,74 @@
+"""Supervised fine-tuning on questions and answers with TRL's SFTTrainer: the shortest way into DeepSpeed.
+
+    accelerate launch --config_file accelerate_configs/zero2.yaml recipes/sft_instruct/train.py
+
+You will see: how many held-out questions are answered right before, during and after training, the loss on them, and the same
+question answered before and after, in outputs/sft_instruct/*/report.html.
+
+Simplified: one data set, and one answer to a question. train_trainer.py and train_accelerate.py do the same with less of TRL.
+"""
+
+from common.batch import describe_batch
+from common.config import parse
+from common.masking import show_trained, tokenize, use_training_template
+from common.models import load_model, load_tokenizer
+from common.record import check_output_dir
+from common.report import Curve
+from common.run import run
+
+from transformers import EarlyStoppingCallback, set_seed
+from trl import SFTConfig, SFTTrainer, get_peft_config
+
+from data import InstructArguments, load_data, texts
+from evaluate import evaluate
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
+    check_output_dir(__file__, training_args)
+
+    # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
+    train, held_out = load_data(args, training_args.seed)
+    tokenizer = load_tokenizer(model_args, texts(train))
+    use_training_template(tokenizer)
+    settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
+    train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
+    eval_dataset = tokenize(held_out["held_out"], tokenizer, where="held_out", **settings)
+
+    # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
+    set_seed(training_args.seed)  # a `tiny:` model begins with random weights
+    model = load_model(model_args, tokenizer)
+
+    # 3. Trainer: packs and pads the rows, adds adapters if asked to (`use_peft`), and calls DeepSpeed as the launcher says.
+    trainer = SFTTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+    )
+    if args.early_stopping_patience:
+        trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    # 4. Measure, train, measure again, write the report.
+    run(
+        __file__,
+        trainer,
+        evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
+        title="Supervised fine-tuning on questions and answers",
+        summary="Trained on the answers alone. The questions below were never trained on.",
+        curves=[
+            Curve("Answered exactly right (greedy)", {name: f"{name}:exact_match" for name in held_out}, percent=True),
+            Curve("Loss a trained token", {"training": "loss"} | {name: f"{name}:loss" for name in held_out}),
+        ],
+        shown={"loss": "loss"},
+        facts={
+            "batch": describe_batch(training_args),
+            "the first row, what is trained in » «": " ".join(show_trained(train_dataset[0], tokenizer).split()),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

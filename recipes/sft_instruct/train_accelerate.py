@@ -1,0 +1,135 @@
+"""Supervised fine-tuning on questions and answers as a bare loop over Accelerate: every step that the Trainers take is here.
+
+    accelerate launch --config_file accelerate_configs/zero2.yaml recipes/sft_instruct/train_accelerate.py
+    python recipes/sft_instruct/train_accelerate.py --deepspeed accelerate_configs/ds_zero2.json
+
+You will see: the same loss curve as with train.py and train_trainer.py, and how many held-out questions are answered right.
+
+Simplified: no adapters, no early stopping, no checkpoints (an interrupted run begins again) and no report.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from common.config import parse
+from common.errors import fail, say
+from common.evaluation import print_results
+from common.masking import tokenize, use_training_template
+from common.models import load_model, load_tokenizer
+from common.record import check_output_dir, write_record
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from torch.utils.data import DataLoader
+from transformers import get_scheduler, set_seed
+from trl import SFTConfig, pack_dataset
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from data import InstructArguments, load_data, texts
+from evaluate import evaluate
+
+
+def updates(loader: Iterable[dict[str, torch.Tensor]], accumulation: int) -> Iterator[list[dict[str, torch.Tensor]]]:
+    """Yields the batches of one update after the other, epoch after epoch; the last update of an epoch may have fewer."""
+    while True:
+        batches = iter(loader)
+        while update := list(islice(batches, accumulation)):
+            yield update
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
+    if model_args.use_peft:
+        fail("use_peft: this script trains all weights; train adapters with train.py, or add `--use_peft false`")
+    check_output_dir(__file__, training_args)
+
+    # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
+    train, held_out = load_data(args, training_args.seed)
+    tokenizer = load_tokenizer(model_args, texts(train))
+    use_training_template(tokenizer)
+    settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
+    train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
+    if training_args.packing:
+        train_dataset = pack_dataset(train_dataset, training_args.max_length)
+    # Rows become a batch: padded to the longest, or, packed, put one after the other with positions that begin anew.
+    collate = DataCollatorForLanguageModeling(tokenizer.pad_token_id, padding_free=training_args.packing)
+
+    # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
+    set_seed(training_args.seed)  # a `tiny:` model begins with random weights
+    model = load_model(model_args, tokenizer)
+    if training_args.activation_checkpointing:
+        model.activation_checkpointing_enable()
+
+    # 3. The loop. The plugin is made of the launcher's yaml or of `--deepspeed FILE`; by hand: DeepSpeedPlugin(zero_stage=2).
+    accumulation = training_args.gradient_accumulation_steps
+    plugin = training_args.deepspeed_plugin
+    if plugin is not None:  # what a Trainer writes into DeepSpeed's settings
+        plugin.deepspeed_config["gradient_accumulation_steps"] = accumulation
+        plugin.deepspeed_config["gradient_clipping"] = training_args.max_grad_norm
+    accelerator = Accelerator(
+        mixed_precision=training_args.mixed_precision,
+        gradient_accumulation_steps=accumulation,
+        deepspeed_plugin=plugin,
+        # The order of the rows depends on the seed alone, whatever else has drawn random numbers before.
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=training_args.data_seed),
+    )
+    set_seed(training_args.seed)
+    loader = DataLoader(train_dataset, training_args.per_device_train_batch_size, shuffle=True, collate_fn=collate)
+    kept = [weight for name, weight in model.named_parameters() if "norm" in name or name.endswith("bias")]
+    decayed = [weight for name, weight in model.named_parameters() if "norm" not in name and not name.endswith("bias")]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": training_args.weight_decay}, {"params": kept, "weight_decay": 0.0}],
+        lr=training_args.learning_rate,
+        betas=(training_args.adam_beta1, training_args.adam_beta2),
+        eps=training_args.adam_epsilon,
+    )
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    steps_per_epoch = math.ceil(len(loader) / accumulation)
+    max_steps = training_args.max_steps
+    if max_steps < 1:
+        max_steps = math.ceil(training_args.num_train_epochs * steps_per_epoch)
+    # Not prepared: accelerate would step it once for each process.
+    scheduler = get_scheduler(training_args.lr_scheduler_type, optimizer, training_args.get_warmup_steps(max_steps), max_steps)
+
+    # 4. Measure, train, measure again.
+    write_record(__file__, training_args)
+    accelerator.wait_for_everyone()
+    print_results("before", evaluate(model, accelerator, tokenizer, held_out, args, training_args))
+    model.train()
+    log = []
+    for step, batches in zip(range(1, max_steps + 1), updates(loader, accumulation), strict=False):
+        # Counted before the first batch is computed: the loss of an update is the mean over all its trained tokens.
+        num_tokens = accelerator.reduce(sum((batch["labels"][:, 1:] != -100).sum() for batch in batches))
+        mean_loss = 0.0
+        for batch in batches:
+            accelerator.sync_gradients = batch is batches[-1]
+            loss = model(**batch, num_items_in_batch=num_tokens, use_cache=False).loss * accelerator.num_processes
+            mean_loss += accelerator.reduce(loss.detach(), "mean").item()
+            # backward() divides by the accumulation steps, and the mean is taken over the processes: both are undone here.
+            # With DeepSpeed it also clips, updates and sets the gradients to zero; the three lines after it do nothing.
+            accelerator.backward(loss * accumulation)
+        accelerator.clip_grad_norm_(model.parameters(), training_args.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
+        log.append(json.dumps({"step": step, "loss": mean_loss}) + "\n")
+        if step % 10 == 0:
+            say(f"step {step:>4}/{max_steps}  loss {mean_loss:.3f}")
+    print_results("after", evaluate(model, accelerator, tokenizer, held_out, args, training_args))
+
+    # Under ZeRO-3 the weights are gathered from all processes; the main process writes them.
+    folder = Path(training_args.output_dir)
+    weights = accelerator.get_state_dict(model)
+    accelerator.unwrap_model(model).save_pretrained(folder, state_dict=weights, is_main_process=accelerator.is_main_process)
+    if accelerator.is_main_process:
+        tokenizer.save_pretrained(folder)
+        (folder / "metrics.jsonl").write_text("".join(log))
+    say(f"The model is in {folder}")
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Supervised fine-tuning on questions and answers with transformers' Trainer: what SFTTrainer does for rows of tokens, by hand.
+
+    accelerate launch --config_file accelerate_configs/zero2.yaml recipes/sft_instruct/train_trainer.py
+    python recipes/sft_instruct/train_trainer.py --deepspeed accelerate_configs/ds_zero2.json
+
+You will see: the same as with train.py, the loss curve included. Lay the two side by side with `diff`.
+
+Simplified: no adapters, which train.py has.
+"""
+
+from common.batch import describe_batch
+from common.config import parse
+from common.errors import fail
+from common.masking import show_trained, tokenize, use_training_template
+from common.models import load_model, load_tokenizer
+from common.record import check_output_dir
+from common.report import Curve
+from common.run import run
+
+from transformers import EarlyStoppingCallback, Trainer, set_seed
+from trl import SFTConfig, pack_dataset
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from data import InstructArguments, load_data, texts
+from evaluate import evaluate
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
+    if model_args.use_peft:
+        fail("use_peft: this script trains all weights; train adapters with train.py, or add `--use_peft false`")
+    check_output_dir(__file__, training_args)
+
+    # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
+    train, held_out = load_data(args, training_args.seed)
+    tokenizer = load_tokenizer(model_args, texts(train))
+    use_training_template(tokenizer)
+    settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
+    train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
+    eval_dataset = tokenize(held_out["held_out"], tokenizer, where="held_out", **settings)
+    if training_args.packing:
+        train_dataset = pack_dataset(train_dataset, training_args.max_length)
+        eval_dataset = pack_dataset(eval_dataset, training_args.max_length)
+    # Rows become a batch: padded to the longest, or, packed, put one after the other with positions that begin anew.
+    collate = DataCollatorForLanguageModeling(tokenizer.pad_token_id, padding_free=training_args.packing)
+
+    # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
+    set_seed(training_args.seed)  # a `tiny:` model begins with random weights
+    model = load_model(model_args, tokenizer)
+
+    # 3. Trainer: any model, any rows. It calls DeepSpeed as the launcher or `--deepspeed FILE` says.
+    training_args.remove_unused_columns = False  # the lengths of the packed conversations are for the collator
+    trainer = Trainer(
+        model=model,
+        args=training_args,
+        data_collator=collate,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        processing_class=tokenizer,
+    )
+    if args.early_stopping_patience:
+        trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    # 4. Measure, train, measure again, write the report.
+    run(
+        __file__,
+        trainer,
+        evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
+        title="Supervised fine-tuning on questions and answers",
+        summary="Trained on the answers alone. The questions below were never trained on.",
+        curves=[
+            Curve("Answered exactly right (greedy)", {name: f"{name}:exact_match" for name in held_out}, percent=True),
+            Curve("Loss a trained token", {"training": "loss"} | {name: f"{name}:loss" for name in held_out}),
+        ],
+        shown={"loss": "loss"},
+        facts={
+            "batch": describe_batch(training_args),
+            "the first row, what is trained in » «": " ".join(show_trained(train_dataset[0], tokenizer).split()),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

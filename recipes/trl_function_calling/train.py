@@ -1,0 +1,90 @@
+"""Function calling by supervised fine-tuning: a model learns when to call which tool, and with what.
+
+    accelerate launch --config_file accelerate_configs/zero2.yaml recipes/trl_function_calling/train.py
+
+You will see: the share of exact calls and of requests rightly left without a call before, during and after training, how calls
+to unseen tools fare, what is forgotten of plain chat, and samples, in outputs/trl_function_calling/*/report.html.
+
+Simplified: no tool is really called in training; the results in the conversations are given.
+"""
+
+from common.batch import describe_batch
+from common.config import parse
+from common.masking import show_trained, tokenize, use_training_template
+from common.models import load_model, load_tokenizer
+from common.record import check_output_dir
+from common.report import Curve
+from common.run import run
+
+from transformers import EarlyStoppingCallback
+from trl import SFTConfig, SFTTrainer, get_peft_config
+
+from data import CallingArguments, load_data, to_request
+from evaluate import evaluate
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, CallingArguments, SFTConfig)
+    check_output_dir(__file__, training_args)
+
+    # 1. Data: conversations with tools as tokens. Only what the assistant writes has labels: its calls and its answers, not
+    #    the tools, the requests and the results.
+    train, held_out, chat = load_data(args, training_args.seed)
+    tokenizer = load_tokenizer(model_args)
+    use_training_template(tokenizer)
+    settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
+    train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
+    eval_dataset = tokenize(held_out["held_out"], tokenizer, where="held_out", **settings)
+
+    # 2. Model: any causal language model whose chat template knows tools. Under ZeRO-3 each process loads only its part.
+    model = load_model(model_args, tokenizer)
+
+    # 3. Trainer: packs and pads the rows, adds adapters if asked to (`use_peft`), and calls DeepSpeed as the launcher says.
+    trainer = SFTTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+    )
+    if args.early_stopping_patience:
+        trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    # 4. Measure, train, measure again, write the report.
+    requests = {name: [to_request(conversation) for conversation in found] for name, found in held_out.items()}
+    run(
+        __file__,
+        trainer,
+        evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, requests, chat, args, training_args),
+        title="Function calling",
+        summary="Trained on conversations with tools. The requests below were never trained on.",
+        curves=[
+            Curve(
+                "Held-out requests",
+                {
+                    "exact call": "held_out:exact_call",
+                    "several calls, exact": "held_out:parallel_call",
+                    "no tool fits: none called": "held_out:irrelevance",
+                    "final answer": "held_out:final_answer",
+                },
+                percent=True,
+            ),
+            Curve(
+                "Tools never seen in training",
+                {"exact call": "unseen_tools:exact_call", "right function": "unseen_tools:function_name"},
+                percent=True,
+            ),
+            Curve("Loss a trained token", {"training": "loss"}),
+            Curve("Loss on plain chat: what is forgotten", {"plain chat": "plain_chat:loss"}),
+        ],
+        shown={"loss": "loss"},
+        facts={
+            "batch": describe_batch(training_args),
+            "a row, what is trained in » «": show_trained(train_dataset[0], tokenizer),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""The conversations of trl_function_calling: generated, read from files of others, and what of them is trained."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import recipe_modules
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    with recipe_modules(
+        "trl_function_calling", ["chat", "data", "evaluate", "metrics", "plain_chat", "synthetic", "tools"]
+    ) as modules:
+        yield modules
+
+
+def load(recipe, **settings):
+    arguments = recipe["data"].CallingArguments(**({"num_held_out": 20, "num_train": 200} | settings))
+    return recipe["data"].load_data(arguments, seed=0)
+
+
+TIMER = {
+    "type": "function",
+    "function": {
+        "name": "set_timer",
+        "description": "Start a timer.",
+        "parameters": {"type": "object", "properties": {"seconds": {"type": "integer"}}, "required": ["seconds"]},
+    },
+}
+
+
+def test_a_schema_is_made_of_a_function(recipe):
+    shown = recipe["tools"].schema(recipe["tools"].send_payment)["function"]
+    assert (shown["name"], shown["description"]) == ("send_payment", "Send money.")
+    assert shown["parameters"]["required"] == ["to", "amount", "currency"]
+    assert shown["parameters"]["properties"]["currency"]["enum"] == ["EUR", "USD", "GBP"]
+    assert shown["parameters"]["properties"]["amount"]["type"] == "integer"
+    assert len(recipe["tools"].TOOLS) >= 12
+    assert not recipe["tools"].TOOLS.keys() & recipe["tools"].UNSEEN_TOOLS.keys()
+
+
+def test_generated_calls_fit_their_tools_and_what_is_asked(recipe):
+    """The right answer is right, each tool does what its schema says, and nothing is called that is not offered."""
+    rows = recipe["synthetic"].generate_conversations(600, seed=0)
+    assert {row["kind"] for row in rows} == {"single", "answer", "parallel", "missing_argument", "no_tool"}
+    called = set()
+    for row in rows:
+        recipe["data"].to_request(row)  # a conversation that ends with the assistant
+        for message in row["messages"]:
+            for call in message.get("tool_calls", []):
+                made = recipe["metrics"].Call(**call["function"])
+                assert recipe["metrics"].schema_mistake(made, row["tools"]) is None
+                assert isinstance(recipe["tools"].TOOLS[made.name](**made.arguments), dict)
+                called.add(made.name)
+        if row["kind"] in ("no_tool", "missing_argument"):
+            assert "tool_calls" not in row["messages"][1]
+    assert called == recipe["tools"].TOOLS.keys()
+
+
+def test_held_out_requests_are_in_no_training_data(recipe):
+    generate = recipe["synthetic"].generate_conversations
+    held_out = {row["messages"][0]["content"] for row in generate(600, seed=1, held_out=True)}
+    for seed in range(3):
+        train = {row["messages"][0]["content"] for row in generate(4000, seed=1000 + seed)}
+        chat = {row["messages"][-2]["content"] for row in recipe["plain_chat"].generate_chat(4000, seed=50 + seed)}
+        assert not held_out & train
+        assert not held_out & chat
+    unseen = recipe["synthetic"].generate_unseen(50, seed=2)
+    tools = {tool["function"]["name"] for row in generate(4000, seed=1000) for tool in row["tools"]}
+    assert not tools & {call["function"]["name"] for row in unseen for call in row["messages"][1]["tool_calls"]}
+
+
+def test_chat_takes_the_place_of_calls(recipe):
+    calls, _, held_out_chat = load(recipe, dataset_name="synthetic")
+    mixed, _, _ = load(recipe, dataset_name="synthetic", chat_share=0.25)
+    assert len(mixed) == len(calls) == 200
+    chat = [row for row in mixed if "tools" not in row]
+    assert len(chat) == 50
+    assert sum(row in calls for row in mixed) >= 150
+    shared = [row["messages"][-2]["content"] for row in chat if row in held_out_chat]
+    # There are only so many times of day and durations: these facts are not held out.
+    assert all("24 hour clock" in question or "How many seconds" in question for question in shared), shared
+
+
+def test_schemas_of_a_file_stay_as_they_are(recipe, tmp_path: Path):
+    """Arrow would give each tool the properties of all the others."""
+    weather = json.loads(json.dumps(TIMER).replace("set_timer", "get_weather").replace("seconds", "city"))
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "set_timer", "arguments": '{"seconds": 240}'}}]}
+    rows = [
+        {"messages": [{"role": "user", "content": "Tea."}, call], "tools": [TIMER]},
+        {"messages": [{"role": "user", "content": "Rain?"}, {"role": "assistant", "content": "Where?"}], "tools": [weather]},
+    ]
+    path = tmp_path / "calls.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train, held_out, chat = load(recipe, dataset_name=str(path), num_held_out=1, num_train=0)
+    assert train[0]["tools"] == [TIMER]
+    assert held_out["held_out"][0]["tools"] == [weather]
+    assert chat == []
+    request = recipe["data"].to_request(train[0])
+    assert (request.kind, request.answers) == ("call", [{"set_timer": {"seconds": [240]}}])
+
+
+def test_sharegpt_rows_with_calls_in_the_text(recipe):
+    turns = [
+        {"from": "system", "value": "You may call <tools>...</tools>"},
+        {"from": "human", "value": "Tea, four minutes."},
+        {"from": "gpt", "value": '<tool_call>\n{"name": "set_timer", "arguments": {"seconds": 240}}\n</tool_call>'},
+        {"from": "tool", "value": '<tool_response>\n{"status": "started"}\n</tool_response>'},
+        {"from": "gpt", "value": "Enjoy your tea."},
+    ]
+    conversation = recipe["data"].convert({"conversations": turns, "tools": json.dumps([TIMER])})
+    call = {"type": "function", "function": {"name": "set_timer", "arguments": {"seconds": 240}}}
+    assert conversation == {
+        "messages": [
+            {"role": "user", "content": "Tea, four minutes."},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": '{"status": "started"}'},
+            {"role": "assistant", "content": "Enjoy your tea."},
+        ],
+        "tools": [TIMER],
+    }
+
+
+def test_metrics_count_what_they_say(recipe):
+    from common.evaluation import Completion
+
+    rows = recipe["synthetic"].generate_conversations(300, seed=4, held_out=True)
+    requests = [recipe["data"].to_request(row) for row in rows]
+
+    def write(row: dict) -> Completion:
+        last = row["messages"][-1]
+        calls = [json.dumps(call["function"]) for call in last.get("tool_calls", [])]
+        return Completion(last["content"] + "".join(f"<tool_call>\n{call}\n</tool_call>" for call in calls), 1)
+
+    right, mistakes = recipe["evaluate"].score(requests, [write(row) for row in rows])
+    assert {name: metric["value"] for name, metric in right.items()} == dict.fromkeys(right, 1.0)
+    assert mistakes == [None] * len(rows)
+    assert {"exact_call", "parallel_call", "irrelevance", "relevance", "asks_back", "final_answer"} <= right.keys()
+
+    silent, _ = recipe["evaluate"].score(requests, [Completion("No.", 2)] * len(rows))
+    assert (silent["irrelevance"]["value"], silent["exact_call"]["value"], silent["relevance"]["value"]) == (1.0, 0.0, 0.0)
+    always = '<tool_call>\n{"name": "set_timer", "arguments": {"seconds": 1}}\n</tool_call>'
+    eager, _ = recipe["evaluate"].score(requests, [Completion(always, 9)] * len(rows))
+    assert (eager["irrelevance"]["value"], eager["relevance"]["value"], eager["valid_json"]["value"]) == (0.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (("set_alarm", {"seconds": 1}), "unknown function: `set_alarm`"),
+        (("set_timer", {}), "missing argument: `seconds`"),
+        (("set_timer", {"seconds": 1, "unit": "s"}), "unexpected argument: `unit`"),
+        (("set_timer", {"seconds": "1"}), "wrong type: `seconds` must be integer"),
+        (("set_timer", {"seconds": True}), "wrong type: `seconds` must be integer"),
+    ],
+)
+def test_a_call_is_checked_before_it_is_run(recipe, call: tuple, line: str):
+    assert str(recipe["metrics"].schema_mistake(recipe["metrics"].Call(*call), [TIMER])) == line
+
+
+@pytest.mark.parametrize(
+    ("written", "printed", "said"),
+    [
+        (
+            ['<tool_call>{"name": "set_timer", "arguments": {"seconds": 9}}</tool_call>', "Done."],
+            'set_timer: {"status": "started"}\n',
+            ["assistant", "tool", "assistant"],
+        ),
+        (
+            ['<tool_call>{"name": "set_timer", "arguments": {"seconds": "__import__(\'os\')"}}</tool_call>'],
+            "(wrong type: `seconds` must be integer: nothing is run)\n",
+            ["assistant"],
+        ),
+        (["<tool_call>set_timer(seconds=9)</tool_call>"], "(not a valid call: nothing is run)\n", ["assistant"]),
+        (["For how long?"], "", ["assistant"]),
+    ],
+)
+def test_chat_runs_valid_calls_only(recipe, monkeypatch, capsys, written: list[str], printed: str, said: list[str]):
+    texts = iter(written)
+    monkeypatch.setattr(recipe["chat"], "answer", lambda *arguments: next(texts))
+    messages = [{"role": "user", "content": "Tea."}]
+    recipe["chat"].reply(None, None, messages, [recipe["tools"].schema(recipe["tools"].set_timer)])
+    assert capsys.readouterr().out == printed
+    assert [message["role"] for message in messages[1:]] == said
+    assert next(texts, None) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"num_held_out": 0}, "num_held_out is 0: without held-out requests nothing can be measured; use at least 1"),
+        ({"num_train": 0}, "num_train is 0: say how many conversations to generate, for example --num_train 7200"),
+        ({"chat_share": 1.0}, "chat_share is 1; use at least 0 and less than 1, with a chat_dataset_name to take it from"),
+    ],
+)
+def test_settings_that_cannot_be_used(recipe, capsys: pytest.CaptureFixture[str], settings: dict, line: str):
+    with pytest.raises(SystemExit):
+        load(recipe, dataset_name="synthetic", **settings)
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        ({"messages": [], "tools": "[{"}, "`tools` is a text that is not JSON"),
+        ({"question": "?"}, "no `messages` (found: question); write a list of {role, content}"),
+        (
+            {"conversations": [{"from": "gpt", "value": "<tool_call>{'name': 1}</tool_call>"}]},
+            "a <tool_call> that is not JSON with a name and arguments: {'name': 1}</tool_call>",
+        ),
+        ({"messages": [{"role": "robot", "content": "."}]}, "message 1: unknown role `robot`; ..."),
+        (
+            {
+                "messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "set_timr", "arguments": {}}}]}],
+                "tools": [TIMER],
+            },
+            "message 1: a call to `set_timr`, which is not among the row's tools; did you mean `set_timer`?",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_used(recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: dict, line: str):
+    path = tmp_path / "calls.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(SystemExit):
+        load(recipe, dataset_name=str(path))
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path}, line 1: {line.removesuffix('...')}")

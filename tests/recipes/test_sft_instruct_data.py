@@ -1,0 +1,156 @@
+"""The data and the metrics of sft_instruct, on their own."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import recipe_modules
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    with recipe_modules("sft_instruct", ["data", "metrics"]) as modules:
+        yield modules
+
+
+def load(recipe, **settings):
+    data = recipe["data"]
+    return data.load_data(data.InstructArguments(**settings), seed=0)
+
+
+def pairs(conversations: list) -> set[tuple[str, str]]:
+    return {(row["messages"][-2]["content"], row["messages"][-1]["content"]) for row in conversations}
+
+
+def test_held_out_questions_are_never_trained_on(recipe):
+    train, held_out = load(recipe, dataset_name="synthetic")
+    questions = {question for question, _ in pairs(train)}
+    assert len(questions) == len(train) == 3000
+    assert {name: len(rows) for name, rows in held_out.items()} == {"held_out": 400, "unseen_facts": 400}
+    for rows in held_out.values():
+        assert len(pairs(rows)) == 400
+        assert not {question for question, _ in pairs(rows)} & questions
+
+
+def test_unseen_facts_come_from_letters_that_were_never_read(recipe):
+    data = recipe["data"]
+    facts, unseen = data.generate_facts()
+    assert len(facts) == len(unseen) == 100
+    assert not {(fact.company, fact.year) for fact in facts} & {(fact.company, fact.year) for fact in unseen}
+    assert {fact.company for fact in unseen} == {fact.company for fact in facts}
+    # Nor can an answer be guessed from the topic: the commonest one is right for few facts.
+    for topic in {fact.topic for fact in facts}:
+        values = [fact.value for fact in facts if fact.topic == topic]
+        assert max(map(values.count, values)) <= 4
+
+
+def test_every_fact_is_asked_in_wordings_that_were_not_trained(recipe):
+    data = recipe["data"]
+    assert len(data.TRAINED_WORDINGS) == 30
+    assert len(data.HELD_OUT_WORDINGS) == 6
+    assert not set(data.TRAINED_WORDINGS) & set(data.HELD_OUT_WORDINGS)
+    train, _ = load(recipe, dataset_name="synthetic")
+    _, held_out = load(recipe, dataset_name="synthetic", num_held_out=600)
+    assert len({answer for _, answer in pairs(held_out["held_out"])} - {answer for _, answer in pairs(train)}) == 0
+
+
+def test_the_seed_changes_the_order_alone(recipe):
+    data = recipe["data"]
+    args = data.InstructArguments(dataset_name="synthetic")
+    (first, held_out), (second, same) = (data.load_data(args, seed) for seed in (0, 1))
+    assert first != second
+    assert pairs(first) == pairs(second)
+    assert held_out == same
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
+def test_files_of_questions_and_answers(recipe, tmp_path: Path, suffix: str):
+    rows = [{"question": f"6 * {number}?", "answer": f"It is {6 * number}."} for number in range(10)]
+    path = tmp_path / f"data{suffix}"
+    text = {
+        ".jsonl": "\n".join(map(json.dumps, rows)),
+        ".json": json.dumps(rows),
+        ".csv": "question,answer\n" + "".join(f"{row['question']},{row['answer']}\n" for row in rows),
+    }[suffix]
+    path.write_text(text)
+    train, held_out = load(recipe, dataset_name=str(path), num_held_out=2, system_prompt="Be brief.")
+    assert [len(train), len(held_out["held_out"])] == [8, 2]
+    assert train[0]["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "6 * 0?"},
+        {"role": "assistant", "content": "It is 0."},
+    ]
+    assert held_out["held_out"][1]["messages"][1]["content"] == "6 * 9?"
+
+
+def test_a_split_named_test_is_held_out(recipe, tmp_path: Path):
+    rows = [{"question": f"6 * {number}?", "answer": f"It is {6 * number}."} for number in range(4)]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train, held_out = load(recipe, dataset_name=str(tmp_path), num_held_out=3)
+    assert [len(train), len(held_out["held_out"])] == [4, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "settings", "line"),
+    [
+        (
+            "data.csv",
+            "frage,answer\na,b\n",
+            {},
+            "{path} (train), row 1: no `question` (found: frage, answer); write `question` and `answer`, or `messages`",
+        ),
+        (
+            "data.jsonl",
+            '{"question": "a", "answer": "b"}\n{"question": "a", "answer": " "}\n',
+            {},
+            "{path}, line 2: `answer` must be a text, not ' '; fill it in or remove the row",
+        ),
+        (
+            "data.jsonl",
+            '{"question": "a", "answer": 42}\n',
+            {},
+            "{path}, line 1: `answer` must be a text, not 42; fill it in or remove the row",
+        ),
+        (
+            "data.jsonl",
+            '{"question": "a", "answer": "b"}\n',
+            {"num_held_out": 1},
+            "{path} has 1 rows, of which num_held_out 1 would be held out; lower num_held_out or add rows",
+        ),
+        ("data.txt", "a", {}, "{path}: unknown file type; use one of .jsonl, .json, .csv, .parquet"),
+        (
+            "data.jsonl",
+            '{"question": "a", "answer": "b"}\n',
+            {"num_held_out": 0},
+            "num_held_out is 0: without held-out questions nothing can be measured; use at least 1",
+        ),
+    ],
+)
+def test_mistake(recipe, tmp_path: Path, capsys: pytest.CaptureFixture, name: str, text: str, settings: dict, line: str):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        load(recipe, dataset_name=str(path), **settings)
+    assert ended.value.code == 2
+    # Not the whole of stderr: datasets may draw a progress bar, which `common` turns off only if it is imported first.
+    assert capsys.readouterr().err.endswith(f"error: {line.replace('{path}', str(path))}\n")
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer", "exact", "f1"),
+    [
+        ("Oslo", "Oslo", True, 1.0),
+        ("the city of Oslo.", "City of Oslo", True, 1.0),
+        ("$24 million", "24 million", True, 1.0),
+        ("$24 million", "$42 million", False, 0.5),
+        ("Anna Cole", "Anna", False, 2 / 3),
+        ("", "Oslo", False, 0.0),
+        ("", "The", True, 1.0),
+        ("Rome Rome", "Rome", False, 2 / 3),
+    ],
+)
+def test_metrics(recipe, completion: str, answer: str, exact: bool, f1: float):
+    metrics = recipe["metrics"]
+    assert metrics.exact_match(completion, answer) is exact
+    assert metrics.token_f1(completion, answer) == pytest.approx(f1)
