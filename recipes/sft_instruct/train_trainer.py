@@ -10,7 +10,7 @@ Simplified: no adapters, which train.py has.
 
 from common.batch import describe_batch
 from common.config import parse
-from common.errors import fail
+from common.errors import fail, say
 from common.masking import show_trained, tokenize, use_training_template
 from common.models import load_model, load_tokenizer
 from common.record import check_output_dir
@@ -38,6 +38,7 @@ def main() -> None:
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
     eval_dataset = tokenize(held_out["held_out"], tokenizer, where="held_out", **settings)
+    say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
     if training_args.packing:
         train_dataset = pack_dataset(train_dataset, training_args.max_length)
         eval_dataset = pack_dataset(eval_dataset, training_args.max_length)
@@ -73,10 +74,7 @@ def main() -> None:
             Curve("Loss a trained token", {"training": "loss"} | {name: f"{name}:loss" for name in held_out}),
         ],
         shown={"loss": "loss"},
-        facts={
-            "batch": describe_batch(training_args),
-            "the first row, what is trained in » «": " ".join(show_trained(train_dataset[0], tokenizer).split()),
-        },
+        facts={"batch": describe_batch(training_args)},
     )
 
 

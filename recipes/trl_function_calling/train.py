@@ -10,6 +10,7 @@ Simplified: no tool is really called in training; the results in the conversatio
 
 from common.batch import describe_batch
 from common.config import parse
+from common.errors import say
 from common.masking import show_trained, tokenize, use_training_template
 from common.models import load_model, load_tokenizer
 from common.record import check_output_dir
@@ -35,6 +36,7 @@ def main() -> None:
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
     eval_dataset = tokenize(held_out["held_out"], tokenizer, where="held_out", **settings)
+    say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
 
     # 2. Model: any causal language model whose chat template knows tools. Under ZeRO-3 each process loads only its part.
     model = load_model(model_args, tokenizer)
@@ -79,10 +81,7 @@ def main() -> None:
             Curve("Loss on plain chat: what is forgotten", {"plain chat": "plain_chat:loss"}),
         ],
         shown={"loss": "loss"},
-        facts={
-            "batch": describe_batch(training_args),
-            "a row, what is trained in » «": show_trained(train_dataset[0], tokenizer),
-        },
+        facts={"batch": describe_batch(training_args)},
     )
 
 

@@ -36,13 +36,12 @@ def test_a_run_leaves_what_the_readme_promises(output_dir: Path, python: Python)
     assert (measured["held_out", 0]["exact_call"], measured["held_out", 0]["irrelevance"]) == (0.0, 1.0)
     assert measured["plain_chat", 0]["loss"] < 0.05
     assert measured["plain_chat", 2]["loss"] > measured["plain_chat", 0]["loss"]
-    report = (output_dir / "report.html").read_text()
-    assert "plain chat" in report
+    assert "plain chat" in (output_dir / "report.html").read_text()
     # The row that is shown: the tools and the request are read, the assistant's turn is trained.
-    read, trained = report[report.index("You may call one or more functions") :].split("»", 1)
-    assert "user" in read
-    assert "assistant" in read
-    assert trained.split("«")[0].endswith("&lt;|im_end|&gt;")
+    read, trained = finished.stdout.split("» «:", 1)[1].split("»", 1)
+    assert "You may call one or more functions" in read
+    assert "<|im_start|>user" in read
+    assert trained.split("«")[0].endswith("<|im_end|>")
     weights = load_file(output_dir / "model.safetensors")
     assert all(weight.numel() > 0 and weight.isfinite().all() for weight in weights.values())
 
