@@ -7,7 +7,6 @@
 shared out over the processes; under ZeRO-3 the model is sharded, under the other stages each process holds a copy.
 """
 
-from collections import Counter
 from typing import Any
 
 from common.config import parse
@@ -22,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from data import CallingArguments, Request, load_requests
-from metrics import KINDS, Mistake, find_mistake, parse_calls
+from metrics import Mistake, find_mistake, parse_calls
 
 SAMPLES_SHOWN = 40  # kept in samples.jsonl, for the report
 
@@ -117,9 +116,7 @@ def evaluate(
             }
             for request, done, mistake in list(zip(requests, completions, mistakes, strict=True))[:SAMPLES_SHOWN]
         ]
-        counted = Counter(mistake.kind for mistake in mistakes if mistake)
-        kinds = {kind: counted[kind] for kind in KINDS if counted[kind]}
-        results[name] = {"metrics": metrics, "samples": samples, "count": len(requests), "mistakes": kinds}
+        results[name] = {"metrics": metrics, "samples": samples, "count": len(requests)}
     if chat:
         rows = tokenize(chat, tokenizer, training_args.max_length, where="plain chat", skip_bad_rows=args.skip_bad_rows)
         loss = mean_loss(model, accelerator, rows, batch_size=batch_size)
