@@ -42,14 +42,27 @@ SHAPES = {
 }
 CALLING, INSTRUCT = "trl_function_calling", "sft_instruct"
 
+# What the full-size configurations are compared with, one by one, under ZeRO-2 on one GPU: flags that differ from them.
+VARIANTS = {
+    "sdpa": "--attn_implementation sdpa",
+    "padding": "--packing false --attn_implementation sdpa --per_device_train_batch_size 8 --gradient_accumulation_steps 1",
+    "no_recompute": "--activation_checkpointing false",
+    "liger": "--use_liger_kernel true",
+}
+
+
+def runs(recipe: str, variants: bool) -> list[tuple[str, str, str, str]]:
+    """Returns the runs of a recipe: its name, its configuration, accelerate's configuration, a variant."""
+    compared = [(recipe, "config", "zero2", variant) for variant in VARIANTS if variants]
+    first, *others = ((recipe, config, stage, "") for config in ("config", "lora") for stage in ("zero2", "zero3"))
+    return [first, *compared, *others]
+
+
 # Each stage holds lanes that go side by side on GPUs of their own; the runs of a lane go one after the other.
-# A run: recipe, its configuration, accelerate's configuration. It gets one process for each GPU of its lane.
-RUNS = [(recipe, config) for config in ("config", "lora") for recipe in (CALLING, INSTRUCT)]
+# A run gets one process for each GPU of its lane.
 STAGES = {
-    "zero2_1": [([0], [(*run, "zero2") for run in RUNS])],
-    "zero3_1": [([1], [(*run, "zero3") for run in RUNS])],
-    "zero2_2": [([0, 1], [(*run, "zero2") for run in RUNS])],
-    "zero3_2": [([0, 1], [(*run, "zero3") for run in RUNS])],
+    "one_gpu": [([0], runs(CALLING, variants=True)), ([1], runs(INSTRUCT, variants=True))],
+    "two_gpus": [([0, 1], [*runs(CALLING, variants=False), *runs(INSTRUCT, variants=False)])],
 }
 
 
@@ -67,7 +80,7 @@ def make_rows(recipe: str, count: int) -> list[dict]:
 def make_model(recipe: str, folder: Path) -> None:
     """Saves a model of the recipe's full size with random weights, its data, and a small tokenizer of its family."""
     family, config_class, sizes = SHAPES[recipe]
-    rows = make_rows(recipe, 5000)
+    rows = make_rows(recipe, 3000)
     tokenizer = tiny_tokenizer([json.dumps(row) for row in rows[:1000]], family, vocab_size=4096)
     config: PreTrainedConfig = config_class(
         num_hidden_layers=28,
@@ -88,15 +101,16 @@ def make_model(recipe: str, folder: Path) -> None:
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def launch(recipe: str, config: str, stage: str, gpus: list[int], args: argparse.Namespace) -> dict:
+def launch(recipe: str, config: str, stage: str, variant: str, gpus: list[int], args: argparse.Namespace) -> dict:
     """Runs a recipe on some of the GPUs and returns what it measured."""
-    name = f"{recipe} {config} {stage}"
-    folder, model = args.output_dir / f"{name.replace(' ', '_')}_{len(gpus)}", args.output_dir / recipe
+    name = "_".join([recipe, config, stage, str(len(gpus)), *([variant] if variant else [])])
+    folder, model = args.output_dir / name, args.output_dir / recipe
     arguments = ["--config", f"{config}.yaml", *SHORT.split(), "--model_name_or_path", str(model), "--output_dir", str(folder)]
     arguments += ["--dataset_name", str(model / "rows.jsonl"), *(["--chat_dataset_name", ""] if recipe == CALLING else [])]
+    arguments += VARIANTS[variant].split() if variant else []
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"accelerate_configs/{stage}.yaml"]
     command += ["--num_processes", str(len(gpus)), "--main_process_port", "0", f"recipes/{recipe}/train.py", *arguments]
-    entry = {"recipe": recipe, "configuration": f"{config}.yaml", "stage": stage, "gpus": len(gpus)}
+    entry = {"recipe": recipe, "configuration": f"{config}.yaml", "stage": stage, "gpus": len(gpus), "variant": variant}
     env = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
     log_path = folder.with_suffix(".log")
     with open(log_path, "w") as log:
@@ -128,29 +142,32 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
     parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES))
-    parser.add_argument("--timeout", type=float, default=150, help="seconds for each run")
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--timeout", type=float, default=200, help="seconds for each run")
     parser.add_argument("--stop_after", type=float, default=3600, help="seconds after which no run is begun")
     args = parser.parse_args()
     started = time.monotonic()
     args.output_dir.mkdir(parents=True)
-    for recipe in {recipe for stage in args.stages for _, runs in STAGES[stage] for recipe, _, _ in runs}:
+    for recipe in {recipe for stage in args.stages for _, lane in STAGES[stage] for recipe, *_ in lane}:
         make_model(recipe, args.output_dir / recipe)
     record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
     writing = threading.Lock()
 
-    def run_lane(gpus: list[int], runs: list[tuple[str, str, str]]) -> None:
-        for recipe, config, stage in runs:
-            if time.monotonic() - started > args.stop_after:
-                print(f"{recipe} {config} {stage}: not begun, {args.stop_after:.0f} s are over", flush=True)
+    def run_lane(gpus: list[int], lane: list[tuple[str, str, str, str]]) -> None:
+        for run in lane:
+            if run[-1] and run[-1] not in args.variants:
                 continue
-            entry = launch(recipe, config, stage, gpus, args)
+            if time.monotonic() - started > args.stop_after:
+                print(f"{' '.join(run)}: not begun, {args.stop_after:.0f} s are over", flush=True)
+                continue
+            entry = launch(*run, gpus, args)
             with writing:
                 record["runs"].append(entry)
                 print("RESULT", json.dumps(entry), f"at {time.monotonic() - started:.0f} s", flush=True)
                 args.results.write_text(json.dumps(record, indent=1) + "\n")
 
     for name in args.stages:
-        lanes = [(gpus, runs) for gpus, runs in STAGES[name] if max(gpus) < torch.cuda.device_count()]
+        lanes = [(gpus, lane) for gpus, lane in STAGES[name] if max(gpus) < torch.cuda.device_count()]
         with ThreadPoolExecutor(len(lanes) or 1) as pool:
             list(pool.map(lambda lane: run_lane(*lane), lanes))
 

@@ -1,7 +1,6 @@
 """The command `recipes`: list the recipes, copy one, talk to a trained model, export it."""
 
 import ast
-import difflib
 import os
 import re
 import runpy
@@ -11,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from common.errors import fail, say
+from common.errors import fail, nearest, say
 
 import typer
 import yaml
@@ -73,10 +72,8 @@ def _find_recipe(source: str) -> Path:
         if (folder / "train.py").is_file():
             return folder
     names = [folder.name for folder in _recipes()]
-    # As common.config.nearest, which would import TRL for this line.
-    similar = difflib.get_close_matches(source, names, n=1, cutoff=0.5)
-    hint = f"did you mean `{similar[0]}`?" if similar else f"there is: {', '.join(names)}, or a folder with a train.py"
-    fail(f"there is no recipe `{source}`; {hint}")
+    hint = nearest(source, names) or f"; there is: {', '.join(names)}, or a folder with a train.py"
+    fail(f"there is no recipe `{source}`{hint}")
 
 
 def _new_folder(new: str, source: Path) -> Path:

@@ -1,7 +1,6 @@
 """Configuration: a recipe's config.yaml, tiny.yaml where there is no GPU, `--config FILE`, flags; later ones win."""
 
 import argparse
-import difflib
 import os
 import socket
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common.batch import check_generation_batch, check_save_steps
-from common.errors import brief, fail, say
+from common.errors import brief, fail, nearest, say
 from common.toolchain import check_toolchain
 
 import torch
@@ -29,12 +28,6 @@ class _Parser(TrlParser):
 
     def error(self, message: str) -> NoReturn:
         fail(message if "?" in message else f"{message}; `--help` lists every flag")
-
-
-def nearest(word: str, words: list[str]) -> str:
-    """Returns a hint naming the most similar of `words`, or an empty text if none is similar."""
-    matches = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"; did you mean `{matches[0]}`?" if matches else ""
 
 
 def _check_type(path: Path, parser: _Parser, action: argparse.Action, value: Any) -> None:

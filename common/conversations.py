@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from common.config import nearest
 from common.data import load_rows
-from common.errors import fail, say
+from common.errors import fail, nearest, say
 
 Conversation = dict[str, Any]  # `messages`, and perhaps `tools`, in the form of the chat templates (OpenAI's)
 ROLES = ["system", "user", "assistant", "tool"]

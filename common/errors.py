@@ -1,5 +1,6 @@
 """One-line errors: what is wrong, where, and the cure."""
 
+import difflib
 import json
 import os
 import sys
@@ -25,6 +26,12 @@ def brief(error: Exception) -> str:
     if text.endswith(" ...") and ". " in text:
         text = text.rpartition(". ")[0]
     return text.removesuffix(".")
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """Returns a hint naming the most similar of `words`, or an empty text if none is similar."""
+    matches = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"; did you mean `{matches[0]}`?" if matches else ""
 
 
 def fail(message: str) -> NoReturn:

@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from common import tiny
-from common.config import nearest
-from common.errors import brief, fail
+from common.attention import choose_attention
+from common.errors import brief, fail, nearest
 from common.hub import is_path, use_cache_if_unreachable
 
 import torch
@@ -128,7 +128,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> P
         name,
         revision=model_args.model_revision,
         dtype=dtype,
-        attn_implementation=model_args.attn_implementation,
+        attn_implementation=choose_attention(model_args.attn_implementation, dtype),
         quantization_config=quantization,
     )
     model.config._name_or_path = os.path.relpath(name) if Path(name).is_dir() else name

@@ -1,0 +1,101 @@
+"""Attention for packed rows without another package: each document by itself, through torch's own variable-length kernel.
+
+`sdpa` sees packed documents apart by means of a mask of (tokens in the batch) squared, which also rules out its fast kernels.
+`attn_implementation: varlen` passes the documents' boundaries instead, as flash-attention does (Dao 2023, arXiv:2307.08691).
+"""
+
+from typing import Any
+
+from common.errors import say
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_position_ids
+
+VARLEN = "varlen"
+
+
+def _is_packed(query: torch.Tensor, key: torch.Tensor, attention_mask: torch.Tensor | None) -> bool:
+    """Returns whether this is one row that may hold several documents: no padding, no cache of earlier tokens."""
+    return attention_mask is None and query.shape[0] == 1 and 1 < query.shape[2] == key.shape[2]
+
+
+def varlen_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    max_length_q: int | None = None,
+    position_ids: torch.Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attends causally within each document of a packed row; whatever else is asked (padded rows, generation) goes to sdpa.
+
+    Args:
+        module: The attention layer.
+        query: Of shape (batch, heads, tokens, head dimension).
+        key: Of shape (batch, key/value heads, tokens, head dimension).
+        value: Of the same shape.
+        attention_mask: None for a packed row.
+        scaling: Factor of the scores; None for one over the root of the head dimension.
+        sliding_window: How many tokens back are seen; None for all.
+        cu_seq_lens_q: Where documents begin, and the number of tokens, as TRL's collator counts it.
+        max_length_q: Length of the longest document, in tokens.
+        position_ids: Of shape (batch, tokens); tells the documents apart where a collator gives no lengths.
+        **kwargs: Of sdpa.
+
+    Returns:
+        The output, of shape (batch, tokens, heads, head dimension), and None in the place of the weights.
+    """
+    if not _is_packed(query, key, attention_mask):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    if cu_seq_lens_q is None:
+        if position_ids is None:
+            position_ids = torch.arange(query.shape[2], device=query.device)[None]
+        (cu_seq_lens_q, _), (max_length_q, _) = prepare_fa_kwargs_from_position_ids(position_ids)
+    # Imported here: older torch versions, which run everything else, do not have it.
+    from torch.nn.attention.varlen import varlen_attn
+
+    query, key, value = (
+        states[0].transpose(0, 1)  # (tokens, heads, head dimension)
+        for states in (query, *(repeat_kv(states, module.num_key_value_groups) for states in (key, value)))
+    )
+    boundaries = cu_seq_lens_q.to(device=query.device, dtype=torch.int32)
+    window = (-1 if sliding_window is None else sliding_window - 1, 0)
+    length = int(max_length_q)
+    output = varlen_attn(query, key, value, boundaries, boundaries, length, length, scale=scaling, window_size=window)
+    return output[None], None
+
+
+def _varlen_mask(batch_size: int, q_length: int, kv_length: int, **kwargs: Any) -> torch.Tensor | None:
+    """Builds sdpa's mask, but none for a packed row: not padded, not simply causal, and with no mask of the model's own."""
+    special = not kwargs.get("allow_is_causal_skip", True) and not kwargs.get("use_vmap", False)
+    if special and kwargs.get("attention_mask") is None and batch_size == 1 and 1 < q_length == kv_length:
+        return None
+    return sdpa_mask(batch_size=batch_size, q_length=q_length, kv_length=kv_length, **kwargs)
+
+
+def choose_attention(name: str | None, dtype: torch.dtype | str | None) -> str | None:
+    """Registers `varlen` with transformers if it is asked for, or takes sdpa (equal, but slower) where it cannot run.
+
+    Args:
+        name: The attention implementation in the configuration.
+        dtype: What the model computes in.
+
+    Returns:
+        The name to load the model with.
+    """
+    if name != VARLEN:
+        return name
+    if not torch.cuda.is_available() or dtype not in (torch.bfloat16, torch.float16):
+        say("attn_implementation varlen needs an NVIDIA GPU and bfloat16: using sdpa, which computes the same")
+        return "sdpa"
+    AttentionInterface.register(VARLEN, varlen_attention)
+    AttentionMaskInterface.register(VARLEN, _varlen_mask)
+    return VARLEN
