@@ -18,7 +18,8 @@ from pathlib import Path
 from common.record import versions
 
 ROOT = Path(__file__).parent.parent
-# For each recipe: the ZeRO stages and numbers of processes to run, and the columns: before or after, set, metric.
+# For each recipe: the ZeRO stages and numbers of processes to run, perhaps with flags, and the columns: before or after, set,
+# metric.
 RECIPES = {
     "grpo_math": (
         [("zero3", 1), ("zero3", 2)],
@@ -37,6 +38,19 @@ RECIPES = {
             "after": (-1, "held_out", "exact_match"),
             "token F1 after": (-1, "held_out", "token_f1"),
             "unseen facts after": (-1, "unseen_facts", "exact_match"),
+        },
+    ),
+    "ocr_vision_language": (
+        [
+            ("zero2", 1),
+            ("zero3", 2, "--per_device_train_batch_size 16"),  # the same batches as with one process
+        ],
+        {
+            "CER before": (0, "held_out", "character_error_rate"),
+            "CER after": (-1, "held_out", "character_error_rate"),
+            "read exactly after": (-1, "held_out", "exact_match"),
+            "unseen font CER before": (0, "unseen_font", "character_error_rate"),
+            "unseen font CER after": (-1, "unseen_font", "character_error_rate"),
         },
     ),
     "trl_function_calling": (
@@ -62,10 +76,10 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(recipe: str, stage: str, num_processes: int, seed: int, folder: Path) -> dict[str, int | str]:
+def measure(recipe: str, seed: int, folder: Path, stage: str, num_processes: int, flags: str = "") -> dict[str, int | str]:
     """Runs a recipe once and returns a row of the table."""
     arguments = f"--config_file accelerate_configs/{stage}.yaml --num_processes {num_processes} --main_process_port 0 "
-    arguments += f"recipes/{recipe}/train.py --seed {seed} --output_dir {folder}"
+    arguments += f"recipes/{recipe}/train.py --seed {seed} --output_dir {folder} {flags}"
     used = cpu_seconds()
     with open(folder.with_suffix(".log"), "w") as log:
         command = [sys.executable, "-m", "accelerate.commands.launch", *arguments.split()]
@@ -89,9 +103,9 @@ def main() -> None:
     args = parser.parse_args()
     args.output_dir.mkdir(parents=True)
     record = {"date": datetime.date.today().isoformat(), "cores": len(os.sched_getaffinity(0)), **versions(), "runs": []}
-    for stage, num_processes in RECIPES[args.recipe][0]:
+    for launch in RECIPES[args.recipe][0]:
         for seed in args.seeds:
-            values = measure(args.recipe, stage, num_processes, seed, args.output_dir / f"{seed}_{stage}_{num_processes}")
+            values = measure(args.recipe, seed, args.output_dir / f"{seed}_{launch[0]}_{launch[1]}", *launch)
             if not record["runs"]:
                 print("| " + " | ".join(values) + " |\n|" + "---|" * len(values), flush=True)
             print("| " + " | ".join(map(str, values.values())) + " |", flush=True)

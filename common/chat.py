@@ -12,16 +12,18 @@ from common.checkpoints import COMPLETE, newest_complete_checkpoint
 from common.errors import brief, fail, say
 from common.hub import is_path, use_cache_if_unreachable
 from common.record import read_record
+from common.vision import auto_class
 
 import torch
 from peft import PeftConfig, PeftModel
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
+    AutoProcessor,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    ProcessorMixin,
     TextStreamer,
 )
 
@@ -47,7 +49,8 @@ def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
             )
         use_cache_if_unreachable()
     try:
-        model = AutoModelForCausalLM.from_pretrained(found or name, revision=settings.get("model_revision"))
+        config = AutoConfig.from_pretrained(found or name, revision=settings.get("model_revision"))
+        model = auto_class(config).from_pretrained(found or name, revision=settings.get("model_revision"))
     except (OSError, ValueError) as error:
         fail(f"{adapter}: its base model {name} cannot be loaded: {brief(error)}")
     if settings.get("load_in_4bit") or settings.get("load_in_8bit"):
@@ -64,7 +67,7 @@ def _join_shards(folder: Path) -> PreTrainedModel:
     with contextlib.redirect_stdout(io.StringIO()):  # a dozen lines on the layout of the shards
         weights = get_fp32_state_dict_from_zero_checkpoint(str(folder))
     config = AutoConfig.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_config(config, dtype=config.dtype)
+    model = auto_class(config).from_config(config, dtype=config.dtype)
     model.load_state_dict(weights)
     if (folder / "generation_config.json").exists():
         model.generation_config = GenerationConfig.from_pretrained(folder)
@@ -73,7 +76,7 @@ def _join_shards(folder: Path) -> PreTrainedModel:
 
 def load_run(
     folder: str | Path, device: str | None = None
-) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, dict[str, Any]]:
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase | ProcessorMixin, dict[str, Any]]:
     """Loads the model of a run, ready to generate: whole weights, an adapter on its base model, or ZeRO's shards.
 
     Args:
@@ -81,7 +84,7 @@ def load_run(
         device: Where the model goes; a GPU if there is one and nothing is given.
 
     Returns:
-        The model, its tokenizer, and the run's settings by name.
+        The model, its tokenizer (of a model that reads pictures its processor), and the run's settings by name.
 
     Raises:
         SystemExit: With code 2 and one line if there is no complete run, or the adapter's base model is missing.
@@ -93,7 +96,9 @@ def load_run(
         checkpoint = newest_complete_checkpoint(run)
         cure = f"pass {checkpoint}" if checkpoint else "the command that started the run continues it"
         fail(f"{folder} is not complete; {cure}")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = processing = AutoTokenizer.from_pretrained(folder)
+    if (folder / "processor_config.json").exists():
+        processing = AutoProcessor.from_pretrained(folder)
     if (folder / "adapter_config.json").exists():
         base = _load_base(folder, settings)
         with warnings.catch_warnings():
@@ -101,7 +106,7 @@ def load_run(
             warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
             model = PeftModel.from_pretrained(base, folder)
     elif any(folder.glob("*.safetensors")):
-        base = model = AutoModelForCausalLM.from_pretrained(folder)
+        base = model = auto_class(AutoConfig.from_pretrained(folder)).from_pretrained(folder)
     else:
         base = model = _join_shards(folder)
     # It was trained to end a turn with the tokenizer's end of text, which the base model may not have known.
@@ -109,7 +114,7 @@ def load_run(
     stops = set(stops if isinstance(stops, list) else [] if stops is None else [stops])
     base.generation_config.eos_token_id = sorted(stops | {tokenizer.eos_token_id})
     base.generation_config.pad_token_id = tokenizer.pad_token_id
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), tokenizer, settings
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), processing, settings
 
 
 # --- Talking ------------------------------------------------------------------------------------------------------------

@@ -87,19 +87,13 @@ def _config_files(recipe: Path, argv: list[str]) -> list[Path]:
 
 
 def _resolve_precision(values: argparse.Namespace) -> None:
-    """Follows the launcher's mixed precision, which must agree with the arguments if both are given."""
+    """Makes the launcher and the arguments agree on mixed precision, as DeepSpeed asks: the arguments win, if they say any."""
     launcher = os.environ.get("ACCELERATE_MIXED_PRECISION")
     if launcher is None or (values.bf16 is None and not values.fp16 and launcher == "bf16"):
         return
     asked = "fp16" if values.fp16 else {True: "bf16", False: "no", None: launcher}[values.bf16]
-    if asked != launcher:
-        fail(
-            f"the launch says mixed_precision `{launcher}` and the arguments say `{asked}` "
-            f"(bf16: {values.bf16}, fp16: {values.fp16}); "
-            f"add `--mixed_precision {asked}` before the script's name, or drop bf16/fp16 from the arguments"
-        )
-    os.environ["ACCELERATE_MIXED_PRECISION"] = launcher
-    values.bf16, values.fp16 = launcher == "bf16", launcher == "fp16"
+    os.environ["ACCELERATE_MIXED_PRECISION"] = asked
+    values.bf16, values.fp16 = asked == "bf16", asked == "fp16"
 
 
 def _check_quantization(model_args: ModelConfig, training_args: TrainingArguments) -> None:

@@ -26,7 +26,7 @@ def _without_none(value: Any) -> Any:
     return [_without_none(item) for item in value] if isinstance(value, list) else value
 
 
-def _read_json(path: Path) -> Iterable[tuple[str, dict]]:
+def read_json(path: Path) -> Iterable[tuple[str, dict]]:
     """Yields where a row is, and the row, as written: Arrow would mix the keys of different tools."""
     if path.suffix == ".json":
         try:
@@ -71,7 +71,7 @@ def load_conversations(
     """
     path = Path(name)
     if path.is_file() and path.suffix in (".jsonl", ".json"):
-        splits = {"train": _read_json(path)}
+        splits = {"train": read_json(path)}
     else:
         splits = {
             split: [(f"{name} ({split}), row {number}", _without_none(row)) for number, row in enumerate(rows, start=1)]

@@ -1,6 +1,7 @@
 """Generating answers on all processes, and the intervals of what is measured on them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, send_to_device, set_seed
 from datasets import Dataset
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from PIL.Image import Image
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+    TrainingArguments,
+)
 from trl.models import prepare_deepspeed, unwrap_model_for_generation
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -49,21 +57,22 @@ def _generation_config(
 def generate(
     model: torch.nn.Module,
     accelerator: Accelerator,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: list[list[dict[str, str]]],
+    tokenizer: PreTrainedTokenizerBase | ProcessorMixin,
+    prompts: list[list[dict[str, Any]]],
     *,
     batch_size: int,
     max_new_tokens: int,
     temperature: float = 0.0,
     gather_parameters: bool = True,
     tools: list[list[dict[str, Any]]] | None = None,
+    open_images: Callable[[int], list[Image]] | None = None,
 ) -> list[Completion]:
     """Generates one completion for each prompt; the prompts are shared out over the processes.
 
     Args:
         model: The model as the accelerator wrapped it (a DeepSpeed engine, a DDP module, or the bare model).
         accelerator: Knows the processes and the ZeRO stage.
-        tokenizer: The model's tokenizer, with a chat template.
+        tokenizer: The model's tokenizer, with a chat template; of a model that reads pictures its processor.
         prompts: Conversations that the model continues.
         batch_size: Prompts generated at once on a device.
         max_new_tokens: Where a completion is cut.
@@ -71,13 +80,15 @@ def generate(
         gather_parameters: Under ZeRO-3, gather the whole model on each device while generating: much faster, but it must
             fit. `False` gathers layer by layer. TRL's `ds3_gather_for_generation`.
         tools: For each prompt the tools that the model may call.
+        open_images: Returns the pictures of the prompt with a number, from 0; they are opened when their turn comes.
 
     Returns:
         The completions in the order of the prompts, on every process.
     """
     rank, world_size = accelerator.process_index, accelerator.num_processes
+    processor, tokenizer = tokenizer, getattr(tokenizer, "tokenizer", tokenizer)
     texts = [
-        tokenizer.apply_chat_template(prompt, tools=offered or None, tokenize=False, add_generation_prompt=True)
+        processor.apply_chat_template(prompt, tools=offered or None, tokenize=False, add_generation_prompt=True)
         for prompt, offered in zip(prompts, tools or [None] * len(prompts), strict=True)
     ]
     # Every process takes as many steps as the others, or layer-by-layer gathering waits for ever: the last ones repeat.
@@ -93,16 +104,17 @@ def generate(
         config = _generation_config(unwrapped, tokenizer, max_new_tokens, temperature)
         for start in range(0, len(mine), batch_size):
             chunk = mine[start : start + batch_size]
-            inputs = tokenizer(
-                [texts[index] for index in chunk],
+            images = [open_images(index) for index in chunk] if open_images else []
+            inputs = processor(
+                text=[texts[index] for index in chunk],
                 return_tensors="pt",
                 padding=True,
                 padding_side="left",
                 add_special_tokens=False,
+                **({"images": images} if any(images) else {}),
             ).to(accelerator.device)
-            output = unwrapped.generate(
-                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], generation_config=config
-            )
+            inputs.pop("token_type_ids", None)  # some tokenizers give them, and no causal model takes them
+            output = unwrapped.generate(**inputs, generation_config=config)
             for index, tokens in zip(chunk, output[:, inputs["input_ids"].shape[1] :], strict=True):
                 ends = torch.isin(tokens, torch.tensor(config.eos_token_id, device=tokens.device)).nonzero()
                 tokens = tokens[: ends[0].item() + 1] if len(ends) else tokens

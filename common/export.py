@@ -12,14 +12,16 @@ from common.card import write_card
 from common.chat import load_run
 from common.errors import brief, fail, say
 from common.record import read_record
+from common.vision import auto_class
 
 import huggingface_hub
 import torch
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
+from PIL import Image
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 SAMPLE = "A train leaves at 9:40 and arrives at 13:05. It stops four times, 6 minutes each. How long does it move? Explain."
 # How far float32 arithmetic in another order may move a logit, relative to the largest one; float32 has 7 digits.
@@ -65,12 +67,19 @@ def _push(name: str, folder: Path) -> None:
 # --- Comparing ----------------------------------------------------------------------------------------------------------
 
 
-def _logits(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
-    """Returns the logits at each position of the sample text."""
-    messages = [{"role": "user", "content": SAMPLE}]
-    inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+def _logits(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> torch.Tensor:
+    """Returns the logits at each position of the sample text, before it a picture if the model reads pictures."""
+    if isinstance(tokenizer, ProcessorMixin):
+        picture = Image.linear_gradient("L").resize((112, 56)).convert("RGB")
+        messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": SAMPLE}]}]
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        inputs = tokenizer(images=[picture], text=[text], return_tensors="pt")
+    else:
+        messages = [{"role": "user", "content": SAMPLE}]
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        inputs = {"input_ids": tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]}
     with torch.no_grad():
-        return model(input_ids=inputs["input_ids"]).logits[0]
+        return model(**inputs).logits[0]
 
 
 def _difference(expected: torch.Tensor, found: torch.Tensor) -> float:
@@ -172,7 +181,7 @@ def _make(folder: Path, working: Path) -> None:
     _cast(model, torch.float32)
     rounded = _logits(model, tokenizer)
     del model, base  # one model at a time
-    reloaded = AutoModelForCausalLM.from_pretrained(working).eval()
+    reloaded = auto_class(AutoConfig.from_pretrained(working)).from_pretrained(working).eval()
     _cast(reloaded, torch.float32)
     exported = _logits(reloaded, tokenizer)
     _check_equal(rounded, exported, "the export read back is not what was saved")

@@ -1,5 +1,6 @@
 """Conversations as tokens, of which only what the assistant writes is trained."""
 
+from collections.abc import Callable
 from itertools import groupby
 
 from common.conversations import BadRow, Conversation
@@ -24,7 +25,9 @@ def use_training_template(tokenizer: PreTrainedTokenizerBase) -> None:
         return
 
 
-def _trained_spans(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[tuple[int, int]]]:
+def _trained_spans(
+    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, render_prompt: Callable[[list, list | None], str]
+) -> tuple[str, list[tuple[int, int]]]:
     """Returns a conversation as text, and where in it the assistant's turns are, from first letter to end of turn."""
     messages, tools = conversation["messages"], conversation.get("tools") or None
     text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False)
@@ -32,8 +35,10 @@ def _trained_spans(conversation: Conversation, tokenizer: PreTrainedTokenizerBas
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        prompt = tokenizer.apply_chat_template(messages[:index], tools=tools, tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template(messages[: index + 1], tools=tools, tokenize=False).rstrip("\n")
+        prompt = render_prompt(messages[:index], tools)
+        is_last = index == len(messages) - 1
+        whole = text if is_last else tokenizer.apply_chat_template(messages[: index + 1], tools=tools, tokenize=False)
+        whole = whole.rstrip("\n")
         if not whole.startswith(prompt) or not text.startswith(whole):
             raise BadRow(f"message {index + 1}: the chat template writes this turn differently once others follow")
         spans.append((len(prompt), len(whole)))
@@ -64,9 +69,17 @@ def tokenize(
         SystemExit: With code 2 for a conversation that is too long: cutting it would cut the answer or what it rests on.
     """
     input_ids, labels, first = [], [], None
+    known: list = [None, None]
+
+    def render_prompt(messages: list, tools: list | None) -> str:
+        if known[0] != (messages, tools):  # the same question often comes again and again, with every picture for example
+            text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=True)
+            known[:] = (messages, tools), text
+        return known[1]
+
     for number, conversation in enumerate(conversations, start=1):
         try:
-            text, spans = _trained_spans(conversation, tokenizer)
+            text, spans = _trained_spans(conversation, tokenizer, render_prompt)
             encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
             tokens, offsets = encoded["input_ids"], encoded["offset_mapping"]
             trained = [

@@ -6,13 +6,20 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
-from common import tiny
+from common import tiny, vision
 from common.attention import choose_attention
 from common.errors import brief, fail, nearest
 from common.hub import is_path, use_cache_if_unreachable
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 from transformers.utils.chat_template_utils import render_jinja_template
 from trl import ModelConfig, get_quantization_config
 
@@ -110,26 +117,37 @@ def _set_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.pad_token = spare[0] if spare else tokenizer.eos_token
 
 
-def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Loads a causal language model, or builds a tiny one with random weights.
+def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> PreTrainedModel:
+    """Loads a language model, or one that reads pictures as well, or builds a tiny one with random weights.
 
     Under ZeRO-3 transformers shards the weights while it loads them, if the training arguments were made before.
 
     Args:
         model_args: Names the model, its dtype, attention implementation and quantization.
-        tokenizer: The model's tokenizer.
+        tokenizer: The model's tokenizer, or its processor.
     """
     name = model_args.model_name_or_path
+    if name == vision.TINY:
+        return vision.build_tiny(tokenizer)
     if name.startswith(tiny.PREFIX):
         return AutoModelForCausalLM.from_config(tiny.tiny_config(_tiny_architecture(name), tokenizer))
+    config = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision)
     quantization = get_quantization_config(model_args)
+    if quantization is not None and vision.is_vision_language(config):
+        # The vision tower is a small part of the weights, and what it loses in 4 bits no later layer can bring back.
+        quantization.llm_int8_skip_modules = ["model.visual", "lm_head"]
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
-    model = AutoModelForCausalLM.from_pretrained(
+    model = vision.auto_class(config).from_pretrained(
         name,
         revision=model_args.model_revision,
         dtype=dtype,
         attn_implementation=choose_attention(model_args.attn_implementation, dtype),
         quantization_config=quantization,
     )
+    for module in model.modules():
+        # In evaluations bitsandbytes (0.50, on CPUs with AVX512-BF16) packs 4-bit weights for a kernel without a gradient, and
+        # leaves them packed when training goes on.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     model.config._name_or_path = os.path.relpath(name) if Path(name).is_dir() else name
     return model

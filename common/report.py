@@ -131,7 +131,7 @@ def _choose_samples(samples: list[dict]) -> tuple[list[dict], Counter]:
     """Picks what to show, corrected problems first but always a wrong one if any is left; counts all outcomes."""
     by_step: dict[int, dict] = {}
     for sample in samples:
-        by_step.setdefault(sample["step"], {})[sample["split"], sample["question"]] = sample
+        by_step.setdefault(sample["step"], {})[sample["split"], sample.get("id", sample["question"])] = sample
     if not by_step:
         return [], Counter()
     first, last = by_step[min(by_step)], by_step[max(by_step)]
@@ -161,6 +161,10 @@ def _interval(metric: dict) -> str:
 
 def write_report(output_dir: Path, *, title: str, summary: str, curves: list[Curve], facts: dict[str, str]) -> Path:
     """Writes `curves.png` and the self-contained page `report.html` from what a run has recorded so far.
+
+    A line of `samples.jsonl` has `step`, `split`, `question`, `answer`, `completion`, `correct`. It may have `id`, which tells
+    samples of one question apart; `image`, a data URI that is shown above the question; and `marked`, the completion as pairs
+    of a kind ("equal", "wrong", or "missing" for what it should have said) and a text.
 
     Args:
         output_dir: The run's folder, with `metrics.jsonl`, `samples.jsonl`, `config.yaml`; a missing one is left out.

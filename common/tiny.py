@@ -13,6 +13,15 @@ PREFIX = "tiny:"
 # What the family's chat template begins a turn with; padding is first, the end of a turn is last.
 SPECIAL_TOKENS = {
     "qwen3": ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+    "qwen2_vl": [
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|vision_start|>",
+        "<|vision_end|>",
+        "<|image_pad|>",
+        "<|video_pad|>",
+        "<|im_end|>",
+    ],
     "llama": ["<|finetune_right_pad_id|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
 }
 # Plain added tokens, as in Qwen3's own tokenizer: TRL decodes completions with skip_special_tokens=True, and a reward that

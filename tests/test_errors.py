@@ -214,13 +214,6 @@ SETTINGS = [
         "--generation_batch_size 72",
         "generation_batch_size (72) must be divisible by the global batch size...",
     ),
-    case(
-        "bf16 in the launcher only",
-        "--bf16 false",
-        "the launch says mixed_precision `bf16` and the arguments say `no` (bf16: False, fp16: False); "
-        "add `--mixed_precision no` before the script's name, or drop bf16/fp16 from the arguments",
-        env={"ACCELERATE_MIXED_PRECISION": "bf16"},
-    ),
 ]
 
 DATA = "--num_held_out 1 --dataset_name {tmp}/data.jsonl"

@@ -101,6 +101,68 @@ def test_samples_show_corrected_problems_and_one_that_is_still_wrong(run_folder:
     assert "&lt;think&gt;\n6*7=42\n" in page
 
 
+def test_pictures_and_marked_errors_of_samples(run_folder: Path) -> None:
+    picture = "data:image/png;base64,iVBORw0KGgo="
+    read = [["equal", "TOTAL "], ["missing", "4\n<2>"], ["wrong", "<i>\n7"], ["equal", "."]]
+    row = {"image": picture, "marked": read}
+    write_rows(run_folder / "samples.jsonl", [sample(step, "Read.", False, "TOTAL <i>\n7.") | row for step in (0, 60)])
+    page = report(run_folder)
+    assert page.count(f'<img alt="42" src="{picture}">') == 1
+    assert page.index(picture) < page.index("<h3>Read.</h3>")
+    # What marks a line break is seen; there is no space that was not said.
+    assert page.count(">TOTAL <del>4↵\n&lt;2&gt;</del><mark>&lt;i&gt;↵\n7</mark>.</div>") == 2
+    assert "what is wrong is underlined , and what is missing is there struck through ." in visible(page)
+
+
+def test_nothing_read_at_all_is_shown_as_missing(run_folder: Path) -> None:
+    rows = [sample(0, "Read.", False, "") | {"marked": [["missing", "AB"]]}, sample(60, "Read.", True, "") | {"marked": []}]
+    write_rows(run_folder / "samples.jsonl", rows)
+    page = report(run_folder)
+    assert "><del>AB</del></div>" in page
+    assert ">(nothing)</div>" in page
+
+
+@pytest.mark.parametrize("image", ["https://example.org/a.png", "javascript:alert(1)", "data:text/html,hello", "a.png", None])
+def test_only_images_within_the_page_are_shown(run_folder: Path, image: str | None) -> None:
+    write_rows(run_folder / "samples.jsonl", [sample(step, "Read.", False) | {"image": image} for step in (0, 60)])
+    page = report(run_folder)
+    assert "<h3>Read.</h3>" in page
+    assert page.count("<img") == 2  # the curves
+    assert str(image) not in page
+
+
+def test_a_picture_cannot_leave_its_attribute(run_folder: Path) -> None:
+    image = 'data:image/png,"><script>alert(1)</script>'
+    answer = '" onload="alert(1)'
+    rows = [sample(step, "Read.", False) | {"image": image, "answer": answer} for step in (0, 60)]
+    write_rows(run_folder / "samples.jsonl", rows)
+    page = report(run_folder)
+    assert "<script" not in page
+    assert 'onload="' not in page
+    assert 'src="data:image/png,&#34;&gt;&lt;script' in page
+
+
+def test_samples_of_one_question_are_told_apart_by_their_id(run_folder: Path) -> None:
+    right = {"a": False, "b": True, "c": True}
+    rows = [sample(0, "Read.", False, f"{name} before") | {"id": name} for name in right]
+    rows += [sample(60, "Read.", right[name], f"{name} after") | {"id": name} for name in reversed(right)]
+    write_rows(run_folder / "samples.jsonl", rows)
+    text = visible(report(run_folder))
+    assert "2 went from wrong to right, 1 still wrong." in text
+    for name in right:
+        assert re.search(rf"{name} before After, step 60 \S+ \w+ {name} after", text)
+
+
+def test_an_error_rate_that_falls_is_no_loss(tmp_path: Path) -> None:
+    rows = [evaluation(0, "held_out", 0.98), evaluation(60, "held_out", 0.05)]
+    for row in rows:
+        row["metrics"] = {"character_error_rate": row["metrics"]["accuracy"]}
+    write_rows(tmp_path / "metrics.jsonl", rows)
+    text = visible(report(tmp_path))
+    assert "Character error rate, held out before, step 0 98.0 % [93.7, 102.7] → after, step 60 5.0 % [0.7, 9.7]" in text
+    assert not re.search(r"better|worse|improve|higher|gain|loss", text)
+
+
 def test_curves_are_an_image_and_missing_series_are_left_out(run_folder: Path) -> None:
     page = report(run_folder)
     png = (run_folder / "curves.png").read_bytes()

@@ -1,0 +1,137 @@
+"""ocr_vision_language on one and two GPUs: pictures and tokens a second, and memory, of its configurations at full size.
+
+    python benchmarks/ocr_gpu.py --output_dir /tmp/bench --results benchmarks/results/ocr_gpu.json
+
+Runs the recipe's own launch command for 20 steps with each configuration and gathers what the runs left in metrics.jsonl. The
+model has the shape of Qwen2-VL-2B-Instruct and random weights, the pictures are generated receipts, so no hub is needed: a step
+costs what a real one of such pictures costs, and nothing is said about accuracy.
+"""
+
+import random
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from common.tiny import tiny_tokenizer
+
+import torch
+from transformers import (
+    AutoModelForImageTextToText,
+    Qwen2VLConfig,
+    Qwen2VLImageProcessorPil,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+from gpu import ROOT, Run, benchmark
+
+OCR = "ocr_vision_language"
+# Those of Qwen/Qwen2-VL-2B-Instruct's config.json on the hub.
+TEXT_SIZES = {
+    "vocab_size": 151936,
+    "hidden_size": 1536,
+    "intermediate_size": 8960,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+}
+VISION_SIZES = {"depth": 32, "embed_dim": 1280, "num_heads": 16, "mlp_ratio": 4, "patch_size": 14}
+VISION_SIZES |= {"spatial_merge_size": 2, "temporal_patch_size": 2}
+
+MAX_PIXELS = 256 * 28 * 28  # 256 tokens a picture
+# A picture is drawn for each row, on other cores: on the one that trains the GPU would wait for it.
+DATA = f"--dataset_name synthetic --units receipts --num_train 2000 --max_pixels {MAX_PIXELS} --dataloader_num_workers 4"
+
+# What a configuration is compared with, one by one, under ZeRO-2 on one GPU: flags that differ from it.
+VARIANTS = {
+    "no_recompute": "--activation_checkpointing false",
+    "freeze_vision_tower": "--freeze_vision_tower true",
+    # What TRL's examples/scripts/sft_vlm.py does if it is told no more than bfloat16: it trains all weights (use_peft in
+    # trl/trainer/model_config.py), 8 rows at once and not accumulated, opened by the process that trains (TrainingArguments in
+    # transformers/training_args.py), with recomputed activations (trl/trainer/base_config.py); an update has 8 rows, as in
+    # config.yaml. No flag brings about the rest: that script turns a batch into tokens when it comes, and trains the question
+    # as well as the answer. Its own launch command accumulates 8 such batches, under ZeRO-3.
+    "trl_defaults": "--per_device_train_batch_size 8 --gradient_accumulation_steps 1 --dataloader_num_workers 0",
+}
+
+
+def run(config: str, stage: str, variant: str = "") -> Run:
+    """Returns a run of the recipe: its configuration, accelerate's configuration, a variant."""
+    return (OCR, config, stage, variant)
+
+
+STAGES = {
+    "one_gpu": [
+        (
+            [0],
+            [
+                run("config", "zero2"),
+                run("config", "zero2", "no_recompute"),
+                run("config", "zero2", "freeze_vision_tower"),
+                run("qlora_8gb", "zero2"),
+                run("config", "zero3"),
+            ],
+        ),
+        ([1], [run("full", "zero2"), run("full", "zero2", "trl_defaults"), run("full", "zero3")]),
+    ],
+    "two_gpus": [([0, 1], [run(config, stage) for stage in ("zero2", "zero3") for config in ("config", "full")])],
+}
+
+
+def make_processor() -> Qwen2VLProcessor:
+    """Returns a processor that cuts pictures as Qwen2-VL's does, with a small tokenizer trained on generated receipts."""
+    sys.path.insert(0, str(ROOT / "recipes" / OCR))
+    from render import draw_receipt, receipt_text
+
+    rng = random.Random(0)
+    texts = [receipt_text(draw_receipt(rng, held_out=False)[0]) for _ in range(1000)]
+    tokenizer = tiny_tokenizer(texts, "qwen2_vl", vocab_size=4096)
+    tokenizer.chat_template = (files("trl") / "chat_templates" / "qwen2_5_vl.jinja").read_text()
+    return Qwen2VLProcessor(
+        image_processor=Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": MAX_PIXELS}),
+        video_processor=Qwen2VLVideoProcessor(),  # none is read, but the processor cannot be without
+        tokenizer=tokenizer,
+        chat_template=tokenizer.chat_template,
+    )
+
+
+def make_model(folder: Path) -> list[str]:
+    """Saves a model of Qwen2-VL-2B's shape with random weights, and its processor.
+
+    Args:
+        folder: Where to.
+
+    Returns:
+        The flags that name the data.
+    """
+    processor = make_processor()
+    tokenizer = processor.tokenizer
+    tokens = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
+    config = Qwen2VLConfig(
+        text_config={
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            **TEXT_SIZES,
+        },
+        vision_config={"hidden_size": TEXT_SIZES["hidden_size"], **VISION_SIZES},
+        tie_word_embeddings=True,
+        **{f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in tokens.items()},
+    )
+    torch.manual_seed(0)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return DATA.split()
+
+
+def main() -> None:
+    benchmark(__doc__, STAGES, VARIANTS, {OCR: make_model}, row_name="images")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Vision-language models and their processors: a hub id, a folder, an adapter, or `tiny:qwen2_vl`."""
+
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common import tiny
+from common.errors import brief, fail
+from common.hub import is_path, use_cache_if_unreachable
+
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+    Qwen2VLConfig,
+    Qwen2VLImageProcessorPil,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+if TYPE_CHECKING:  # importing TRL takes seconds, which commands that only load a model can do without
+    from trl import ModelConfig
+
+TINY = f"{tiny.PREFIX}qwen2_vl"
+PATCH_SIZE, MERGE_SIZE = 14, 2  # as in Qwen2-VL: 28 x 28 pixels are a token
+
+# Sizes that learn to read lines of 28 pixels in minutes on a CPU core, about 1.2 million parameters. The rotary frequencies are
+# high, and nearly all of them count columns: what is read next stands one column further right, and there are few of them.
+TEXT_SIZES = {
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 1024,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10.0, "mrope_section": [1, 1, 14]},
+}
+VISION_SIZES = {"depth": 2, "embed_dim": 128, "num_heads": 4, "mlp_ratio": 3}
+INITIALIZER_RANGE = 0.08  # a width of 128 takes larger first weights than one of 1536
+
+
+def is_vision_language(config: PreTrainedConfig) -> bool:
+    """Returns whether a model reads pictures as well as text."""
+    return config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+
+def auto_class(config: PreTrainedConfig) -> type[AutoModelForCausalLM] | type[AutoModelForImageTextToText]:
+    """Returns the class that loads a model with its language-modelling head."""
+    return AutoModelForImageTextToText if is_vision_language(config) else AutoModelForCausalLM
+
+
+def _tiny_processor(min_pixels: int, max_pixels: int, phrases: Iterable[str]) -> Qwen2VLProcessor:
+    template_texts = ["system\nYou are a helpful assistant.", "user\n", "assistant\n"]
+    # A token is a character, or a text that always comes whole.
+    tokenizer = tiny.tiny_tokenizer([], "qwen2_vl", vocab_size=320, phrases=[*template_texts, *phrases], words=r"[\s\S]")
+    tokenizer.chat_template = (files("trl") / "chat_templates" / "qwen2_5_vl.jinja").read_text()
+    patches = {"patch_size": PATCH_SIZE, "merge_size": MERGE_SIZE, "temporal_patch_size": 1}
+    pixels = {"size": {"shortest_edge": min_pixels, "longest_edge": max_pixels}}
+    paper = {"image_mean": [0.85] * 3, "image_std": [0.25] * 3}  # of print on paper, so that it begins near 0
+    return Qwen2VLProcessor(
+        image_processor=Qwen2VLImageProcessorPil(**patches, **pixels, **paper),
+        video_processor=Qwen2VLVideoProcessor(**patches),  # none is read, but the processor cannot be without
+        tokenizer=tokenizer,
+        chat_template=tokenizer.chat_template,
+    )
+
+
+def tiny_vision_config(processor: Qwen2VLProcessor) -> Qwen2VLConfig:
+    """Returns the configuration of a tiny Qwen2-VL.
+
+    Args:
+        processor: The processor whose tokens and patches the model gets.
+    """
+    tokenizer, images = processor.tokenizer, processor.image_processor
+    ids = {
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(token)
+        for name, token in {
+            "image": "<|image_pad|>",
+            "video": "<|video_pad|>",
+            "vision_start": "<|vision_start|>",
+            "vision_end": "<|vision_end|>",
+        }.items()
+    }
+    return Qwen2VLConfig(
+        text_config={
+            "vocab_size": -(-len(tokenizer) // 64) * 64,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            "initializer_range": INITIALIZER_RANGE,
+            **TEXT_SIZES,
+        },
+        vision_config={
+            "hidden_size": TEXT_SIZES["hidden_size"],
+            "patch_size": images.patch_size,
+            "spatial_merge_size": images.merge_size,
+            "temporal_patch_size": images.temporal_patch_size,
+            "initializer_range": INITIALIZER_RANGE,
+            **VISION_SIZES,
+        },
+        initializer_range=INITIALIZER_RANGE,
+        tie_word_embeddings=True,
+        **ids,
+    )
+
+
+def load_processor(model_args: "ModelConfig", min_pixels: int, max_pixels: int, phrases: Iterable[str] = ()) -> ProcessorMixin:
+    """Loads what turns pictures and text into a vision-language model's input.
+
+    Args:
+        model_args: Names the model.
+        min_pixels: A smaller picture is enlarged; saved with the processor, so that others resize as in training.
+        max_pixels: A larger picture is made smaller.
+        phrases: Texts that always come whole, such as a question: one token each for a `tiny:` model.
+
+    Raises:
+        SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there, an unreachable hub, or a model
+            that reads no pictures.
+    """
+    name = model_args.model_name_or_path
+    if name.startswith(tiny.PREFIX):
+        if name != TINY:
+            fail(f"model_name_or_path {name}: the only tiny model that reads pictures is {TINY}")
+        return _tiny_processor(min_pixels, max_pixels, phrases)
+    if not Path(name).is_dir():
+        if is_path(name):
+            fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
+        use_cache_if_unreachable()
+    try:
+        processor = AutoProcessor.from_pretrained(name, revision=model_args.model_revision)
+    except (OSError, ValueError) as error:
+        cure = "pass the folder of a saved model" if Path(name).is_dir() else "without a hub pass a local folder"
+        fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")
+    if not hasattr(processor, "image_processor"):
+        fail(f"model_name_or_path {name} reads no pictures; use a vision-language model such as Qwen/Qwen2-VL-2B-Instruct")
+    processor.image_processor.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
+    # Rows are turned into tokens by the tokenizer alone, in the processor's chat format.
+    processor.tokenizer.chat_template = processor.chat_template
+    return processor
+
+
+def build_tiny(processor: ProcessorMixin) -> PreTrainedModel:
+    """Returns a tiny Qwen2-VL with random weights."""
+    return AutoModelForImageTextToText.from_config(tiny_vision_config(processor))

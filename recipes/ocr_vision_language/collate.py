@@ -1,0 +1,113 @@
+"""Rows with pictures as the model's input: tokens are prepared before training, pictures are opened when their batch comes."""
+
+from typing import Any
+
+from common.errors import fail, say
+from common.masking import IGNORED, tokenize
+
+import torch
+from datasets import Dataset
+from torch.nn.utils.rnn import pad_sequence
+from transformers import ProcessorMixin
+
+from data import OcrArguments, Row
+from images import fit, image_size, num_image_tokens, open_images
+from render import Picture
+
+
+def fitted_images(row: Row, processor: ProcessorMixin, args: OcrArguments) -> list[Any]:
+    """Opens the pictures of a row and resizes them as qwen-vl-utils does."""
+    patch_size = processor.image_processor.patch_size
+    return [fit(image, args.min_pixels, args.max_pixels, patch_size) for image in open_images(row)]
+
+
+def _num_tokens(row: Row, num_text_tokens: int, processor: ProcessorMixin, args: OcrArguments) -> int:
+    """Returns the length of a row with its pictures, of which only headers are read; generated ones are not drawn for it."""
+    patch_size = processor.image_processor.patch_size
+    sizes = [image_size(source) for source in row["images"] if not isinstance(source, Picture)]
+    return num_text_tokens + sum(num_image_tokens(size, args.min_pixels, args.max_pixels, patch_size) - 1 for size in sizes)
+
+
+def _in_parts(row: Row) -> list[dict[str, Any]]:
+    """Returns the messages of a row with the places of its pictures: before the first question, unless they say otherwise."""
+    messages = [dict(message) for message in row["messages"]]
+    if row["images"] and not any(isinstance(message["content"], list) for message in messages):
+        first = next(message for message in messages if message["role"] == "user")
+        first["content"] = [{"type": "image"}] * len(row["images"]) + [{"type": "text", "text": first["content"]}]
+    return messages
+
+
+def prompt_of(row: Row) -> list[dict[str, Any]]:
+    """Returns what the assistant's last message of a row answers."""
+    return _in_parts(row)[:-1]
+
+
+class Collator:
+    """Turns rows into tokens before training, and into batches during it, when their pictures are opened."""
+
+    def __init__(self, processor: ProcessorMixin, args: OcrArguments, max_length: int) -> None:
+        self.processor, self.args, self.max_length = processor, args, max_length
+        self.image_token = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        self.rows: list[
+            Row
+        ] = []  # a table of `datasets` holds their numbers: it could not hold pictures that are not drawn yet
+
+    def tokenize(self, rows: list[Row], *, where: str) -> tuple[Dataset, list[Row]]:
+        """Turns rows into tokens and labels; only what the assistant writes is trained. Rows too long are left out, never cut.
+
+        Args:
+            rows: What `load_data` returned.
+            where: Name of the data, for what is printed.
+
+        Returns:
+            `input_ids` and `labels`, in which each picture is still a single token, and `images`, the row's number here; and
+            the rows that are left.
+
+        Raises:
+            SystemExit: With code 2 and one line if no row is left, or nothing in one is trained.
+        """
+        conversations = [{"messages": _in_parts(row)} for row in rows]
+        tokens = tokenize(conversations, self.processor.tokenizer, self.max_length, where=where)
+        lengths = [
+            _num_tokens(row, len(tokens[number]["input_ids"]), self.processor, self.args) for number, row in enumerate(rows)
+        ]
+        too_long = [number for number, length in enumerate(lengths) if length > self.max_length]
+        if too_long:
+            names = ", ".join(rows[number]["where"] for number in too_long[:5]) + (", ..." if len(too_long) > 5 else "")
+            say(
+                f"Left out {len(too_long)} of {len(rows)} rows of {where} with more than max_length {self.max_length} tokens: "
+                f"{names}; a lower max_pixels makes pictures shorter"
+            )
+            kept = sorted(set(range(len(rows))) - set(too_long))
+            rows, tokens = [rows[number] for number in kept], tokens.select(kept)
+        if not rows:
+            fail(f"{where} has no row of at most max_length {self.max_length} tokens; raise it, or lower max_pixels")
+        numbers = range(len(self.rows), len(self.rows) + len(rows))
+        self.rows += rows
+        return tokens.add_column("images", list(numbers)), rows
+
+    def __call__(self, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Makes a batch of rows of `tokenize`.
+
+        Returns:
+            `input_ids`, `labels`, `attention_mask` and `mm_token_type_ids` of shape (rows, tokens) and, unless no row has a
+            picture, `pixel_values` of shape (patches, values of a patch) and `image_grid_thw` of shape (pictures, 3).
+        """
+        rows = [self.rows[tokens["images"]] for tokens in batch]
+        images = [image for row in rows for image in fitted_images(row, self.processor, self.args)]
+        pixels = self.processor.image_processor(images=images, return_tensors="pt") if images else {}
+        per_token = self.processor.image_processor.merge_size**2
+        lengths = iter((pixels["image_grid_thw"].prod(dim=1) // per_token).tolist() if images else [])
+        input_ids, labels = [], []
+        for row, tokens in zip(rows, batch, strict=True):
+            repeats = torch.tensor([next(lengths) if token == self.image_token else 1 for token in tokens["input_ids"]])
+            input_ids.append(torch.tensor(tokens["input_ids"]).repeat_interleave(repeats))
+            labels.append(torch.tensor(tokens["labels"]).repeat_interleave(repeats))
+            if len(input_ids[-1]) > self.max_length:
+                fail(f"{row['where']} has {len(input_ids[-1])} tokens and max_length is {self.max_length}; raise it")
+        padded = {
+            "input_ids": pad_sequence(input_ids, batch_first=True, padding_value=self.processor.tokenizer.pad_token_id),
+            "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
+            "attention_mask": pad_sequence([torch.ones_like(tokens) for tokens in input_ids], batch_first=True),
+        }
+        return {**padded, "mm_token_type_ids": (padded["input_ids"] == self.image_token).long(), **pixels}

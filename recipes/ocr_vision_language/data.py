@@ -1,0 +1,261 @@
+"""Pictures and what is written in them: generated lines and receipts, SROIE, a hub data set, or files of your own."""
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.conversations import BadRow, check_conversation
+from common.errors import fail, nearest, say
+
+from images import fitted_size, image_size, open_image
+from receipts import FIELDS, Made, read, read_cord
+from render import (
+    ADAPTATION_FONTS,
+    CHARACTERS,
+    PLAIN_CHARACTERS,
+    TRAINED_FONTS,
+    UNSEEN_FONTS,
+    Picture,
+    draw_receipt,
+    draw_text,
+    receipt_text,
+)
+
+Row = dict[str, Any]  # `images` (see images.Source), `messages`, `fields` of a receipt or None, and `where` it was read
+UNITS = {"lines": ["lines"], "receipts": ["receipts"], "both": ["lines", "receipts"]}
+
+
+@dataclass
+class OcrArguments:
+    """The recipe's own settings; training's are TRL's `SFTConfig`, the model's TRL's `ModelConfig`."""
+
+    dataset_name: str = field(
+        metadata={"help": "`synthetic`, a hub id, a folder of pictures, or a file with `image` and `text`, or with `messages`."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub data set that has several."})
+    num_train: int = field(default=0, metadata={"help": "Training rows; 0 means all there are."})
+    num_held_out: int = field(default=400, metadata={"help": "Rows in each held-out set."})
+    question: str = field(default="Read the text in the image.", metadata={"help": "What the user says beside the picture."})
+    units: str = field(
+        default="lines", metadata={"help": "Of generated receipts and of SROIE's: `lines`, whole `receipts`, or `both`."}
+    )
+    italics: bool = field(
+        default=False,
+        metadata={"help": "Print generated pictures in italics, which no other run sees: for an adapter to learn."},
+    )
+    plain: bool = field(default=False, metadata={"help": "Capitals, digits and . : / - alone in generated lines."})
+    shortest: int = field(default=3, metadata={"help": "Fewest characters of a generated line."})
+    longest: int = field(default=32, metadata={"help": "Most characters of a generated line."})
+    line_height: int = field(default=28, metadata={"help": "Height of a generated line in pixels."})
+    strength: float = field(default=1.0, metadata={"help": "How bad generated photographs are: 0 is clean print."})
+    code_share: float = field(
+        default=0.25,
+        metadata={"help": "Share of random codes among generated training lines: nothing in them can be guessed."},
+    )
+    curriculum: float = field(
+        default=0.0,
+        metadata={
+            "help": "Over this first share of the training rows generated lines grow from the shortest to the longest, and "
+            "from clean print to `strength`; the rows stay in this order."
+        },
+    )
+    min_pixels: int = field(
+        default=4 * 28 * 28, metadata={"help": "A smaller picture is enlarged; 28 x 28 pixels are a token."}
+    )
+    max_pixels: int = field(default=1024 * 28 * 28, metadata={"help": "A larger picture is made smaller: less memory."})
+    skip_bad_images: bool = field(
+        default=False,
+        metadata={
+            "help": "Leave out rows that cannot be used, and say how many. Decodes every picture first, which takes time."
+        },
+    )
+    freeze_vision_tower: bool = field(
+        default=False, metadata={"help": "Train the language model alone; pictures are seen as they were before."}
+    )
+    early_stopping_patience: int = field(
+        default=0, metadata={"help": "Stop after so many evaluations without a lower held-out loss; 0 trains to the end."}
+    )
+    max_new_tokens: int = field(default=256, metadata={"help": "Where a transcription is cut when the model is evaluated."})
+
+
+# --- One row ------------------------------------------------------------------------------------------------------------
+
+
+def _check_messages(messages: Any, num_images: int) -> list[dict[str, Any]]:
+    """Returns messages in TRL's form: texts, or, where pictures have places, lists of parts in all that the user says."""
+    plain, parts, places = [], [], None
+    for message in messages if isinstance(messages, list) else []:
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+            # Arrow gives every part the keys of all the others.
+            content = [{key: value for key, value in part.items() if value is not None} for part in content]
+            places = (places or 0) + (message.get("role") == "user") * sum(part.get("type") == "image" for part in content)
+            message = {**message, "content": "".join(part.get("text", "") for part in content)}
+        plain.append(message)
+        parts.append([{"type": "text", "text": content}] if isinstance(content, str) else content)
+    check_conversation({"messages": plain})
+    if plain[-1]["role"] != "assistant" or not plain[-1]["content"].strip():
+        raise BadRow("the last message must be the assistant's, with a text: it is what is learned")
+    if num_images and all(message["role"] != "user" for message in plain):
+        raise BadRow("there are pictures, and no message of the user that they could stand in; add one")
+    if places is None:  # TRL puts the pictures before the first question
+        return plain
+    if places != num_images:
+        raise BadRow(f"the messages have places for {places} images, and the row has {num_images}; make them as many")
+    return [
+        {**message, "content": content} if message["role"] == "user" else message
+        for message, content in zip(plain, parts, strict=True)
+    ]
+
+
+def to_row(row: dict[str, Any], question: str, where: str) -> Row:
+    """Makes a row to train on of one as it was read.
+
+    Args:
+        row: `images`, and `text` or CORD's `ground_truth`, with perhaps `fields` or SROIE's four as columns; or `messages`, in
+            which pictures (several, or none) have their places, or stand before the first question.
+        question: What the user says, where the row has no messages.
+        where: File and row.
+
+    Raises:
+        BadRow: If there is no text to learn, or no picture to read it in.
+    """
+    fields = row.get("fields") or {name: row.get(name) for name in FIELDS}
+    if not isinstance(fields, dict):
+        raise BadRow(f"`fields` is a {type(fields).__name__}; write an object with {', '.join(FIELDS)}, or leave it out")
+    fields = {name: str(value) for name, value in fields.items() if value} or None
+    if row.get("messages") is not None:
+        messages = _check_messages(row["messages"], len(row["images"]))
+        return {"images": row["images"], "messages": messages, "fields": fields, "where": where}
+    columns = ", ".join(str(column) for column in row if column != "images") or "nothing"
+    text = row.get("text")
+    if "text" not in row and row.get("ground_truth"):
+        text, fields = read_cord(row["ground_truth"])
+    elif "text" not in row:
+        raise BadRow(f"no `text` (found: {columns}); write `image` and `text`, or `messages`")
+    if not isinstance(text, str) or not text.strip():
+        raise BadRow(f"`text` must be a text, not {text!r}; fill it in or remove the row")
+    if not row["images"]:
+        raise BadRow(f"no picture (found: {columns}); write its path in `image` or `file_name`")
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
+    return {"images": row["images"], "messages": messages, "fields": fields, "where": where}
+
+
+def _collect(found: Made, name: str, args: OcrArguments) -> list[Row]:
+    """Makes the rows and looks at their pictures: at the headers alone, or, to leave out bad ones, at every pixel."""
+    rows, total, bad = [], 0, []
+    for where, make in found:
+        total += 1
+        try:
+            made = [to_row(row, args.question, where) for row in make()]
+            for source in [source for row in made for source in row["images"]]:
+                size = open_image(source).size if args.skip_bad_images else image_size(source)
+                fitted_size(size, args.min_pixels, args.max_pixels)
+            rows += made
+        except BadRow as error:
+            bad.append(f"{where}: {error}")
+            if not args.skip_bad_images:
+                fail(bad[0])
+    if bad:
+        say(f"Left out {len(bad)} of {total} rows of {name}. The first: {bad[0]}")
+    if not rows:
+        fail(f"{name} has no row that can be used" + (f". The first: {bad[0]}" if bad else "; it needs at least one"))
+    return rows
+
+
+# --- Generated pictures -------------------------------------------------------------------------------------------------
+
+
+def _generate(count: int, seed: str, fonts: list[str], unit: str, args: OcrArguments, *, held_out: bool) -> list[Row]:
+    """Returns rows that follow from the seed; those that are held out have different texts and the full difficulty."""
+    characters, rows, seen = PLAIN_CHARACTERS if args.plain else CHARACTERS, [], set()
+    for number in range(2 * count + 200):
+        rng, fields = random.Random(f"{seed} {number}"), None
+        difficulty = 1.0 if held_out else min(1.0, (len(rows) + 1) / (args.curriculum * count + 1))
+        if unit == "lines":
+            longest = max(min(args.shortest + 2, args.longest), round(args.longest * difficulty))
+            limits = {"characters": characters, "shortest": args.shortest, "longest": longest}
+            code_share = 0.25 if held_out else args.code_share
+            text = lines = draw_text(rng, held_out=held_out, code_share=code_share, **limits)
+        else:
+            lines, fields = draw_receipt(rng, held_out=held_out)
+            text = receipt_text(lines)
+        if held_out and text in seen:
+            continue
+        seen.add(text)
+        strength = args.strength * difficulty
+        picture = Picture(lines, rng.choice(fonts), rng.getrandbits(32), args.line_height, strength)
+        row = {"text": text, "fields": fields, "images": [picture]}
+        rows.append(to_row(row, args.question, f"synthetic, {seed} {number}"))
+        if len(rows) == count:
+            return rows
+    fail(f"there are too few texts of {args.shortest} to {args.longest} characters for num_held_out {count}; lower it")
+
+
+def _synthetic(args: OcrArguments, seed: int) -> tuple[list[Row], dict[str, list[Row]]]:
+    if args.num_train < 1:
+        fail(f"num_train is {args.num_train}: say how many pictures to generate, for example --num_train 40000")
+    if not 1 <= args.shortest <= args.longest or args.longest < 2:
+        fail(f"shortest is {args.shortest} and longest {args.longest}: use at least 1 and 2, and shortest not above longest")
+    for name in ("strength", "code_share", "curriculum"):
+        if not 0 <= getattr(args, name) <= 1:
+            fail(f"{name} is {getattr(args, name)}: use a number from 0 to 1")
+    fonts = {"held_out": TRAINED_FONTS, "unseen_font": UNSEEN_FONTS}
+    if args.italics:
+        fonts = {"held_out": ADAPTATION_FONTS, "upright": TRAINED_FONTS}
+    train, held_out, units = [], {}, UNITS[args.units]
+    for number, unit in enumerate(units):
+        count = (args.num_train + number) // len(units)
+        train += _generate(count, f"train {seed} {unit}", fonts["held_out"], unit, args, held_out=False)
+        for name, those in fonts.items():
+            key = name if number == 0 else f"{name}_{unit}"
+            held_out[key] = _generate(args.num_held_out, f"{name} {unit}", those, unit, args, held_out=True)
+    if not args.curriculum or len(units) > 1:
+        random.Random(seed).shuffle(train)
+    return train, held_out
+
+
+# --- All of them --------------------------------------------------------------------------------------------------------
+
+
+def load_data(args: OcrArguments, seed: int) -> tuple[list[Row], dict[str, list[Row]]]:
+    """Loads pictures to train on and pictures that are never trained on.
+
+    Args:
+        args: Names the data and says how many rows to train on and to hold out.
+        seed: Seed of the generated training pictures; the held-out ones are the same for every seed.
+
+    Returns:
+        The training rows, and the held-out sets by name. Of generated pictures there are two: `held_out`, texts that were never
+        trained in the fonts that are, and `unseen_font`, such texts in fonts that are not; of italics `held_out` and `upright`.
+        With `units` both, whole receipts are sets of their own, whose names end with `_receipts`.
+
+    Raises:
+        SystemExit: With code 2 and one line that names the file and the row, if the data cannot be used.
+    """
+    if args.num_held_out < 1:
+        fail(f"num_held_out is {args.num_held_out}: without held-out pictures nothing can be measured; use at least 1")
+    if args.units not in UNITS:
+        fail(f"units is {args.units}{nearest(args.units, list(UNITS)) or '; use one of ' + ', '.join(UNITS)}")
+    if not 0 < args.min_pixels <= args.max_pixels:
+        fail(f"min_pixels is {args.min_pixels} and max_pixels {args.max_pixels}: use at least 1, and no less for the second")
+    if args.dataset_name == "synthetic":
+        return _synthetic(args, seed)
+    splits = read(args.dataset_name, args.dataset_config, UNITS[args.units])
+    train = _collect(splits["train"], f"{args.dataset_name} (train)", args)
+    test = next((split for split in ("test", "validation") if split in splits), None)
+    if test:
+        held_out = _collect(splits[test], f"{args.dataset_name} ({test})", args)
+    else:
+        if len(train) <= args.num_held_out:
+            fail(
+                f"{args.dataset_name} has {len(train)} rows, of which num_held_out {args.num_held_out} would be held out; "
+                "lower num_held_out or add rows"
+            )
+        train, held_out = train[: -args.num_held_out], train[-args.num_held_out :]
+    train = train[: args.num_train or None]
+    lines = [row for row in held_out if row["fields"] is None]
+    if args.units != "both" or len(lines) in (0, len(held_out)):
+        return train, {"held_out": held_out[: args.num_held_out]}
+    receipts = [row for row in held_out if row["fields"] is not None]
+    return train, {"held_out": lines[: args.num_held_out], "held_out_receipts": receipts[: args.num_held_out]}

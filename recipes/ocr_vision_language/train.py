@@ -1,0 +1,85 @@
+"""Supervised fine-tuning of a vision-language model with TRL's SFTTrainer: it learns to read receipts.
+
+    accelerate launch --config_file accelerate_configs/zero2.yaml recipes/ocr_vision_language/train.py
+
+You will see: the share of characters that are read wrong in pictures with unseen texts, and in an unseen font, before, during
+and after training, and the same pictures read before and after, in outputs/ocr_vision_language/*/report.html.
+
+Simplified: one picture and one answer a row (rows with several pictures, or none, are read too), and no detection of where
+the text stands.
+"""
+
+from common.batch import describe_batch
+from common.config import parse
+from common.errors import say
+from common.masking import show_trained
+from common.models import load_model
+from common.record import check_output_dir
+from common.report import Curve
+from common.run import run
+from common.vision import load_processor
+
+from transformers import EarlyStoppingCallback, set_seed
+from trl import SFTConfig, SFTTrainer, get_peft_config
+
+from collate import Collator
+from data import OcrArguments, load_data
+from evaluate import evaluate
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig)
+    check_output_dir(__file__, training_args)
+    training_args.remove_unused_columns = False  # the pictures are no argument of the model's, and needed
+
+    # 1. Data: pictures and their text. Only the transcription has labels, so only that is learned.
+    train, held_out = load_data(args, training_args.seed)
+    processor = load_processor(model_args, args.min_pixels, args.max_pixels, phrases=[args.question])
+    collator = Collator(processor, args, training_args.max_length)
+    train_dataset, _ = collator.tokenize(train, where=args.dataset_name)
+    eval_dataset, held_out["held_out"] = collator.tokenize(held_out["held_out"], where="held_out")
+    say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], processor.tokenizer)}")
+
+    # 2. Model: any that reads pictures in Qwen2-VL's way. Under ZeRO-3 each process loads only its part.
+    set_seed(training_args.seed)  # a `tiny:` model begins with random weights
+    model = load_model(model_args, processor)
+    peft_config = get_peft_config(model_args)
+    if args.freeze_vision_tower and peft_config:
+        peft_config.exclude_modules = r".*\.visual\..*"
+    elif args.freeze_vision_tower:
+        model.model.visual.requires_grad_(False)
+
+    # 3. Trainer: opens a batch's pictures, adds adapters if asked to (`use_peft`), and calls DeepSpeed as the launcher says.
+    trainer = SFTTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        data_collator=collator,
+        processing_class=processor,
+        peft_config=peft_config,
+    )
+    if args.early_stopping_patience:
+        trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    # 4. Measure, train, measure again, write the report.
+    run(
+        __file__,
+        trainer,
+        evaluate=lambda model: evaluate(
+            model, trainer.accelerator, processor, held_out, args, training_args.per_device_eval_batch_size
+        ),
+        title="Reading pictures",
+        summary="Trained on the transcriptions alone. The texts below were never trained on, nor was the unseen font.",
+        curves=[
+            Curve("Character error rate", {name: f"{name}:character_error_rate" for name in held_out}, percent=True),
+            Curve("Read without a mistake", {name: f"{name}:exact_match" for name in held_out}, percent=True),
+            Curve("Loss a trained token", {"training": "loss"}),
+        ],
+        shown={"loss": "loss"},
+        facts={"batch": describe_batch(training_args)},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""ocr_vision_language: it learns to read, adapters for new fonts, its own pictures, interrupt and continue."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, Python, accelerate, run_command
+from PIL import Image
+from safetensors.torch import load_file
+from test_resume import interrupt
+
+TRAIN, EVALUATE = "recipes/ocr_vision_language/train.py", "recipes/ocr_vision_language/evaluate.py"
+SROIE = ROOT.parent / "shared" / "data" / "sroie"
+
+# The smallest run that goes through every part of the tiny recipe.
+SHORT = "--max_steps 2 --num_train 32 --num_held_out 4 --per_device_train_batch_size 8 --eval_steps 1 --save_steps 1".split()
+SHORT += "--warmup_steps 1 --logging_steps 1 --dataloader_num_workers 0".split()
+ZERO2 = ["--deepspeed", "accelerate_configs/ds_zero2.json"]
+ADAPTERS = "--use_peft true --lora_r 4 --learning_rate 0.01".split()
+
+
+def rows(output_dir: Path) -> list[dict]:
+    return [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(output_dir: Path) -> list[float]:
+    return [row["loss"] for row in rows(output_dir) if "loss" in row]
+
+
+def error_rates(output_dir: Path, split: str) -> dict[int, float]:
+    found = [row for row in rows(output_dir) if row.get("split") == split]
+    return {row["step"]: row["metrics"]["character_error_rate"]["value"] for row in found}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory, python: Python) -> Path:
+    """A short run without adapters: what it leaves is a base for those with them."""
+    folder = tmp_path_factory.mktemp("ocr") / "run"
+    printed = python(TRAIN, *SHORT, *ZERO2, "--output_dir", str(folder)).stdout
+    # The first row as it is trained: the transcription alone, and its end of turn.
+    question = "<|vision_start|><|image_pad|><|vision_end|>Read the text in the image.<|im_end|>\n<|im_start|>assistant\n»"
+    assert question in printed
+    assert printed.partition(question)[2].splitlines()[0].endswith("<|im_end|>«")
+    return folder
+
+
+def test_a_run_leaves_what_the_readme_promises(base: Path, python: Python):
+    promised = ["report.html", "curves.png", "metrics.jsonl", "samples.jsonl", "config.yaml", "README.md", "model.safetensors"]
+    assert [name for name in promised if not (base / name).exists()] == []
+    page = (base / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') >= 4  # the pictures, beside what was read in them
+    printed = python(EVALUATE, "--num_held_out", "4", "--model_name_or_path", str(base)).stdout
+    # The model and its processor, read back, find what the run measured last.
+    assert f"{error_rates(base, 'held_out')[2]:.1%}" in printed
+
+
+def test_adapters_in_16_and_in_4_bits(base: Path, tmp_path: Path, python: Python):
+    settings = [*SHORT, *ADAPTERS, *ZERO2, "--model_name_or_path", str(base)]
+    python(TRAIN, *settings, "--output_dir", str(tmp_path / "lora"))
+    python(TRAIN, *settings, "--freeze_vision_tower", "true", "--output_dir", str(tmp_path / "frozen"))
+    four_bits = ["--load_in_4bit", "true", "--bnb_4bit_quant_type", "nf4"]
+    python(TRAIN, *settings, *four_bits, "--output_dir", str(tmp_path / "qlora"))
+    lora, frozen, qlora = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("lora", "frozen", "qlora"))
+    for adapter in (lora, frozen, qlora):
+        assert all(weight.abs().max() > 0 for name, weight in adapter.items() if "lora_B" in name)
+    assert any(".visual." in name for name in lora)
+    assert not any(".visual." in name for name in frozen)
+    # Rounded to four bits the model is nearly the same, but not quite.
+    first, rounded = losses(tmp_path / "lora")[0], losses(tmp_path / "qlora")[0]
+    assert rounded == pytest.approx(first, abs=0.2)
+    assert rounded != first
+
+
+def test_a_folder_of_ones_own_pictures(tmp_path: Path, python: Python):
+    """Of several sizes and kinds, two in a row, and one row without any."""
+    folder = tmp_path / "receipts"
+    folder.mkdir()
+    for number, (mode, size) in enumerate([("RGB", (60, 30)), ("L", (200, 40)), ("RGBA", (90, 90)), ("CMYK", (50, 28))]):
+        image = Image.linear_gradient("L").resize(size).convert("RGB")
+        image = image.convert(mode) if mode != "RGBA" else image.convert("RGB").convert("RGBA")
+        image.save(folder / f"{number}.{'jpg' if mode == 'CMYK' else 'png'}")
+    asked = {"role": "user", "content": "Which differs?"}
+    table = [
+        *({"file_name": f"{number}.{'jpg' if number == 3 else 'png'}", "text": f"TEXT {number}"} for number in range(4)),
+        {"images": ["0.png", "1.png"], "messages": [asked, {"role": "assistant", "content": "THE SECOND"}]},
+        {"images": [], "messages": [{"role": "user", "content": "6 * 7?"}, {"role": "assistant", "content": "42"}]},
+        {"file_name": "2.png", "text": "HELD OUT"},
+    ]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
+    settings = "--num_held_out 1 --per_device_train_batch_size 3 --max_steps 2 --num_train 0 --max_length 128".split()
+    output_dir = tmp_path / "run"
+    printed = python(TRAIN, *SHORT, "--dataset_name", str(folder), *settings, "--output_dir", str(output_dir)).stdout
+    assert "held_out character_error_rate" in printed
+    assert all(torch.isfinite(torch.tensor(losses(output_dir))))
+
+    (folder / "1.png").write_bytes(b"no picture")
+    refused = python(TRAIN, *SHORT, "--dataset_name", str(folder), *settings, "--output_dir", str(tmp_path / "new"), code=2)
+    assert refused.stderr.strip().startswith(f"error: {folder / 'metadata.jsonl'}, line 2: ")
+    assert not (tmp_path / "new").exists()
+    # Of the rows with a bad picture two are left out: its own, and the one with two.
+    flags = [*settings, "--skip_bad_images", "true", "--output_dir", str(tmp_path / "new")]
+    assert "Left out 2 of 7 rows" in python(TRAIN, *SHORT, "--dataset_name", str(folder), *flags).stdout
+
+
+@pytest.mark.skipif(not SROIE.exists(), reason=f"needs receipts of SROIE in {SROIE}")
+def test_evaluate_reads_real_receipts(base: Path, python: Python):
+    limits = "--num_held_out 8 --max_length 1024 --max_pixels 50176".split()
+    printed = python(EVALUATE, "--model_name_or_path", str(base), "--dataset_name", str(SROIE), *limits).stdout
+    assert "held_out: 8 problems\n  character_error_rate" in printed
+
+
+# --- Where sharding matters --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frozen", ["true", "false"])
+@pytest.mark.parametrize("adapters", [[], ADAPTERS])
+def test_recomputation_under_zero3(base: Path, output_dir: Path, frozen: str, adapters: list[str]):
+    """With the vision tower frozen and not, on two processes: pairs that used to fail in the libraries."""
+    settings = [*SHORT, *adapters, "--activation_checkpointing", "true", "--freeze_vision_tower", frozen]
+    settings += ["--model_name_or_path", str(base), "--learning_rate", "0.01", "--output_dir", str(output_dir)]
+    finished = run_command(accelerate(TRAIN, *settings, num_processes=2))
+    assert finished.returncode == 0, finished.stderr
+    if adapters:
+        adapter = load_file(output_dir / "adapter_model.safetensors")
+        assert all(weight.abs().max() > 0 for name, weight in adapter.items() if "lora_B" in name)
+        return
+    before, after = load_file(base / "model.safetensors"), load_file(output_dir / "model.safetensors")
+    moved = {name: not before[name].equal(after[name]) for name in before if name in after}
+    assert any(moved[name] for name in moved if "visual" in name) == (frozen == "false")
+    assert any(moved[name] for name in moved if "visual" not in name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("config", "num_processes"), [("zero2", 1), ("zero3", 2)])
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, config: str, num_processes: int):
+    settings = "--max_steps 6 --save_steps 2 --eval_steps 3 --num_train 48 --num_held_out 4".split()
+    settings += "--per_device_train_batch_size 4 --logging_steps 1".split()
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    launch = {"config": config, "num_processes": num_processes}
+    finished = run_command(accelerate(TRAIN, *settings, "--output_dir", str(whole), **launch))
+    assert finished.returncode == 0, finished.stderr
+    command = accelerate(TRAIN, *settings, "--output_dir", str(parts), **launch)
+    interrupt(command, parts, signal.SIGKILL)
+    continued = run_command(command)
+    assert continued.returncode == 0, continued.stderr
+    assert "Continuing from" in continued.stdout
+    expected, found = load_file(whole / "model.safetensors"), load_file(parts / "model.safetensors")
+    assert all(expected[name].equal(found[name]) for name in expected)
+
+
+# --- The tiny run, and the lesson after it ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ocr") / "trained"
+    finished = run_command(accelerate(TRAIN, "--output_dir", str(folder), config="zero2"), timeout=900)
+    assert finished.returncode == 0, finished.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_it_learns_to_read(trained: Path):
+    held_out, unseen_font = error_rates(trained, "held_out"), error_rates(trained, "unseen_font")
+    assert held_out[0] > 0.9
+    assert held_out[max(held_out)] <= 0.1
+    assert unseen_font[max(unseen_font)] <= 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("four_bits", [[], ["--load_in_4bit", "true", "--bnb_4bit_quant_type", "nf4"]])
+def test_adapters_learn_new_fonts_and_merge(trained: Path, output_dir: Path, four_bits: list[str]):
+    settings = ["--config", "tiny_lora.yaml", "--model_name_or_path", str(trained), "--output_dir", str(output_dir)]
+    finished = run_command(accelerate(TRAIN, *settings, *four_bits, config="zero2"), timeout=600)
+    assert finished.returncode == 0, finished.stderr
+    italics = error_rates(output_dir, "held_out")
+    assert italics[max(italics)] <= italics[0] / 2
+
+    exported = run_command(["recipes", "export", str(output_dir)])
+    assert exported.returncode == 0, exported.stderr
+    arguments = ["--config", "tiny_lora.yaml", "--use_peft", "false", "--model_name_or_path", str(output_dir / "export")]
+    evaluated = run_command(["python", EVALUATE, *arguments])
+    found = float(evaluated.stdout.split("character_error_rate")[1].split("%")[0]) / 100
+    assert found == pytest.approx(italics[max(italics)], abs=0.03 if four_bits else 0.002)

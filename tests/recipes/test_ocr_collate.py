@@ -1,0 +1,118 @@
+"""Batches with pictures equal the processor's own, for pictures of any size, several in a row, or none; labels on answers."""
+
+from collections.abc import Iterator
+from types import ModuleType
+
+from common.masking import IGNORED
+from common.vision import build_tiny, load_processor
+
+import pytest
+import torch
+from conftest import recipe_modules
+from PIL import Image
+from transformers import ProcessorMixin, set_seed
+from trl import ModelConfig
+
+LIMITS = {"min_pixels": 28 * 28, "max_pixels": 20 * 28 * 28}
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Iterator[dict[str, ModuleType]]:
+    with recipe_modules("ocr_vision_language", ["collate", "data", "images"]) as modules:
+        yield modules
+
+
+@pytest.fixture(scope="module")
+def processor() -> ProcessorMixin:
+    return load_processor(ModelConfig(model_name_or_path="tiny:qwen2_vl"), **LIMITS, phrases=["Read."])
+
+
+def picture(width: int, height: int) -> Image.Image:
+    return Image.linear_gradient("L").resize((width, height)).convert("RGB")
+
+
+def row(recipe: dict[str, ModuleType], images: list, messages: list[dict] | None = None) -> dict:
+    messages = messages or [{"role": "user", "content": "Read."}, {"role": "assistant", "content": "42"}]
+    return recipe["data"].to_row({"images": images, "messages": messages}, "Read.", where="row")
+
+
+def mixed_rows(recipe: dict[str, ModuleType]) -> list[dict]:
+    """Pictures of different sizes, one of which is resized; two in one row, with places of their own; and text alone."""
+    places = [{"type": "text", "text": "First"}, {"type": "image"}, {"type": "text", "text": "then"}, {"type": "image"}]
+    two = [{"role": "user", "content": places}, {"role": "assistant", "content": "AB"}]
+    text = [{"role": "user", "content": "What is 6 * 7?"}, {"role": "assistant", "content": "42"}]
+    return [
+        row(recipe, [picture(112, 28)]),
+        row(recipe, [picture(300, 150)]),
+        row(recipe, [picture(56, 56), picture(28, 84)], two),
+        row(recipe, [], text),
+    ]
+
+
+def collate(recipe: dict[str, ModuleType], processor: ProcessorMixin, rows: list[dict], max_length: int = 256) -> dict:
+    args = recipe["data"].OcrArguments(dataset_name="test", **LIMITS)
+    collator = recipe["collate"].Collator(processor, args, max_length)
+    tokens, kept = collator.tokenize(rows, where="test")
+    assert kept == rows
+    return collator([tokens[number] for number in range(len(tokens))])
+
+
+def test_a_batch_equals_the_processors(recipe, processor):
+    rows = mixed_rows(recipe)
+    batch = collate(recipe, processor, rows)
+    texts, images = [], []
+    for number, one in enumerate(rows):
+        prompt = recipe["collate"].prompt_of(one)
+        texts.append(processor.apply_chat_template([*prompt, one["messages"][-1]], tokenize=False))
+        images += [recipe["images"].fit(image, **LIMITS) for image in rows[number]["images"]]
+    expected = processor(images=images, text=texts, padding=True, padding_side="right", return_tensors="pt")
+    assert batch.keys() - {"labels"} == expected.keys()
+    for name in expected:
+        assert batch[name].tolist() == expected[name].tolist(), name
+
+
+def test_only_the_transcription_is_trained(recipe, processor):
+    rows = mixed_rows(recipe)
+    batch = collate(recipe, processor, rows)
+    for tokens, labels, one in zip(batch["input_ids"], batch["labels"], rows, strict=True):
+        trained = labels != IGNORED
+        assert tokens[trained].equal(labels[trained])
+        assert processor.tokenizer.decode(tokens[trained]) == one["messages"][-1]["content"] + "<|im_end|>"
+
+
+def test_text_alone_makes_a_batch(recipe, processor):
+    batch = collate(recipe, processor, mixed_rows(recipe)[3:])
+    assert "pixel_values" not in batch
+    assert batch["mm_token_type_ids"].sum() == 0
+
+
+def test_padding_and_other_rows_change_nothing(recipe, processor):
+    """The loss of a batch of unlike rows is the mean over the tokens of the rows alone."""
+    rows = mixed_rows(recipe)
+    set_seed(0)
+    model = build_tiny(processor).eval()
+    total, count = 0.0, 0
+    with torch.no_grad():
+        together = model(**collate(recipe, processor, rows)).loss
+        for one in rows:
+            batch = collate(recipe, processor, [one])
+            trained = (batch["labels"] != IGNORED).sum().item()
+            total, count = total + model(**batch).loss.item() * trained, count + trained
+    assert together.item() == pytest.approx(total / count, rel=1e-5)
+
+
+def test_rows_that_are_too_long_are_left_out_and_named(recipe, processor, capsys):
+    args = recipe["data"].OcrArguments(dataset_name="test", **LIMITS)
+    rows = [row(recipe, [picture(112, 28)]), row(recipe, [picture(500, 500)]) | {"where": "my.jsonl, line 2"}]
+    collator = recipe["collate"].Collator(processor, args, max_length=30)
+    tokens, kept = collator.tokenize(rows, where="my.jsonl")
+    assert len(tokens) == 1
+    assert kept == rows[:1]
+    said = capsys.readouterr().out
+    assert said.startswith("Left out 1 of 2 rows of my.jsonl with more than max_length 30 tokens: my.jsonl, line 2; ")
+    # What is kept is whole: a token for every 28 x 28 pixels.
+    assert collator([tokens[0]])["mm_token_type_ids"].sum() == 4
+
+    with pytest.raises(SystemExit):
+        recipe["collate"].Collator(processor, args, max_length=20).tokenize(rows[1:], where="my.jsonl")
+    assert "has no row of at most max_length 20 tokens" in capsys.readouterr().err
