@@ -1,5 +1,6 @@
 """Rows with pictures as the model's input: tokens are prepared before training, pictures are opened when their batch comes."""
 
+import sys
 from typing import Any
 
 from common.errors import fail, say
@@ -48,9 +49,8 @@ class Collator:
     def __init__(self, processor: ProcessorMixin, args: OcrArguments, max_length: int) -> None:
         self.processor, self.args, self.max_length = processor, args, max_length
         self.image_token = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
-        self.rows: list[
-            Row
-        ] = []  # a table of `datasets` holds their numbers: it could not hold pictures that are not drawn yet
+        # A table of `datasets` holds their numbers: it could not hold pictures that are not drawn yet.
+        self.rows: list[Row] = []
 
     def tokenize(self, rows: list[Row], *, where: str) -> tuple[Dataset, list[Row]]:
         """Turns rows into tokens and labels; only what the assistant writes is trained. Rows too long are left out, never cut.
@@ -67,7 +67,7 @@ class Collator:
             SystemExit: With code 2 and one line if no row is left, or nothing in one is trained.
         """
         conversations = [{"messages": _in_parts(row)} for row in rows]
-        tokens = tokenize(conversations, self.processor.tokenizer, self.max_length, where=where)
+        tokens = tokenize(conversations, self.processor.tokenizer, sys.maxsize, where=where)  # long ones are found below
         lengths = [
             _num_tokens(row, len(tokens[number]["input_ids"]), self.processor, self.args) for number, row in enumerate(rows)
         ]

@@ -70,7 +70,7 @@ def main() -> None:
             model, trainer.accelerator, processor, held_out, args, training_args.per_device_eval_batch_size
         ),
         title="Reading pictures",
-        summary="Trained on the transcriptions alone. The texts below were never trained on, nor was the unseen font.",
+        summary="Trained on the transcriptions alone. The texts below were never trained on.",
         curves=[
             Curve("Character error rate", {name: f"{name}:character_error_rate" for name in held_out}, percent=True),
             Curve("Read without a mistake", {name: f"{name}:exact_match" for name in held_out}, percent=True),

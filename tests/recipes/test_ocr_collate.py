@@ -103,13 +103,17 @@ def test_padding_and_other_rows_change_nothing(recipe, processor):
 
 def test_rows_that_are_too_long_are_left_out_and_named(recipe, processor, capsys):
     args = recipe["data"].OcrArguments(dataset_name="test", **LIMITS)
+    text = [{"role": "user", "content": "Read."}, {"role": "assistant", "content": "A" * 40}]  # too long without its picture
     rows = [row(recipe, [picture(112, 28)]), row(recipe, [picture(500, 500)]) | {"where": "my.jsonl, line 2"}]
+    rows.append(row(recipe, [picture(28, 28)], text) | {"where": "my.jsonl, line 3"})
     collator = recipe["collate"].Collator(processor, args, max_length=30)
     tokens, kept = collator.tokenize(rows, where="my.jsonl")
     assert len(tokens) == 1
     assert kept == rows[:1]
     said = capsys.readouterr().out
-    assert said.startswith("Left out 1 of 2 rows of my.jsonl with more than max_length 30 tokens: my.jsonl, line 2; ")
+    assert said.startswith(
+        "Left out 2 of 3 rows of my.jsonl with more than max_length 30 tokens: my.jsonl, line 2, my.jsonl, line 3; "
+    )
     # What is kept is whole: a token for every 28 x 28 pixels.
     assert collator([tokens[0]])["mm_token_type_ids"].sum() == 4
 
