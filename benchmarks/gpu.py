@@ -4,12 +4,14 @@ import argparse
 import datetime
 import json
 import os
+import queue
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.record import versions
@@ -22,7 +24,32 @@ SKIPPED_STEPS = 4  # the first ones allocate and warm up
 SHORT = "--max_steps 20 --eval_strategy no --load_best_model_at_end false --early_stopping_patience 0 --save_strategy no"
 SHORT += " --num_held_out 2 --max_new_tokens 4 --eval_steps 1000"
 
-Run = tuple[str, str, str, str]  # a recipe, its configuration, accelerate's configuration, a variant or ""
+
+@dataclass(frozen=True)
+class Run:
+    """What is measured: a recipe, its configuration, accelerate's configuration, and perhaps a variant.
+
+    Attributes:
+        recipe: Its name.
+        config: Name of one of its configurations.
+        stage: Name of one of accelerate's configurations.
+        num_gpus: Processes, one on each GPU.
+        variant: Name of the flags that differ from the configuration.
+        script: What to run instead of the recipe's train.py, with the same flags.
+    """
+
+    recipe: str
+    config: str
+    stage: str
+    num_gpus: int
+    variant: str = ""
+    script: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder, such as `sft_instruct_lora_zero3_2`."""
+        parts = [self.recipe, self.config, self.stage, str(self.num_gpus), self.variant]
+        return "_".join(part for part in parts if part)
 
 
 def launch(run: Run, flags: list[str], gpus: list[int], args: argparse.Namespace, row_name: str | None) -> dict:
@@ -35,13 +62,20 @@ def launch(run: Run, flags: list[str], gpus: list[int], args: argparse.Namespace
         args: The benchmark's `output_dir`, where the model is, and `timeout`.
         row_name: See `benchmark`.
     """
-    recipe, config, stage, variant = run
-    name = "_".join([recipe, config, stage, str(len(gpus)), *([variant] if variant else [])])
-    folder, model = args.output_dir / name, args.output_dir / recipe
-    arguments = ["--config", f"{config}.yaml", *SHORT.split(), "--model_name_or_path", str(model), "--output_dir", str(folder)]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"accelerate_configs/{stage}.yaml"]
-    command += ["--num_processes", str(len(gpus)), "--main_process_port", "0", f"recipes/{recipe}/train.py"]
-    entry = {"recipe": recipe, "configuration": f"{config}.yaml", "stage": stage, "gpus": len(gpus), "variant": variant}
+    folder, model = args.output_dir / run.name, args.output_dir / run.recipe
+    arguments = [
+        "--config",
+        f"{run.config}.yaml",
+        *SHORT.split(),
+        "--model_name_or_path",
+        str(model),
+        "--output_dir",
+        str(folder),
+    ]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"accelerate_configs/{run.stage}.yaml"]
+    command += ["--num_processes", str(len(gpus)), "--main_process_port", "0", run.script or f"recipes/{run.recipe}/train.py"]
+    entry = {"recipe": run.recipe, "configuration": f"{run.config}.yaml", "stage": run.stage}
+    entry |= {"gpus": run.num_gpus, "variant": run.variant}
     env = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
     log_path = folder.with_suffix(".log")
     with open(log_path, "w") as log:
@@ -76,7 +110,7 @@ def launch(run: Run, flags: list[str], gpus: list[int], args: argparse.Namespace
 
 def benchmark(
     description: str,
-    stages: dict[str, list[tuple[list[int], list[Run]]]],
+    runs: list[Run],
     variants: dict[str, str],
     models: dict[str, Callable[[Path], list[str]]],
     row_name: str | None = None,
@@ -85,8 +119,7 @@ def benchmark(
 
     Args:
         description: The benchmark's docstring.
-        stages: Each holds lanes that go side by side on GPUs of their own; the runs of a lane go one after the other. A run
-            gets one process for each GPU of its lane.
+        runs: Those on one GPU go first, side by side on all the GPUs there are; then those on two, and so on.
         variants: By name the flags that differ from the configuration.
         models: For each recipe what saves its model into a folder, and returns the flags that name its data.
         row_name: What a row of the data is, in the plural, where rows are never packed: their number a second is recorded too.
@@ -94,34 +127,35 @@ def benchmark(
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
     parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
-    parser.add_argument("--stages", nargs="+", default=list(stages), choices=list(stages))
-    parser.add_argument("--variants", nargs="*", default=list(variants), choices=list(variants))
+    parser.add_argument("--only", nargs="*", default=[""], help="runs whose folder's name holds one of these: lora_zero3_2 ...")
     parser.add_argument("--timeout", type=float, default=200, help="seconds for each run")
     parser.add_argument("--stop_after", type=float, default=3600, help="seconds after which no run is begun")
     args = parser.parse_args()
     started = time.monotonic()
+    runs = [run for run in runs if any(part in run.name for part in args.only)]
     args.output_dir.mkdir(parents=True)
-    recipes = {recipe for stage in args.stages for _, lane in stages[stage] for recipe, *_ in lane}
-    data_flags = {recipe: models[recipe](args.output_dir / recipe) for recipe in recipes}
+    data_flags = {recipe: models[recipe](args.output_dir / recipe) for recipe in {run.recipe for run in runs}}
     record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
     writing = threading.Lock()
 
-    def run_lane(gpus: list[int], lane: list[Run]) -> None:
-        for run in lane:
-            recipe, variant = run[0], run[-1]
-            if variant and variant not in args.variants:
-                continue
-            if time.monotonic() - started > args.stop_after:
-                print(f"{' '.join(run)}: not begun, {args.stop_after:.0f} s are over", flush=True)
-                continue
-            flags = [*data_flags[recipe], *(variants[variant].split() if variant else [])]
-            entry = launch(run, flags, gpus, args, row_name)
+    def measure(run: Run, free: queue.Queue[list[int]]) -> None:
+        gpus = free.get()
+        if time.monotonic() - started > args.stop_after:
+            print(f"{run.name}: not begun, {args.stop_after:.0f} s are over", flush=True)
+        else:
+            entry = launch(run, [*data_flags[run.recipe], *variants.get(run.variant, "").split()], gpus, args, row_name)
             with writing:
                 record["runs"].append(entry)
                 print("RESULT", json.dumps(entry), f"at {time.monotonic() - started:.0f} s", flush=True)
                 args.results.write_text(json.dumps(record, indent=1) + "\n")
+        free.put(gpus)
 
-    for name in args.stages:
-        lanes = [(gpus, lane) for gpus, lane in stages[name] if max(gpus) < torch.cuda.device_count()]
-        with ThreadPoolExecutor(len(lanes) or 1) as pool:
-            list(pool.map(lambda lane: run_lane(*lane), lanes))
+    for size in sorted({run.num_gpus for run in runs}):
+        groups, free = torch.cuda.device_count() // size, queue.Queue()
+        if groups == 0:
+            print(f"The runs on {size} GPUs are left out: there are {torch.cuda.device_count()}", flush=True)
+            continue
+        for number in range(groups):
+            free.put(list(range(number * size, (number + 1) * size)))
+        with ThreadPoolExecutor(groups) as pool:
+            list(pool.map(lambda run, free=free: measure(run, free), [run for run in runs if run.num_gpus == size]))

@@ -49,36 +49,13 @@ DATA = f"--dataset_name synthetic --units receipts --num_train 2000 --max_pixels
 VARIANTS = {
     "no_recompute": "--activation_checkpointing false",
     "freeze_vision_tower": "--freeze_vision_tower true",
-    # What TRL's examples/scripts/sft_vlm.py does if it is told no more than bfloat16: it trains all weights (use_peft in
-    # trl/trainer/model_config.py), 8 rows at once and not accumulated, opened by the process that trains (TrainingArguments in
-    # transformers/training_args.py), with recomputed activations (trl/trainer/base_config.py); an update has 8 rows, as in
-    # config.yaml. No flag brings about the rest: that script turns a batch into tokens when it comes, and trains the question
-    # as well as the answer. Its own launch command accumulates 8 such batches, under ZeRO-3.
-    "trl_defaults": "--per_device_train_batch_size 8 --gradient_accumulation_steps 1 --dataloader_num_workers 0",
+    # Another script, and what flags of the configuration it takes: TRL's trainer as its examples/scripts/sft_vlm.py sets it up.
+    "trl_sft_vlm": "",
 }
 
-
-def run(config: str, stage: str, variant: str = "") -> Run:
-    """Returns a run of the recipe: its configuration, accelerate's configuration, a variant."""
-    return (OCR, config, stage, variant)
-
-
-STAGES = {
-    "one_gpu": [
-        (
-            [0],
-            [
-                run("config", "zero2"),
-                run("config", "zero2", "no_recompute"),
-                run("config", "zero2", "freeze_vision_tower"),
-                run("qlora_8gb", "zero2"),
-                run("config", "zero3"),
-            ],
-        ),
-        ([1], [run("full", "zero2"), run("full", "zero2", "trl_defaults"), run("full", "zero3")]),
-    ],
-    "two_gpus": [([0, 1], [run(config, stage) for stage in ("zero2", "zero3") for config in ("config", "full")])],
-}
+RUNS = [Run(OCR, config, stage, n) for n in (1, 2) for config in ("full", "config") for stage in ("zero2", "zero3")]
+RUNS += [Run(OCR, "config", "zero2", 1, variant) for variant in ("no_recompute", "freeze_vision_tower")]
+RUNS += [Run(OCR, "full", "zero2", 1, "trl_sft_vlm", script="benchmarks/trl_sft_vlm.py"), Run(OCR, "qlora_8gb", "zero2", 1)]
 
 
 def make_processor() -> Qwen2VLProcessor:
@@ -130,7 +107,7 @@ def make_model(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    benchmark(__doc__, STAGES, VARIANTS, {OCR: make_model}, row_name="images")
+    benchmark(__doc__, RUNS, VARIANTS, {OCR: make_model}, row_name="images")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ SHAPES = {
         {"vocab_size": 151936, "hidden_size": 1024, "intermediate_size": 3072, "num_attention_heads": 16},
     ),
 }
-CALLING, INSTRUCT = "trl_function_calling", "sft_instruct"
+CALLING = "trl_function_calling"
 
 # What the full-size configurations are compared with, one by one, under ZeRO-2 on one GPU: flags that differ from them.
 VARIANTS = {
@@ -42,17 +42,11 @@ VARIANTS = {
 }
 
 
-def runs(recipe: str, variants: bool) -> list[Run]:
+def runs(recipe: str) -> list[Run]:
     """Returns the runs of a recipe."""
-    compared = [(recipe, "config", "zero2", variant) for variant in VARIANTS if variants]
-    first, *others = ((recipe, config, stage, "") for config in ("config", "lora") for stage in ("zero2", "zero3"))
-    return [first, *compared, *others]
-
-
-STAGES = {
-    "one_gpu": [([0], runs(CALLING, variants=True)), ([1], runs(INSTRUCT, variants=True))],
-    "two_gpus": [([0, 1], [*runs(CALLING, variants=False), *runs(INSTRUCT, variants=False)])],
-}
+    compared = [Run(recipe, "config", "zero2", 1, variant) for variant in VARIANTS]
+    plain = [Run(recipe, config, stage, n) for n in (1, 2) for config in ("config", "lora") for stage in ("zero2", "zero3")]
+    return [*plain, *compared]
 
 
 def make_rows(recipe: str, count: int) -> list[dict]:
@@ -100,7 +94,8 @@ def make_model(recipe: str, folder: Path) -> list[str]:
 
 
 def main() -> None:
-    benchmark(__doc__, STAGES, VARIANTS, {recipe: partial(make_model, recipe) for recipe in SHAPES})
+    models = {recipe: partial(make_model, recipe) for recipe in SHAPES}
+    benchmark(__doc__, [run for recipe in SHAPES for run in runs(recipe)], VARIANTS, models)
 
 
 if __name__ == "__main__":
