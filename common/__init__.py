@@ -25,9 +25,9 @@ if not torch.cuda.is_available():
     # torch.utils.cpp_extension, in which DeepSpeed's operators are compiled, warns at import of a CUDA toolkit without a GPU.
     logging.getLogger("torch.utils.cpp_extension").addFilter(lambda record: "No CUDA runtime" not in record.msg)
 
-# On Hopper and Blackwell torch's sdpa prefers cuDNN, which builds a plan for every length it has not seen: about a third of a
-# second in the forward pass and as much in the backward, with batches that are all of different lengths more than all else
-# (benchmarks/ocr_gpu.py compares; the same on a B200: https://github.com/modelscope/FunASR/issues/3704).
+# On Hopper and Blackwell torch's sdpa prefers cuDNN, which plans anew for every length that it has not seen. Where every batch
+# has another length that took two fifths of a run on an H200 (ocr_vision_language with full.yaml, seen with py-spy) and half a
+# second each time, forward and backward, on a B200 (https://github.com/modelscope/FunASR/issues/3704).
 torch.backends.cuda.enable_cudnn_sdp(False)
 
 # torch 2.13 renamed two collectives that DeepSpeed 0.19 still calls by their old names.
