@@ -18,7 +18,7 @@ WAYS = ["train", "train_trainer", "train_accelerate"]
 
 # The smallest run that goes through every part of the tiny recipe.
 SHORT = "--max_steps 2 --num_held_out 8 --per_device_train_batch_size 8 --eval_steps 1 --save_steps 1 --warmup_steps 1".split()
-# Half the recipe's learning rate: with three warmup steps the whole one has a step at which the loss jumps, and a jump magnifies
+# Half the learning rate: with three warmup steps the whole one has a step at which the loss jumps, and a jump magnifies
 # the last digit in which two orders of addition differ a hundredfold.
 SAME = "--max_steps 20 --num_held_out 8 --warmup_steps 3 --learning_rate 2e-3 --bf16 false".split()
 ZERO2 = ["--deepspeed", "accelerate_configs/ds_zero2.json"]
