@@ -43,7 +43,9 @@ RECIPES = {
     "ocr_vision_language": (
         [
             ("zero2", 1),
-            ("zero3", 2, "--per_device_train_batch_size 16"),  # the same batches as with one process
+            ("zero3", 1),
+            ("zero2", 2, "--per_device_train_batch_size 16"),  # the same batches as with one process
+            ("zero3", 2, "--per_device_train_batch_size 16"),
         ],
         {
             "CER before": (0, "held_out", "character_error_rate"),
