@@ -7,7 +7,7 @@ from datetime import date
 from importlib.resources import files
 from pathlib import Path
 
-from common import tiny, vision
+from common import mxfp4, tiny, vision
 from common.attention import choose_attention
 from common.errors import brief, fail, nearest
 from common.hub import is_path, use_cache_if_unreachable
@@ -17,8 +17,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    Mxfp4Config,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
@@ -125,18 +123,6 @@ def _set_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.pad_token = spare[0] if spare else tokenizer.eos_token
 
 
-def dequantization(config: PreTrainedConfig) -> Mxfp4Config | None:
-    """Returns what loads a model that is stored in MXFP4 (gpt-oss) in 16 bits, or None for all others.
-
-    The kernels that compute with MXFP4 have no gradient, and adapters of experts belong to weights of 16 bits.
-
-    Args:
-        config: The model's configuration.
-    """
-    stored = getattr(config, "quantization_config", None) or {}
-    return Mxfp4Config(dequantize=True) if stored.get("quant_method") == "mxfp4" else None
-
-
 def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> PreTrainedModel:
     """Loads a language model, or one that reads pictures as well, or builds a tiny one with random weights.
 
@@ -152,12 +138,14 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
     if name.startswith(tiny.PREFIX):
         return AutoModelForCausalLM.from_config(tiny.tiny_config(_tiny_architecture(name), tokenizer))
     config = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision)
-    quantization = get_quantization_config(model_args) or dequantization(config)
+    quantization = get_quantization_config(model_args)
     if quantization is not None and vision.is_vision_language(config):
         # The vision tower is a small part of the weights, and what it loses in 4 bits no later layer can bring back.
         quantization.llm_int8_skip_modules = ["model.visual", "lm_head"]
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
-    model = vision.auto_class(config).from_pretrained(
+    model = mxfp4.from_pretrained(
+        vision.auto_class(config),
+        config,
         name,
         revision=model_args.model_revision,
         dtype=dtype,
