@@ -7,51 +7,12 @@ from common.models import load_model, load_tokenizer
 
 import pytest
 import torch
+from mxfp4_checkpoint import EXPERTS, write_mxfp4
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig
 
-# The sixteen numbers that 4 bits name: a sign, two bits of exponent, one of mantissa (E2M1).
-NUMBERS = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
-EXPERTS = ["gate_up_proj", "down_proj"]
 TEXT = "Ada has 6 jars with 7 pens in each."
-
-
-def to_mxfp4(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns blocks and scales as gpt-oss's checkpoints hold them, and the weights that they stand for.
-
-    Args:
-        weight: Of shape (experts, inputs, outputs), as transformers holds it; in a checkpoint outputs come first.
-    """
-    groups = weight.float().transpose(1, 2).unflatten(-1, (-1, 32))
-    exponents = groups.abs().amax(-1).clamp_min(1e-20).log2().floor() - 2  # 6 is the largest number: 1.5 times 2 to the 2
-    scaled = groups / exponents.exp2()[..., None]
-    codes = (scaled[..., None] - NUMBERS).abs().argmin(-1)
-    blocks = (codes[..., 0::2] | codes[..., 1::2] << 4).to(torch.uint8)  # the first of two is in the lower half of a byte
-    meant = (NUMBERS[codes] * exponents.exp2()[..., None]).flatten(-2).transpose(1, 2)
-    return blocks.contiguous(), (exponents + 127).to(torch.uint8).contiguous(), meant
-
-
-def write_mxfp4(folder: Path) -> dict[str, torch.Tensor]:
-    """Writes a tiny model in the layout of openai/gpt-oss-20b; returns the weights of its experts as they are meant."""
-    args = ModelConfig(model_name_or_path="tiny:gpt_oss")
-    tokenizer = load_tokenizer(args, [TEXT])
-    set_seed(0)
-    load_model(args, tokenizer).to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    stored, meant = {}, {}
-    for name, weight in load_file(folder / "model.safetensors").items():
-        if name.endswith(tuple(EXPERTS)):
-            stored[f"{name}_blocks"], stored[f"{name}_scales"], meant[name] = to_mxfp4(weight)
-        else:
-            stored[name] = weight
-    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    spared = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
-    config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": spared}
-    (folder / "config.json").write_text(json.dumps(config))
-    return meant
 
 
 def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -83,7 +44,7 @@ def logits(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> torch.
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.Tensor]]:
     folder = tmp_path_factory.mktemp("mxfp4")
-    return folder, write_mxfp4(folder)
+    return folder, write_mxfp4(folder, [TEXT])
 
 
 def test_weights_are_read_as_they_are_meant(stored: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path):
