@@ -45,13 +45,6 @@ def reply(
     return parse_turn(tokenizer.decode(output[0, tokens.shape[1] :]))
 
 
-def _language(name: str) -> str:
-    try:
-        return find_language(name)
-    except ValueError as error:
-        fail(f"--reasoning_language: {error}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="recipes chat", description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.error = lambda message: fail(f"{message}; `recipes chat RUN --help` lists the options")
@@ -64,7 +57,10 @@ def main() -> None:
         fail(f"--temperature is {args.temperature:g}; use 0 for the likeliest token, or a number above 0")
     if args.max_new_tokens is not None and args.max_new_tokens < 1:
         fail(f"--max_new_tokens is {args.max_new_tokens}; use at least 1")
-    language = _language(args.reasoning_language)
+    try:
+        language = find_language(args.reasoning_language)
+    except ValueError as error:
+        fail(f"--reasoning_language: {error}")
     model, tokenizer, settings = load_run(args.run)
     model.generation_config = GenerationConfig(
         max_new_tokens=args.max_new_tokens or settings.get("max_new_tokens") or 1024,
@@ -84,7 +80,10 @@ def main() -> None:
             if line == "/new":
                 messages = []
             elif line.startswith("/think "):
-                language = _language(line.removeprefix("/think "))
+                try:
+                    language = find_language(line.removeprefix("/think "))
+                except ValueError as error:
+                    print(error)
             elif line:
                 messages.append({"role": "user", "content": line})
                 turn = reply(model, tokenizer, messages, language)

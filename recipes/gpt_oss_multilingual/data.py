@@ -96,7 +96,7 @@ def _add_others(
 def _synthetic(args: MultilingualArguments, seed: int) -> tuple[list[Conversation], dict[str, list[Conversation]]]:
     problems = all_problems()
     if args.num_train < 1:
-        fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 24000")
+        fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 19200")
     if args.num_held_out > len(problems) // 2:
         fail(f"num_held_out is {args.num_held_out}: there are {len(problems)} problems; hold out at most {len(problems) // 2}")
     for language in args.thinking_languages:
