@@ -67,7 +67,7 @@ MOE_SIZES = {
     "num_local_experts": 4,
     "num_experts_per_tok": 2,
     "sliding_window": 128,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    "rope_parameters": {"rope_type": "default", "rope_theta": 100.0},  # for rows of a hundred tokens
     "initializer_range": 0.08,  # a width of 96 takes larger first weights than one of 2880
 }
 
