@@ -82,7 +82,7 @@ def _varlen_mask(batch_size: int, q_length: int, kv_length: int, **kwargs: Any) 
 
 
 def choose_attention(name: str | None, dtype: torch.dtype | str | None) -> str | None:
-    """Registers `varlen` with transformers if it is asked for, or takes what computes the same, but slower, where it cannot run.
+    """Registers `varlen` with transformers if it is asked for; takes what computes the same, only slower, where it cannot run.
 
     Args:
         name: The attention implementation in the configuration.

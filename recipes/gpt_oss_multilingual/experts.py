@@ -10,9 +10,7 @@ from datasets import Dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 
-def expert_shares(
-    model: torch.nn.Module, accelerator: Accelerator, dataset: Dataset, *, batch_size: int
-) -> list[list[float]]:
+def expert_shares(model: torch.nn.Module, accelerator: Accelerator, dataset: Dataset, *, batch_size: int) -> list[list[float]]:
     """Returns which share of a layer's work each expert does, on the tokens of a data set.
 
     A router that sends everything to a few experts wastes the others; gpt-oss is trained with an auxiliary loss against it

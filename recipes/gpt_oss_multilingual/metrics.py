@@ -163,7 +163,9 @@ def score(rows: list[Conversation], turns: list[Turn]) -> tuple[dict[str, Any], 
         cells.setdefault((question or "no language", thought), []).append(right)
     questions, thoughts = ([*dict.fromkeys(cell[position] for cell in cells)] for position in (0, 1))
     for thought in thoughts:
-        metrics[f"thinks_in_{thought}"] = share([right for cell, found in cells.items() if cell[1] == thought for right in found])
+        metrics[f"thinks_in_{thought}"] = share(
+            [right for cell, found in cells.items() if cell[1] == thought for right in found]
+        )
     matrix = {
         "title": "Thoughts in the language asked for",
         "rows": questions,

@@ -7,7 +7,7 @@ from common.errors import fail
 
 from synthetic import INSTRUCTION
 
-# The files' language codes, as in https://github.com/google-research/url-nlp/tree/main/mgsm (Shi et al. 2022, arXiv:2210.03057).
+# The language codes of https://github.com/google-research/url-nlp/tree/main/mgsm (Shi et al. 2022, arXiv:2210.03057).
 CODES = {
     "bn": "Bengali",
     "de": "German",

@@ -184,9 +184,7 @@ def generate(problems: list[Problem], count: int, thinking_languages: list[str],
         seed: What the draw follows from.
     """
     rng = random.Random(seed)
-    return [
-        to_conversation(rng.choice(problems), rng.choice(LANGUAGES), rng.choice(thinking_languages)) for _ in range(count)
-    ]
+    return [to_conversation(rng.choice(problems), rng.choice(LANGUAGES), rng.choice(thinking_languages)) for _ in range(count)]
 
 
 def ask_in_turn(problems: list[Problem], thinking_languages: list[str]) -> list[Conversation]:

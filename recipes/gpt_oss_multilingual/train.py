@@ -2,8 +2,8 @@
 
     accelerate launch --config_file accelerate_configs/zero2.yaml recipes/gpt_oss_multilingual/train.py
 
-You will see: the share of thoughts in the language asked for, by question language and thinking language, right answers, how
-the experts share the work, and the same problem thought through before and after, in outputs/gpt_oss_multilingual/*/report.html.
+You will see: the share of thoughts in the language asked for, by question language and thinking language, the right answers,
+how the experts share the work, and the same problem before and after, in outputs/gpt_oss_multilingual/*/report.html.
 
 Simplified: one question and one answer a row, and no tools.
 """

@@ -1,6 +1,6 @@
-"""Trains adapters of attention and experts under ZeRO-3 and compares what is saved with what was trained; prints a JSON line.
+"""Trains adapters of attention and experts under ZeRO-3, compares what is saved with what was trained, prints a JSON line.
 
-    accelerate launch --config_file accelerate_configs/zero3.yaml --num_processes 2 tests/e2e/adapter_under_zero3.py MODEL FOLDER
+Started by test_gpt_oss.py with the folders of a model and of the adapter to be written.
 """
 
 import json

@@ -235,7 +235,8 @@ def test_some_languages_of_a_file_are_trained(data: ModuleType, tmp_path: Path):
         ({"thinking_languages": ["Greeek"]}, "thinking_languages: unknown language `Greeek`; did you mean `Greek`?"),
         (
             {"thinking_languages": ["French"]},
-            "thinking_languages: no problems are generated in French; there is: English, Russian, Greek, Chinese, Hindi, Korean",
+            "thinking_languages: no problems are generated in French; there is: "
+            "English, Russian, Greek, Chinese, Hindi, Korean",
         ),
     ],
 )

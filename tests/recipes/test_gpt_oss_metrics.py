@@ -1,4 +1,4 @@
-"""The measures of gpt_oss_multilingual: the language of a thought, right answers, harmony format, and how experts share work."""
+"""The measures of gpt_oss_multilingual: the language of a thought, right answers, harmony format, the work of experts."""
 
 from collections.abc import Iterator
 from types import ModuleType
