@@ -17,6 +17,7 @@ MGSM = Path(__file__).parents[3] / "shared" / "data" / "mgsm"
 # The smallest run that goes through every part of the tiny recipe.
 SHORT = "--max_steps 2 --num_train 32 --num_held_out 12 --per_device_train_batch_size 8 --eval_steps 1 --save_steps 1".split()
 SHORT += "--warmup_steps 1 --logging_steps 1 --max_new_tokens 24".split()
+TEXTS = ["reasoning language: Korean", "In the box there are 3 apples."]  # what the tokenizer of a stored model knows
 ADAPTERS = ["--config", "tiny_lora.yaml", *SHORT, "--max_length", "400", "--learning_rate", "0.01"]
 
 
@@ -83,7 +84,7 @@ def test_an_unknown_language_to_chat_in_is_named(tmp_path: Path):
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model as gpt-oss is stored, in MXFP4, with a tokenizer that knows the alphabets."""
     folder = tmp_path_factory.mktemp("mxfp4") / "model"
-    write_mxfp4(folder, ["reasoning language: Korean", "In the box there are 3 apples."])
+    write_mxfp4(folder, TEXTS)
     return folder
 
 
@@ -103,6 +104,18 @@ def test_mxfp4_trains_with_adapters_and_is_exported_with_what_the_experts_learne
     weights = load_file(output_dir / "export" / "model.safetensors")
     assert not [name for name in weights if name.endswith(("_blocks", "_scales"))]
     assert "quantization_config" not in json.loads((output_dir / "export" / "config.json").read_text())
+
+
+def test_a_model_is_written_in_16_bits_once(stored: Path, tmp_path: Path, python: Python):
+    script, folder = "recipes/gpt_oss_multilingual/dequantize.py", tmp_path / "bf16"
+    python(script, str(stored), str(folder))
+    found, meant = load_file(folder / "model.safetensors"), write_mxfp4(tmp_path / "again", TEXTS)
+    assert all(found[name].float().equal(weight) for name, weight in meant.items())
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+    files = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    refused = python(script, str(stored), str(folder), code=2)
+    assert refused.stderr == f"error: {folder} is there already; choose another folder, or remove it\n"
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == files
 
 
 @pytest.mark.slow
