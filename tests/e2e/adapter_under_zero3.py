@@ -7,15 +7,15 @@ import json
 import sys
 
 from common.errors import say
+from common.models import load_model, load_tokenizer
 
 import deepspeed
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-from trl import SFTConfig, SFTTrainer
+from trl import ModelConfig, SFTConfig, SFTTrainer
 
 
 def main() -> None:
@@ -33,13 +33,15 @@ def main() -> None:
         save_strategy="no",
         disable_tqdm=True,
     )
+    model_args = ModelConfig(model_name_or_path=name, dtype="float32", attn_implementation="eager")
+    tokenizer = load_tokenizer(model_args)
     tokens = list(range(10, 40))
     rows = Dataset.from_list([{"input_ids": tokens[number:], "labels": tokens[number:]} for number in range(12)])
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32),
+        model=load_model(model_args, tokenizer),
         args=args,
         train_dataset=rows,
-        processing_class=AutoTokenizer.from_pretrained(name),
+        processing_class=tokenizer,
         peft_config=LoraConfig(
             r=4,
             lora_dropout=0.0,
@@ -64,7 +66,7 @@ def main() -> None:
     unset_hf_deepspeed_config()  # or the base would be sharded as well when it is loaded again
     saved = load_file(f"{folder}/adapter_model.safetensors")
     with torch.no_grad():
-        reloaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32), folder).eval()
+        reloaded = PeftModel.from_pretrained(load_model(model_args, tokenizer), folder).eval()
         difference = (reloaded(input_ids=text).logits - trained_logits).abs().max().item()
         with reloaded.disable_adapter():
             change = (trained_logits - reloaded(input_ids=text).logits).abs().max().item()

@@ -73,11 +73,9 @@ def test_a_run_leaves_what_the_readme_promises(output_dir: Path, python: Python)
     assert said.returncode == 0, said.stderr
     assert said.stdout.splitlines()[0].startswith("thinks:  ")
     assert "unknown language `Klingon`" in said.stdout
-
-
-def test_an_unknown_language_to_chat_in_is_named(tmp_path: Path):
-    finished = run_command(["recipes", "chat", str(tmp_path), "--reasoning_language", "Frnech"])
-    assert finished.returncode == 2
+    refused = run_command(["recipes", "chat", str(output_dir), "--reasoning_language", "Frnech"])
+    assert refused.returncode == 2
+    assert refused.stderr == "error: --reasoning_language: unknown language `Frnech`; did you mean `French`?\n"
 
 
 @pytest.fixture(scope="module")
