@@ -2,8 +2,8 @@
 
     recipes chat outputs/gpt_oss_multilingual/tiny --reasoning_language Greek
 
-Each line of input is a turn; `/new` starts over, `/think French` changes the language. Earlier thoughts are not shown to the
-model again: its chat template leaves them out, as OpenAI trained it.
+Every line of input is a question of its own; `--history` keeps what was said before, without the thoughts, which gpt-oss's chat
+template leaves out. `/think French` changes the language, `/new` starts over.
 """
 
 import argparse
@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--reasoning_language", default="English", help="the language to think in, in English: French")
     parser.add_argument("--temperature", type=float, default=0.0, help="0, the default, takes the likeliest token")
     parser.add_argument("--max_new_tokens", type=int, help="where thought and answer are cut; that of the run if not given")
+    parser.add_argument("--history", action="store_true", help="keep the conversation from line to line; /new starts over")
     args = parser.parse_args()
     if args.temperature < 0:
         fail(f"--temperature is {args.temperature:g}; use 0 for the likeliest token, or a number above 0")
@@ -72,19 +73,19 @@ def main() -> None:
     )
     at_terminal = sys.stdin.isatty()
     if at_terminal:
-        print("/new starts over, /think LANGUAGE changes the language, Ctrl-D ends.")
+        print("/think LANGUAGE changes the language, Ctrl-D ends.")
     messages: list[dict[str, Any]] = []
     try:
         while True:
             line = input("> " if at_terminal else "").strip()
-            if line == "/new":
+            if line == "/new" or not args.history:
                 messages = []
-            elif line.startswith("/think "):
+            if line.startswith("/think "):
                 try:
                     language = find_language(line.removeprefix("/think "))
                 except ValueError as error:
                     print(error)
-            elif line:
+            elif line and line != "/new":
                 messages.append({"role": "user", "content": line})
                 turn = reply(model, tokenizer, messages, language)
                 print(f"thinks:  {turn.thinking or '(nothing)'}\nanswers: {turn.final or '(nothing)'}", flush=True)
