@@ -93,7 +93,7 @@ def make_rows(count: int, tokenizer: PreTrainedTokenizerBase | None = None) -> l
             for other in generate(problems, LENGTH // 8, [row["thinking_language"]], str(random.Random(len(rows)).random())):
                 thoughts.append(other["messages"][-1]["thinking"])
                 length += len(tokenizer(thoughts[-1])["input_ids"]) + 1
-                if length > LENGTH - 60:
+                if length > LENGTH - 140:  # what a row has besides is a guess
                     break
             last["thinking"] = " ".join(thoughts)
         rows.append(row)
