@@ -55,6 +55,17 @@ RECIPES = {
             "unseen font CER after": (-1, "unseen_font", "character_error_rate"),
         },
     ),
+    "gpt_oss_multilingual": (
+        [("zero2", 1), ("zero3", 1)],
+        {
+            "thinks as asked before": (0, "held_out", "thinking_language"),
+            "thinks as asked after": (-1, "held_out", "thinking_language"),
+            "answers before": (0, "held_out", "answer"),
+            "answers after": (-1, "held_out", "answer"),
+            "harmony format after": (-1, "held_out", "harmony_format"),
+            "thinks in Korean after": (-1, "other_languages", "thinking_language"),
+        },
+    ),
     "trl_function_calling": (
         [("zero2", 1), ("zero3", 1)],
         {

@@ -1,4 +1,4 @@
-"""Attention for packed rows without another package: each document by itself, through torch's own variable-length kernel.
+"""Which attention can run here; for packed rows each document by itself, through torch's own variable-length kernel.
 
 `sdpa` sees packed documents apart by means of a mask of (tokens in the batch) squared, which also rules out its fast kernels.
 `attn_implementation: varlen` passes the documents' boundaries instead, as flash-attention does (Dao 2023, arXiv:2307.08691).
@@ -82,7 +82,7 @@ def _varlen_mask(batch_size: int, q_length: int, kv_length: int, **kwargs: Any) 
 
 
 def choose_attention(name: str | None, dtype: torch.dtype | str | None) -> str | None:
-    """Registers `varlen` with transformers if it is asked for, or takes sdpa (equal, but slower) where it cannot run.
+    """Registers `varlen` with transformers if it is asked for; takes what computes the same, only slower, where it cannot run.
 
     Args:
         name: The attention implementation in the configuration.
@@ -91,6 +91,10 @@ def choose_attention(name: str | None, dtype: torch.dtype | str | None) -> str |
     Returns:
         The name to load the model with.
     """
+    if name == "flex_attention" and not torch.cuda.is_available():
+        # On a CPU it cannot take the attention sinks of gpt-oss (transformers/integrations/flex_attention.py).
+        say("attn_implementation flex_attention needs an NVIDIA GPU: using eager, which computes the same")
+        return "eager"
     if name != VARLEN:
         return name
     if not torch.cuda.is_available() or dtype not in (torch.bfloat16, torch.float16):

@@ -11,6 +11,7 @@ from typing import Any
 from common.checkpoints import COMPLETE, newest_complete_checkpoint
 from common.errors import brief, fail, say
 from common.hub import is_path, use_cache_if_unreachable
+from common.mxfp4 import from_pretrained
 from common.record import read_record
 from common.vision import auto_class
 
@@ -49,8 +50,9 @@ def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
             )
         use_cache_if_unreachable()
     try:
-        config = AutoConfig.from_pretrained(found or name, revision=settings.get("model_revision"))
-        model = auto_class(config).from_pretrained(found or name, revision=settings.get("model_revision"))
+        revision = settings.get("model_revision")
+        config = AutoConfig.from_pretrained(found or name, revision=revision)
+        model = from_pretrained(auto_class(config), config, found or name, revision=revision)
     except (OSError, ValueError) as error:
         fail(f"{adapter}: its base model {name} cannot be loaded: {brief(error)}")
     if settings.get("load_in_4bit") or settings.get("load_in_8bit"):

@@ -30,10 +30,12 @@ class Completion:
     Attributes:
         text: Without special tokens.
         num_tokens: Length, the end-of-turn token included.
+        raw: The text with its special tokens, for formats that are made of them.
     """
 
     text: str
     num_tokens: int
+    raw: str = ""
 
 
 def _generation_config(
@@ -119,7 +121,7 @@ def generate(
                 ends = torch.isin(tokens, torch.tensor(config.eos_token_id, device=tokens.device)).nonzero()
                 tokens = tokens[: ends[0].item() + 1] if len(ends) else tokens
                 text = tokenizer.decode(tokens, skip_special_tokens=True)
-                completions.append((index, Completion(text, len(tokens))))
+                completions.append((index, Completion(text, len(tokens), tokenizer.decode(tokens))))
         unwrapped.train(was_training)
     gathered = dict(gather_object(completions))
     return [gathered[index] for index in indices]

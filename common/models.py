@@ -3,10 +3,11 @@
 import os
 import re
 from collections.abc import Iterable
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 
-from common import tiny, vision
+from common import mxfp4, tiny, vision
 from common.attention import choose_attention
 from common.errors import brief, fail, nearest
 from common.hub import is_path, use_cache_if_unreachable
@@ -52,26 +53,30 @@ def _trl_chat_template(model_type: str) -> str:
     return (files("trl") / "chat_templates" / f"{CHAT_TEMPLATES[model_type]}.jinja").read_text()
 
 
-def _with_fixed_date(template: str) -> str:
-    """Fixes the date that Llama's template writes: tomorrow the same rows would be other tokens. This is its own fallback."""
-    fixed = '{%- set date_string = "26 Jul 2024" %}'
-    return fixed + template if "date_string is defined" in template and not template.startswith(fixed) else template
+def _with_fixed_date(template: str, day: date) -> str:
+    """Fixes the date that Llama's and gpt-oss's templates write: tomorrow the same rows would be other tokens."""
+    template = template.replace('strftime_now("%Y-%m-%d")', f'"{day:%Y-%m-%d}"')
+    fixed = f'{{%- set date_string = "{day:%d %b %Y}" %}}'
+    return fixed + template if "date_string is defined" in template and not template.startswith(fixed[:20]) else template
 
 
-def _fixed_texts(model_type: str) -> set[str]:
+def _fixed_texts(model_type: str, day: date) -> set[str]:
     """Returns the longer texts that a family's chat template writes into every conversation: Llama's 40 tokens of dates."""
-    template = _with_fixed_date(_trl_chat_template(model_type))
+    template = _with_fixed_date(_trl_chat_template(model_type), day)
     turns = [{"role": "user", "content": "?"}]
     rendered = render_jinja_template([turns], chat_template=template, add_generation_prompt=True)[0][0]
     return {text for text in re.split(r"<\|\w+\|>", rendered) if len(text) > 20}
 
 
-def load_tokenizer(model_args: ModelConfig, texts: Iterable[str] = ()) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    model_args: ModelConfig, texts: Iterable[str] = (), day: date = date(2024, 7, 26)
+) -> PreTrainedTokenizerBase:
     """Loads a model's tokenizer, with a chat template and a padding token.
 
     Args:
         model_args: Names the model.
         texts: What a `tiny:` model will read and write; its tokenizer is trained on it.
+        day: What a chat template that names the day names; the default is the one that Llama's falls back to.
 
     Raises:
         SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there or an unreachable hub.
@@ -79,7 +84,8 @@ def load_tokenizer(model_args: ModelConfig, texts: Iterable[str] = ()) -> PreTra
     name = model_args.model_name_or_path
     if name.startswith(tiny.PREFIX):
         model_type = _tiny_architecture(name)
-        tokenizer = tiny.tiny_tokenizer(texts, model_type, phrases=sorted(_fixed_texts(model_type)))
+        phrases = [*sorted(_fixed_texts(model_type, day)), *tiny.TEMPLATE_WORDS.get(model_type, [])]
+        tokenizer = tiny.tiny_tokenizer(texts, model_type, tiny.VOCAB_SIZES.get(model_type, 384), phrases)
     else:
         if not Path(name).is_dir():
             if is_path(name):
@@ -97,7 +103,7 @@ def load_tokenizer(model_args: ModelConfig, texts: Iterable[str] = ()) -> PreTra
         if model_type not in CHAT_TEMPLATES:
             fail(f"model_name_or_path {name}: the tokenizer has no chat template; use the model's instruct version")
         tokenizer.chat_template = _trl_chat_template(model_type)
-    tokenizer.chat_template = _with_fixed_date(tokenizer.chat_template)
+    tokenizer.chat_template = _with_fixed_date(tokenizer.chat_template, day)
     _set_special_tokens(tokenizer)
     return tokenizer
 
@@ -137,7 +143,9 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         # The vision tower is a small part of the weights, and what it loses in 4 bits no later layer can bring back.
         quantization.llm_int8_skip_modules = ["model.visual", "lm_head"]
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
-    model = vision.auto_class(config).from_pretrained(
+    model = mxfp4.from_pretrained(
+        vision.auto_class(config),
+        config,
         name,
         revision=model_args.model_revision,
         dtype=dtype,

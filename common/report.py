@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 
 from common.evaluation import format_number
+from common.heatmap import draw_matrices
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.axes import Axes
@@ -127,6 +128,18 @@ def _before_and_after(rows: list[dict]) -> list[dict]:
     return [{"before": found[0], "after": found[-1] if len(found) > 1 else None} for found in ordered]
 
 
+def _matrices(evaluations: list[dict]) -> list[tuple[str, str]]:
+    """Returns a title and a picture (SVG in base64) for each matrix that an evaluation has, as it was before and as it is."""
+    pictures = []
+    for evaluation in evaluations:
+        rows = [row for row in (evaluation["before"], evaluation["after"]) if row]
+        for index, matrix in enumerate(rows[-1].get("matrices", [])):
+            pairs = [(f"step {row['step']}", row["matrices"][index]) for row in rows]
+            title = f"{matrix['title']}, {rows[-1]['split'].replace('_', ' ')}"
+            pictures.append((title, base64.b64encode(draw_matrices(pairs)).decode()))
+    return pictures
+
+
 def _choose_samples(samples: list[dict]) -> tuple[list[dict], Counter]:
     """Picks what to show, corrected problems first but always a wrong one if any is left; counts all outcomes."""
     by_step: dict[int, dict] = {}
@@ -186,6 +199,7 @@ def write_report(output_dir: Path, *, title: str, summary: str, curves: list[Cur
     # The page holds one image a plot, so that they stack on a phone.
     images = [(curve.title, base64.b64encode(_plot([curve], rows, 1, "svg")).decode()) for curve in curves]
 
+    evaluations = _before_and_after(rows)
     # Escaping stays on for everything: a completion is text that nobody has vetted.
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -193,8 +207,9 @@ def write_report(output_dir: Path, *, title: str, summary: str, curves: list[Cur
     page = environment.get_template("report.html.jinja").render(
         title=title,
         summary=summary,
-        evaluations=_before_and_after(rows),
+        evaluations=evaluations,
         images=images,
+        matrices=_matrices(evaluations),
         columns=columns,
         samples=samples,
         outcomes=outcomes,

@@ -20,7 +20,7 @@ from accelerate.utils import gather_object
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 # What an evaluation returns for each held-out set: the metrics (a number, or value/low/high), the samples to show, and how
-# many problems there were.
+# many problems there were; perhaps also `matrices` (see common.heatmap).
 Evaluation = dict[str, dict[str, Any]]
 
 
@@ -75,6 +75,8 @@ class _Recorder(TrainerCallback):
                 "count": result["count"],
                 "metrics": result["metrics"],
             }
+            if "matrices" in result:
+                row["matrices"] = result["matrices"]
             self.rows.append(row)
             self.append("metrics.jsonl", row)
             for sample in result["samples"]:

@@ -5,9 +5,10 @@ a run without a GPU or a hub takes the very same path through TRL, Accelerate an
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast, Qwen3Config
+from transformers import GptOssConfig, LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast, Qwen3Config
 
 PREFIX = "tiny:"
 # What the family's chat template begins a turn with; padding is first, the end of a turn is last.
@@ -23,14 +24,28 @@ SPECIAL_TOKENS = {
         "<|im_end|>",
     ],
     "llama": ["<|finetune_right_pad_id|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+    "gpt_oss": [
+        "<|endoftext|>",
+        "<|start|>",
+        "<|end|>",
+        "<|message|>",
+        "<|channel|>",
+        "<|constrain|>",
+        "<|call|>",
+        "<|return|>",
+    ],
 }
 # Plain added tokens, as in Qwen3's own tokenizer: TRL decodes completions with skip_special_tokens=True, and a reward that
 # looks for "</think>" would never see it if these were special.
 THINK_TOKENS = ["<think>", "</think>"]
 
 
+# What a family's chat template writes beside these: one token each.
+TEMPLATE_WORDS = {"gpt_oss": ["developer", "# Instructions\n\n", "\n\n", "analysis", "final"]}
+
 # One token a digit, as in Qwen's and Llama 3's small models: arithmetic on merged digits has to be learned by heart.
-WORDS = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"
+# Marks belong to their letters: Devanagari writes most vowels with them.
+WORDS = r" ?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+"
 
 # Sizes that learn in minutes on a CPU core, about 0.6 million parameters.
 SIZES = {
@@ -44,7 +59,27 @@ SIZES = {
     "tie_word_embeddings": True,
 }
 
-ARCHITECTURES: dict[str, type[PreTrainedConfig]] = {"qwen3": Qwen3Config, "llama": LlamaConfig}
+# A mixture of experts: of each layer's four experts two work on a token.
+MOE_SIZES = {
+    **SIZES,
+    "hidden_size": 96,
+    "intermediate_size": 96,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "sliding_window": 128,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 100.0},  # for rows of a hundred tokens
+    "initializer_range": 0.08,  # a width of 96 takes larger first weights than one of 2880
+}
+
+ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
+    "qwen3": (Qwen3Config, SIZES),
+    "llama": (LlamaConfig, SIZES),
+    "gpt_oss": (GptOssConfig, MOE_SIZES),
+}
+
+
+# For more than one script; the others take `tiny_tokenizer`'s own.
+VOCAB_SIZES = {"gpt_oss": 1280}
 
 
 def tiny_config(architecture: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
@@ -54,12 +89,13 @@ def tiny_config(architecture: str, tokenizer: PreTrainedTokenizerFast) -> PreTra
         architecture: A key of `ARCHITECTURES`, the part of the model's name after `tiny:`.
         tokenizer: The tokenizer whose vocabulary and special tokens the model gets.
     """
-    return ARCHITECTURES[architecture](
+    config_class, sizes = ARCHITECTURES[architecture]
+    return config_class(
         vocab_size=-(-len(tokenizer) // 64) * 64,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **SIZES,
+        **sizes,
     )
 
 

@@ -1,10 +1,13 @@
 """Loading: 4-bit weights keep their gradients, and pictures are read by models that were made for it."""
 
+from datetime import date
 from pathlib import Path
 
+from common.attention import choose_attention
 from common.models import load_model, load_tokenizer
 from common.vision import auto_class, build_tiny, load_processor
 
+import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, set_seed
 from trl import ModelConfig
@@ -45,3 +48,18 @@ def test_a_model_that_reads_pictures_is_loaded_as_one(tmp_path: Path):
     assert dict(again.image_processor.size) == {"shortest_edge": 1568, "longest_edge": 3136}
     text = "<|vision_start|><|image_pad|><|vision_end|>Read."
     assert again.tokenizer(text)["input_ids"] == processor.tokenizer(text)["input_ids"]
+
+
+def test_the_date_in_a_chat_template_is_fixed():
+    for family, line in (("llama", "Today Date: 03 Feb 2031"), ("gpt_oss", "Current date: 2031-02-03")):
+        tokenizer = load_tokenizer(ModelConfig(model_name_or_path=f"tiny:{family}"), ["one"], date(2031, 2, 3))
+        assert line in tokenizer.apply_chat_template([{"role": "user", "content": "one"}], tokenize=False)
+
+
+def test_flex_attention_without_a_gpu_becomes_eager(capsys: pytest.CaptureFixture[str]):
+    if torch.cuda.is_available():
+        assert choose_attention("flex_attention", torch.bfloat16) == "flex_attention"
+    else:
+        assert choose_attention("flex_attention", torch.bfloat16) == "eager"
+        assert "flex_attention needs an NVIDIA GPU: using eager" in capsys.readouterr().out
+    assert choose_attention("eager", torch.float32) == "eager"

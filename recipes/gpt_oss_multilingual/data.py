@@ -1,0 +1,197 @@
+"""Problems to think through in a language that is asked for: from the hub, a file of your own, MGSM, or generated."""
+
+import random
+import re
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from common.conversations import BadRow, Conversation, load_conversations
+from common.errors import fail
+
+from metrics import find_language
+from mgsm import load_mgsm
+from synthetic import INSTRUCTION, LANGUAGES, all_problems, ask_in_turn, generate
+
+ASKS_FOR = re.compile(r"reasoning language:\s*([^\W\d_]+)", re.IGNORECASE)
+
+
+@dataclass
+class MultilingualArguments:
+    """The recipe's own settings; training's are TRL's `SFTConfig`, the model's TRL's `ModelConfig`."""
+
+    dataset_name: str = field(
+        metadata={
+            "help": "`synthetic`, a hub id, a local file with `messages` that end with a turn with `thinking`, or (to "
+            "evaluate) a folder of MGSM."
+        }
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub data set that has several."})
+    num_train: int = field(default=0, metadata={"help": "Training conversations; 0 means all there are."})
+    num_held_out: int = field(default=400, metadata={"help": "Conversations in each held-out set."})
+    thinking_languages: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Languages to think in; rows in others are not trained and make a set of their own. Empty: all."},
+    )
+    other_share: float = field(
+        default=0.0,
+        metadata={"help": "Share of training rows in the other languages after all, so that they are not forgotten."},
+    )
+    current_date: str = field(
+        default="2025-08-05", metadata={"help": "The date that the chat template tells the model, in evaluation and chat too."}
+    )
+    skip_bad_rows: bool = field(default=False, metadata={"help": "Leave out rows that cannot be used, and say how many."})
+    early_stopping_patience: int = field(
+        default=0, metadata={"help": "Stop after so many evaluations without a lower held-out loss; 0 trains to the end."}
+    )
+    max_new_tokens: int = field(default=256, metadata={"help": "Where thought and answer are cut in evaluation."})
+
+
+def convert(row: dict[str, Any]) -> Conversation:
+    """Makes a conversation of a row as it was read.
+
+    Args:
+        row: `messages`, of which the last is the assistant's and has its `thinking`. The language to think in is a column
+            (`thinking_language` or `reasoning_language`), or `reasoning language: X` in the system message; what only a column
+            says is written into the system message. It may have a `question_language`.
+
+    Raises:
+        BadRow: If there are no messages, no thought, or no language to think in.
+    """
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+        raise BadRow(f"no `messages` (found: {', '.join(row)}); write a list of {{role, content}}, the last with `thinking`")
+    messages = [{key: value for key, value in message.items() if value is not None} for message in messages]
+    last = messages[-1]
+    if last.get("role") != "assistant" or not str(last.get("thinking") or "").strip():
+        raise BadRow("the last message must be the assistant's, with its thought in `thinking`: it is what is learned")
+    system = str(messages[0].get("content", "")) if messages[0].get("role") == "system" else ""
+    asked = ASKS_FOR.search(system)
+    language = row.get("thinking_language") or row.get("reasoning_language") or (asked and asked[1])
+    if not language:
+        raise BadRow("no language to think in; add `reasoning language: X` to the system message, or a `thinking_language`")
+    try:
+        language = find_language(str(language))
+    except ValueError as error:
+        raise BadRow(str(error)) from None
+    if not asked:
+        instruction = INSTRUCTION.format(language)
+        first = {"role": "system", "content": f"{instruction}\n\n{system}" if system else instruction}
+        messages = [first, *(messages[1:] if system else messages)]
+    return {"messages": messages, "thinking_language": language, "question_language": row.get("question_language")}
+
+
+def _add_others(
+    train: list[Conversation], others: list[Conversation], args: MultilingualArguments, seed: int
+) -> list[Conversation]:
+    """Puts rows in other languages among those that are trained: `other_share` of all."""
+    rng = random.Random(seed)
+    count = round(len(train) * args.other_share / (1 - args.other_share))
+    mixed = [*train, *(rng.sample(others, count) if count <= len(others) else others)]
+    rng.shuffle(mixed)
+    return mixed
+
+
+def _synthetic(args: MultilingualArguments, seed: int) -> tuple[list[Conversation], dict[str, list[Conversation]]]:
+    problems = all_problems()
+    if args.num_train < 1:
+        fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 19200")
+    if args.num_held_out > len(problems) // 2:
+        fail(f"num_held_out is {args.num_held_out}: there are {len(problems)} problems; hold out at most {len(problems) // 2}")
+    for language in args.thinking_languages:
+        if language not in LANGUAGES:
+            fail(f"thinking_languages: no problems are generated in {language}; there is: {', '.join(LANGUAGES)}")
+    trained = args.thinking_languages or LANGUAGES
+    others = [language for language in LANGUAGES if language not in trained]
+    # A problem that is held out is so in every language.
+    asked, problems = problems[: args.num_held_out], problems[args.num_held_out :]
+    held_out = {"held_out": ask_in_turn(asked, trained)}
+    num_others = round(args.num_train * args.other_share) if others else 0
+    train = generate(problems, args.num_train - num_others, trained, f"train {seed}")
+    if others:
+        held_out["other_languages"] = ask_in_turn(asked, others)
+        train = _add_others(train, generate(problems, num_others, others, f"others {seed}"), args, seed)
+    return train, held_out
+
+
+def load_data(args: MultilingualArguments, seed: int) -> tuple[list[Conversation], dict[str, list[Conversation]]]:
+    """Loads conversations to train on and conversations that are never trained on.
+
+    Args:
+        args: Names the data and says how much to use, and which languages to think in.
+        seed: Seed of the generated training problems; the held-out ones are the same for every seed.
+
+    Returns:
+        The training conversations, and the held-out sets by name: `held_out`, and `other_languages` where only some languages
+        are trained. A folder of MGSM is one set, `mgsm`, and nothing to train on.
+
+    Raises:
+        SystemExit: With code 2 and one line if the data cannot be used.
+    """
+    if args.num_held_out < 1:
+        fail(f"num_held_out is {args.num_held_out}: without held-out problems nothing can be measured; use at least 1")
+    if not 0 <= args.other_share < 1:
+        fail(f"other_share is {args.other_share:g}; use at least 0 and less than 1")
+    for language in args.thinking_languages:
+        try:
+            find_language(language)
+        except ValueError as error:
+            fail(f"thinking_languages: {error}")
+    if args.dataset_name == "synthetic":
+        return _synthetic(args, seed)
+    if list(Path(args.dataset_name).glob("mgsm_*.tsv")):
+        return [], {"mgsm": load_mgsm(args.dataset_name, args.thinking_languages)[: args.num_held_out]}
+    splits = load_conversations(args.dataset_name, convert, config=args.dataset_config, skip_bad_rows=args.skip_bad_rows)
+    rows = {
+        split: (
+            [row for row in found if row["thinking_language"] in (args.thinking_languages or [row["thinking_language"]])],
+            [row for row in found if row["thinking_language"] not in (args.thinking_languages or [row["thinking_language"]])],
+        )
+        for split, found in splits.items()
+    }
+    (train, others), (held_out, other_languages) = rows["train"], rows.get("test", ([], []))
+    if not held_out:
+        if len(train) <= args.num_held_out:
+            fail(
+                f"{args.dataset_name} has {len(train)} rows to train on, of which num_held_out {args.num_held_out} would be "
+                "held out; lower num_held_out or add rows"
+            )
+        train, held_out = train[: -args.num_held_out], train[-args.num_held_out :]
+        others, other_languages = others[: -args.num_held_out], others[-args.num_held_out :]
+    train = _add_others(train[: args.num_train or None], others, args, seed)
+    sets = {"held_out": held_out[: args.num_held_out], "other_languages": other_languages[: args.num_held_out]}
+    return train, {name: found for name, found in sets.items() if found}
+
+
+def read_date(args: MultilingualArguments) -> date:
+    """Returns the date that the chat template is to name.
+
+    Raises:
+        SystemExit: With code 2 if it is none.
+    """
+    try:
+        return date.fromisoformat(args.current_date)
+    except ValueError:
+        fail(f"current_date {args.current_date} is not a date; write it like 2025-08-05")
+
+
+def texts(train: list[Conversation], args: MultilingualArguments) -> list[str]:
+    """Returns what the tokenizer of a `tiny:` model is trained on: all that is said and thought in training.
+
+    Of generated problems it also gets those of languages that are not trained, as gpt-oss's tokenizer knows languages that the
+    model is not tuned on: the LoRA lesson then has words to learn, and not letters.
+
+    Args:
+        train: The training conversations.
+        args: Names the data.
+    """
+    others = []
+    if args.dataset_name == "synthetic":
+        others = generate(all_problems()[args.num_held_out :], 3000, LANGUAGES, "tokenizer")
+    return [
+        text
+        for conversation in [*train, *others]
+        for message in conversation["messages"]
+        for text in (message["content"], message.get("thinking", ""))
+    ]

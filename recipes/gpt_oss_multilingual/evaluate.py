@@ -1,0 +1,102 @@
+"""How often a model thinks in the language asked for, and answers right, with 95 % intervals.
+
+    accelerate launch --config_file accelerate_configs/zero2.yaml recipes/gpt_oss_multilingual/evaluate.py \
+        --model_name_or_path outputs/gpt_oss_multilingual/tiny
+
+The model may be a hub id, a folder or a LoRA adapter; `--dataset_name` may be a folder of MGSM. The problems are shared out
+over the processes; under ZeRO-3 the model is sharded, under the other stages each process holds a copy.
+"""
+
+from typing import Any
+
+from common.config import parse
+from common.conversations import Conversation
+from common.evaluation import generate, prepare, print_results
+from common.masking import tokenize
+from common.models import load_model, load_tokenizer
+
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedTokenizerBase
+from trl import SFTConfig
+
+from data import MultilingualArguments, load_data, read_date
+from experts import describe_shares, expert_shares
+from metrics import Turn, parse_turn, score
+
+SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
+ROWS_ROUTED = 100  # conversations on which the experts' work is counted
+
+
+def _shown(turn: Turn) -> str:
+    return f"[thinks] {turn.thinking}\n[answers] {turn.final}" if turn.thinking or turn.final else ""
+
+
+def evaluate(
+    model: torch.nn.Module,
+    accelerator: Accelerator,
+    tokenizer: PreTrainedTokenizerBase,
+    held_out: dict[str, list[Conversation]],
+    args: MultilingualArguments,
+    training_args: SFTConfig,
+) -> dict[str, dict[str, Any]]:
+    """Lets the model think and answer greedily; draws no random numbers.
+
+    Args:
+        model: The model as the accelerator wrapped it.
+        accelerator: Shares the problems out over the processes.
+        tokenizer: The model's tokenizer.
+        held_out: Conversations by the name of the set; each ends with the reference's turn.
+        args: Says where a turn is cut.
+        training_args: Gives the longest conversation and the batch size of a device.
+
+    Returns:
+        For each set `metrics` (see `metrics.score`; of the first set also how unevenly the experts work), `matrices` for the
+        report, `samples` (the first problems with what the model wrote) and `count`.
+    """
+    batch_size = training_args.per_device_eval_batch_size
+    results = {}
+    for name, rows in held_out.items():
+        completions = generate(
+            model,
+            accelerator,
+            tokenizer,
+            [row["messages"][:-1] for row in rows],
+            batch_size=batch_size,
+            max_new_tokens=args.max_new_tokens,
+        )
+        turns = [parse_turn(completion.raw) for completion in completions]
+        metrics, languages, follows, rights = score(rows, turns)
+        matrices = [languages]
+        if not results:
+            routed = tokenize(rows[:ROWS_ROUTED], tokenizer, training_args.max_length, where=name, skip_bad_rows=True)
+            work, experts = describe_shares(expert_shares(model, accelerator, routed, batch_size=batch_size))
+            metrics, matrices = metrics | work, [*matrices, experts]
+        samples = [
+            {
+                "id": f"{name} {number}",
+                "question": f"{row['messages'][-2]['content']}\n(think in {row['thinking_language']})",
+                "answer": row["messages"][-1]["content"],
+                "completion": _shown(turn),
+                "correct": follow and right,
+            }
+            for number, (row, turn, follow, right) in enumerate(
+                list(zip(rows, turns, follows, rights, strict=True))[:SAMPLES_SHOWN]
+            )
+        ]
+        results[name] = {"metrics": metrics, "matrices": matrices, "samples": samples, "count": len(rows)}
+    return results
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, MultilingualArguments, SFTConfig)
+    _, held_out = load_data(args, training_args.seed)
+    tokenizer = load_tokenizer(model_args, day=read_date(args))
+    model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
+    results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
+    print_results(model_args.model_name_or_path, results)
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()

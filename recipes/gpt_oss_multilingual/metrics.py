@@ -1,0 +1,180 @@
+"""Which language a thought is in, whether an answer is right, and whether a turn is in harmony format."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from common.conversations import Conversation
+from common.errors import nearest
+from common.evaluation import share
+
+from lingua import Language, LanguageDetector, LanguageDetectorBuilder
+
+FALLBACK = "English"  # what a model most often thinks in when it does not do as it was asked
+
+# --- Harmony format -----------------------------------------------------------------------------------------------------
+
+# https://developers.openai.com/cookbook/articles/openai-harmony: a thought in the channel `analysis`, then the answer in
+# `final`. The prompt ends with `<|start|>assistant`.
+MESSAGE = re.compile(r"<\|channel\|>(\w+)<\|message\|>(.*?)(?:<\|end\|>|<\|return\|>|$)", re.DOTALL)
+TURN = re.compile(
+    r"<\|channel\|>analysis<\|message\|>((?!<\|).)+<\|end\|><\|start\|>assistant<\|channel\|>final<\|message\|>((?!<\|).)+<\|return\|>",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a model wrote.
+
+    Attributes:
+        thinking: All messages in the channel `analysis`, whether the turn is valid or not.
+        final: The message in the channel `final`.
+        is_valid: Whether it is exactly one thought and one answer, each with its end, and neither is empty.
+    """
+
+    thinking: str
+    final: str
+    is_valid: bool
+
+
+def parse_turn(text: str) -> Turn:
+    """Reads a turn in harmony format.
+
+    Args:
+        text: What was generated, with its special tokens.
+    """
+    channels: dict[str, list[str]] = {}
+    for channel, said in MESSAGE.findall(text):
+        channels.setdefault(channel, []).append(said)
+    thinking, final = ("\n".join(channels.get(name, [])).strip() for name in ("analysis", "final"))
+    return Turn(thinking, final, TURN.fullmatch(text) is not None)
+
+
+# --- Languages ------------------------------------------------------------------------------------------------------------
+
+# Formulas, code and addresses are in no language; neither are numbers.
+NO_LANGUAGE = re.compile(r"\$[^$]*\$|\\[a-zA-Z]+|```.*?(?:```|$)|`[^`]*`|https?://\S+|[\d_]+", re.DOTALL)
+
+
+def find_language(name: str) -> str:
+    """Returns a language's name as the metrics write it: `french` is `French`.
+
+    Raises:
+        ValueError: If lingua does not know it; the text names the nearest.
+    """
+    known = [language.name.capitalize() for language in Language.all()]
+    if name.strip().capitalize() not in known:
+        raise ValueError(f"unknown language `{name}`{nearest(name, known) or '; lingua knows ' + ', '.join(sorted(known))}")
+    return name.strip().capitalize()
+
+
+@cache
+def _detector(languages: frozenset[str]) -> LanguageDetector:
+    chosen = [Language.from_str(language.upper()) for language in sorted(languages)]
+    return LanguageDetectorBuilder.from_languages(*chosen).build()
+
+
+def language_of(text: str, languages: Iterable[str]) -> str | None:
+    """Returns the language that most of a text is in, with lingua (https://github.com/pemistahl/lingua-rs), offline.
+
+    Few letters are enough where few languages are possible: "so 7 books" could be in any of many, and is English among those
+    of a data set.
+
+    Args:
+        text: The text.
+        languages: Those that it may be in; English is always possible.
+
+    Returns:
+        The language's name, or None where there are no words: numbers and formulas are in no language.
+    """
+    words = NO_LANGUAGE.sub(" ", text)
+    if not any(character.isalpha() for character in words):
+        return None
+    found = _detector(frozenset(languages) | {FALLBACK}).detect_language_of(words)
+    return found.name.capitalize() if found else None
+
+
+# --- Answers --------------------------------------------------------------------------------------------------------------
+
+NUMBER = re.compile(r"-?\d[\d.,]*")
+GROUPED = re.compile(r"-?\d{1,3}([.,])\d{3}(\1\d{3})*")  # 70,000 and, in German or Spanish, 70.000
+
+
+def _number(text: str) -> float | None:
+    """Returns the last number in a text."""
+    found = NUMBER.findall(text)
+    if not found:
+        return None
+    number = found[-1].rstrip(".,")
+    number = re.sub("[.,]", "", number) if GROUPED.fullmatch(number) else number.replace(",", ".")
+    try:
+        return float(number)
+    except ValueError:  # 1.2.3
+        return None
+
+
+def is_right(final: str, reference: str) -> bool:
+    """Returns whether an answer is the reference's: the same last number if that is a number, else the same text.
+
+    Args:
+        final: What was answered.
+        reference: What is right.
+    """
+    if NUMBER.fullmatch(reference.strip()):
+        return _number(final) == _number(reference)
+    return _plain(final) == _plain(reference)
+
+
+def _plain(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+# --- All of them ----------------------------------------------------------------------------------------------------------
+
+
+def score(rows: list[Conversation], turns: list[Turn]) -> tuple[dict[str, Any], dict[str, Any], list[bool], list[bool]]:
+    """Scores turns.
+
+    Args:
+        rows: What was asked, with `thinking_language` and perhaps `question_language`.
+        turns: What the model wrote, one for each.
+
+    Returns:
+        The metrics, each with its 95 % interval: `thinking_language` (the thought is in the language asked for), `answer`,
+        `harmony_format`, and `thinking_language` for each language; a matrix of the first for `common.report`; and for
+        each turn whether its thought is in the language asked for, and whether its answer is right.
+    """
+    asked_to = [row["thinking_language"] for row in rows]
+    known = {row["question_language"] for row in rows if row.get("question_language")} | set(asked_to)
+    asked_in = [row.get("question_language") or language_of(row["messages"][-2]["content"], known) for row in rows]
+    follows = [language_of(turn.thinking, known) == language for turn, language in zip(turns, asked_to, strict=True)]
+    rights = [is_right(turn.final, row["messages"][-1]["content"]) for row, turn in zip(rows, turns, strict=True)]
+    metrics = {
+        "thinking_language": share(follows),
+        "answer": share(rights),
+        "harmony_format": share([turn.is_valid for turn in turns]),
+    }
+    cells: dict[tuple[str, str], list[bool]] = {}
+    for question, thought, right in zip(asked_in, asked_to, follows, strict=True):
+        cells.setdefault((question or "no language", thought), []).append(right)
+    questions, thoughts = ([*dict.fromkeys(cell[position] for cell in cells)] for position in (0, 1))
+    for thought in thoughts:
+        metrics[f"thinks_in_{thought}"] = share(
+            [right for cell, found in cells.items() if cell[1] == thought for right in found]
+        )
+    matrix = {
+        "title": "Thoughts in the language asked for",
+        "rows": questions,
+        "columns": thoughts,
+        "row_title": "asked in",
+        "column_title": "asked to think in",
+        "values": [
+            [sum(found) / len(found) if (found := cells.get((question, thought))) else None for thought in thoughts]
+            for question in questions
+        ],
+    }
+    return metrics, matrix, follows, rights

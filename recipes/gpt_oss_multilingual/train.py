@@ -1,0 +1,77 @@
+"""LoRA on gpt-oss with TRL's SFTTrainer: a mixture of experts thinks in the language that it is asked to think in.
+
+    accelerate launch --config_file accelerate_configs/zero2.yaml recipes/gpt_oss_multilingual/train.py
+
+You will see: the share of thoughts in the language asked for, by question language and thinking language, the right answers,
+how the experts share the work, and the same problem before and after, in outputs/gpt_oss_multilingual/*/report.html.
+
+Simplified: one question and one answer a row, and no tools.
+"""
+
+from common.batch import describe_batch
+from common.config import parse
+from common.errors import say
+from common.masking import show_trained, tokenize
+from common.models import load_model, load_tokenizer
+from common.record import check_output_dir
+from common.report import Curve
+from common.run import run
+
+from transformers import EarlyStoppingCallback, set_seed
+from trl import SFTConfig, SFTTrainer, get_peft_config
+
+from data import MultilingualArguments, load_data, read_date, texts
+from evaluate import evaluate
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, MultilingualArguments, SFTConfig)
+    check_output_dir(__file__, training_args)
+
+    # 1. Data: conversations as tokens, in harmony format. Only the assistant's thought and its answer have labels.
+    train, held_out = load_data(args, training_args.seed)
+    tokenizer = load_tokenizer(model_args, texts(train, args), read_date(args))
+    settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
+    train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
+    eval_dataset = tokenize(held_out["held_out"], tokenizer, where="held_out", **settings)
+    say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
+
+    # 2. Model: gpt-oss, its MXFP4 weights put back into 16 bits, or any causal language model with experts.
+    set_seed(training_args.seed)  # a `tiny:` model begins with random weights
+    model = load_model(model_args, tokenizer)
+
+    # 3. Trainer: adds adapters if asked to (`use_peft`): in the attention (`lora_target_modules`) and in the experts, whose
+    #    weights are parameters and no layers (`lora_target_parameters`).
+    trainer = SFTTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+    )
+    # The trainer asks for the router's logits itself; left on in the configuration, they would break generation.
+    model.config.output_router_logits = False
+    if args.early_stopping_patience:
+        trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    # 4. Measure, train, measure again, write the report.
+    run(
+        __file__,
+        trainer,
+        evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
+        title="Thinking in the language asked for",
+        summary="Trained on thoughts and answers. The problems below were never trained on, in any language.",
+        curves=[
+            Curve("Thoughts in the language asked for", {name: f"{name}:thinking_language" for name in held_out}, percent=True),
+            Curve("Right answers", {name: f"{name}:answer" for name in held_out}, percent=True),
+            Curve("Valid harmony format", {name: f"{name}:harmony_format" for name in held_out}, percent=True),
+            Curve("Loss a trained token", {"training": "loss"}),
+        ],
+        shown={"loss": "loss"},
+        facts={"batch": describe_batch(training_args)},
+    )
+
+
+if __name__ == "__main__":
+    main()

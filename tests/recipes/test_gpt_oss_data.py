@@ -1,0 +1,294 @@
+"""The data of gpt_oss_multilingual: generated problems, files of one's own, MGSM, and the date in the template."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from types import ModuleType
+
+from common.masking import show_trained, tokenize
+from common.models import load_tokenizer
+
+import pytest
+from conftest import recipe_modules
+from trl import ModelConfig
+
+MGSM = Path(__file__).parents[3] / "shared" / "data" / "mgsm"
+
+
+@pytest.fixture(scope="module")
+def modules() -> Iterator[dict[str, ModuleType]]:
+    with recipe_modules("gpt_oss_multilingual", ["data", "mgsm", "synthetic"]) as modules:
+        yield modules
+
+
+@pytest.fixture(scope="module")
+def data(modules: dict[str, ModuleType]) -> ModuleType:
+    return modules["data"]
+
+
+def arguments(data: ModuleType, **settings):
+    return data.MultilingualArguments(**{"dataset_name": "synthetic", "num_train": 600, "num_held_out": 60} | settings)
+
+
+def question(row: dict) -> str:
+    return row["messages"][-2]["content"]
+
+
+# --- Generated problems ---------------------------------------------------------------------------------------------------
+
+
+def test_thought_and_answer_say_what_is_right(modules: dict[str, ModuleType]):
+    for row in modules["synthetic"].ask_in_turn(modules["synthetic"].all_problems()[:600], modules["synthetic"].LANGUAGES):
+        last = row["messages"][-1]
+        sums = re.findall(r"(\d+)([+-])(\d+)=(\d+)", last["thinking"])
+        assert len(sums) == 2
+        for first, sign, second, result in sums:
+            assert int(result) == (int(first) + int(second) if sign == "+" else int(first) - int(second))
+        assert sums[0][3] == sums[1][0]
+        assert re.findall(r"\d+", question(row)) == [sums[0][0], sums[0][2], sums[1][2]]
+        assert re.findall(r"\d+", last["content"]) == [sums[1][3]]
+        assert row["messages"][0]["content"] == f"reasoning language: {row['thinking_language']}"
+
+
+def test_the_two_languages_are_independent(data: ModuleType, modules: dict[str, ModuleType]):
+    trained = ["English", "Greek", "Hindi"]
+    train, held_out = data.load_data(arguments(data, num_train=9000, thinking_languages=trained), seed=0)
+    pairs = Counter((row["question_language"], row["thinking_language"]) for row in train)
+    languages = modules["synthetic"].LANGUAGES
+    assert set(pairs) == {(asked, thought) for asked in languages for thought in trained}
+    assert max(pairs.values()) < 1.4 * min(pairs.values())
+    even = Counter((row["question_language"], row["thinking_language"]) for row in held_out["held_out"])
+    assert set(even.values()) in ({3, 4}, {3}, {4})
+
+
+def test_a_held_out_problem_is_trained_in_no_language(data: ModuleType, modules: dict[str, ModuleType]):
+    synthetic = modules["synthetic"]
+    train, held_out = data.load_data(arguments(data, num_train=6000), seed=0)
+    assert "other_languages" not in held_out
+    asked = {
+        question(synthetic.to_conversation(problem, language, "English"))
+        for problem in synthetic.all_problems()[:60]
+        for language in synthetic.LANGUAGES
+    }
+    assert {question(row) for row in held_out["held_out"]} <= asked
+    assert not asked & {question(row) for row in train}
+
+
+def test_languages_that_are_not_trained_make_a_set_of_their_own(data: ModuleType):
+    def languages(rows: list[dict]) -> set[str]:
+        return {row["thinking_language"] for row in rows}
+
+    train, held_out = data.load_data(arguments(data, thinking_languages=["Korean"]), seed=0)
+    assert languages(train) == languages(held_out["held_out"]) == {"Korean"}
+    assert languages(held_out["other_languages"]) == {"English", "Russian", "Greek", "Chinese", "Hindi"}
+
+    train, held_out = data.load_data(arguments(data, thinking_languages=["Korean"], other_share=0.25), seed=0)
+    assert len(train) == 600
+    assert sum(row["thinking_language"] != "Korean" for row in train) == 150
+    # They come mixed, not one kind after the other.
+    assert any(row["thinking_language"] != "Korean" for row in train[:30])
+
+
+def test_a_seed_changes_the_training_and_not_what_is_held_out(data: ModuleType):
+    first, second, again = (data.load_data(arguments(data), seed=seed) for seed in (0, 1, 0))
+    assert first == again
+    assert first[0] != second[0]
+    assert first[1] == second[1]
+
+
+def test_only_thought_and_answer_are_trained(data: ModuleType):
+    args = arguments(data, num_train=20)
+    train, _ = data.load_data(args, seed=0)
+    tokenizer = load_tokenizer(ModelConfig(model_name_or_path="tiny:gpt_oss"), data.texts(train, args), data.read_date(args))
+    rows = tokenize(train, tokenizer, 160, where="train")
+    last = train[0]["messages"][-1]
+    text = show_trained(rows[0], tokenizer)
+    assert "Current date: 2025-08-05" in text
+    assert f"{train[0]['messages'][0]['content']}\n\n<|end|><|start|>user<|message|>{question(train[0])}<|end|>" in text
+    assert text.endswith(
+        f"<|start|>assistant»<|channel|>analysis<|message|>{last['thinking']}<|end|>"
+        f"<|start|>assistant<|channel|>final<|message|>{last['content']}<|return|>«"
+    )
+
+
+def test_the_date_is_the_one_that_is_given(data: ModuleType, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    args = ModelConfig(model_name_or_path="tiny:gpt_oss")
+    tokenizer = load_tokenizer(args, ["one two"], date(2031, 1, 2))
+    messages = [{"role": "user", "content": "one"}]
+    assert "Current date: 2031-01-02\n" in tokenizer.apply_chat_template(messages, tokenize=False)
+    # It is one token with the rest of what the template always says, and it is saved with the tokenizer.
+    assert len(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)) < 20
+    assert data.read_date(arguments(data, current_date="2031-01-02")) == date(2031, 1, 2)
+    with pytest.raises(SystemExit):
+        data.read_date(arguments(data, current_date="tomorrow"))
+    assert capsys.readouterr().err == "error: current_date tomorrow is not a date; write it like 2025-08-05\n"
+
+
+# --- Files ----------------------------------------------------------------------------------------------------------------
+
+THOUGHT = {"role": "assistant", "thinking": "Je compte les pommes.", "content": "Three."}
+USER = {"role": "user", "content": "How many apples?"}
+
+
+def write(path: Path, *rows: dict) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "system"),
+    [
+        pytest.param(
+            {"messages": [{"role": "system", "content": "reasoning language: French\n\nBe brief."}, USER, THOUGHT]},
+            "reasoning language: French\n\nBe brief.",
+            id="in the system message",
+        ),
+        pytest.param(
+            {"messages": [USER, THOUGHT], "thinking_language": "french"}, "reasoning language: French", id="in a column"
+        ),
+        pytest.param(
+            {"messages": [{"role": "system", "content": "Be brief."}, USER, THOUGHT], "reasoning_language": "French"},
+            "reasoning language: French\n\nBe brief.",
+            id="in a column, with a system message",
+        ),
+        pytest.param(
+            {
+                # As HuggingFaceH4/Multilingual-Thinking writes it, with keys that Arrow has filled up.
+                "reasoning_language": "French",
+                "developer": "Be brief.",
+                "user": "How many apples?",
+                "analysis": "Je compte les pommes.",
+                "final": "Three.",
+                "messages": [
+                    {"role": "system", "content": "reasoning language: French\n\nBe brief.", "thinking": None},
+                    {**USER, "thinking": None},
+                    THOUGHT,
+                ],
+            },
+            "reasoning language: French\n\nBe brief.",
+            id="Multilingual-Thinking",
+        ),
+    ],
+)
+def test_rows_of_ones_own(data: ModuleType, row: dict, system: str):
+    found = data.convert(row)
+    assert found["messages"] == [{"role": "system", "content": system}, USER, THOUGHT]
+    assert found["thinking_language"] == "French"
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        ({"prompt": "?"}, "no `messages` (found: prompt); write a list of {role, content}, the last with `thinking`"),
+        (
+            {"messages": [USER, {"role": "assistant", "content": "Three."}], "thinking_language": "French"},
+            "the last message must be the assistant's, with its thought in `thinking`: it is what is learned",
+        ),
+        (
+            {"messages": [THOUGHT, USER], "thinking_language": "French"},
+            "the last message must be the assistant's, with its thought in `thinking`: it is what is learned",
+        ),
+        (
+            {"messages": [USER, THOUGHT]},
+            "no language to think in; add `reasoning language: X` to the system message, or a `thinking_language`",
+        ),
+        ({"messages": [USER, THOUGHT], "thinking_language": "Frnech"}, "unknown language `Frnech`; did you mean `French`?"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named(
+    data: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: dict, line: str
+):
+    good = {"messages": [USER, THOUGHT], "thinking_language": "French"}
+    path = write(tmp_path / "rows.jsonl", good, row, good, good)
+    with pytest.raises(SystemExit) as ended:
+        data.load_data(arguments(data, dataset_name=path, num_train=0, num_held_out=1), seed=0)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: {path}, line 2: {line}\n"
+    skipping = arguments(data, dataset_name=path, num_train=0, num_held_out=1, skip_bad_rows=True)
+    train, held_out = data.load_data(skipping, seed=0)
+    assert (len(train), len(held_out["held_out"])) == (2, 1)
+    assert f"Left out 1 of 4 rows of {path} (train). The first: {path}, line 2: {line}" in capsys.readouterr().out
+
+
+def test_some_languages_of_a_file_are_trained(data: ModuleType, tmp_path: Path):
+    languages = ["French", "German", "Spanish"] * 10
+    rows = [{"messages": [USER, THOUGHT], "thinking_language": language} for language in languages]
+    settings = {"dataset_name": write(tmp_path / "rows.jsonl", *rows), "num_train": 0, "num_held_out": 4}
+    train, held_out = data.load_data(arguments(data, **settings, thinking_languages=["German"]), seed=0)
+    assert [row["thinking_language"] for row in train] == ["German"] * 6
+    assert [row["thinking_language"] for row in held_out["held_out"]] == ["German"] * 4
+    assert {row["thinking_language"] for row in held_out["other_languages"]} == {"French", "Spanish"}
+    mixed, _ = data.load_data(arguments(data, **settings, thinking_languages=["German"], other_share=0.5), seed=0)
+    assert Counter(row["thinking_language"] == "German" for row in mixed) == {True: 6, False: 6}
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"num_held_out": 0}, "num_held_out is 0: without held-out problems nothing can be measured; use at least 1"),
+        ({"num_train": 0}, "num_train is 0: say how many problems to generate, for example --num_train 19200"),
+        ({"num_held_out": 10**6}, "num_held_out is 1000000: there are ... problems; hold out at most ..."),
+        ({"other_share": 1.0}, "other_share is 1; use at least 0 and less than 1"),
+        ({"thinking_languages": ["Greeek"]}, "thinking_languages: unknown language `Greeek`; did you mean `Greek`?"),
+        (
+            {"thinking_languages": ["French"]},
+            "thinking_languages: no problems are generated in French; there is: "
+            "English, Russian, Greek, Chinese, Hindi, Korean",
+        ),
+    ],
+)
+def test_settings_that_cannot_be(data: ModuleType, capsys: pytest.CaptureFixture[str], settings: dict, line: str):
+    with pytest.raises(SystemExit) as ended:
+        data.load_data(arguments(data, **settings), seed=0)
+    assert ended.value.code == 2
+    expected = re.escape(f"error: {line}\n").replace(re.escape("..."), r"\d+")
+    assert re.fullmatch(expected, capsys.readouterr().err)
+
+
+# --- MGSM -----------------------------------------------------------------------------------------------------------------
+
+
+def test_mgsm_is_asked_in_every_language_and_thought_through_in_turn(data: ModuleType, tmp_path: Path):
+    (tmp_path / "mgsm_en.tsv").write_text("How many?\t1,200\nAnd now?\t3\n", encoding="utf-8")
+    (tmp_path / "mgsm_de.tsv").write_text("Wie viele?\t1,200\nUnd jetzt?\t3\n", encoding="utf-8")
+    train, held_out = data.load_data(arguments(data, dataset_name=str(tmp_path), num_train=0), seed=0)
+    assert train == []
+    rows = held_out["mgsm"]
+    assert [question(row) for row in rows] == ["Wie viele?", "How many?", "Und jetzt?", "And now?"]
+    assert [row["messages"][-1]["content"] for row in rows] == ["1,200", "1,200", "3", "3"]
+    assert [row["question_language"] for row in rows] == ["German", "English"] * 2
+    assert [row["thinking_language"] for row in rows] == ["German", "English", "English", "German"]
+    assert rows[1]["messages"][0] == {"role": "system", "content": "reasoning language: English"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("mgsm_en.tsv", "How many?\t3\nNo answer\n", "{path}, line 2: not a problem, a tab and a number"),
+        ("mgsm_en.tsv", "How many?\tthree\n", "{path}, line 1: not a problem, a tab and a number"),
+        ("mgsm_xx.tsv", "?\t3\n", "{path}: unknown language code `xx`; there is: bn, de, en, es, fr, ja, ru, sw, te, th, zh"),
+    ],
+)
+def test_files_that_are_not_mgsm(
+    modules: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, line: str
+):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SystemExit):
+        modules["mgsm"].load_mgsm(tmp_path, [])
+    assert capsys.readouterr().err == f"error: {line.format(path=tmp_path / name)}\n"
+
+
+@pytest.mark.skipif(not MGSM.exists(), reason=f"needs the files of MGSM in {MGSM}")
+def test_all_of_mgsm_is_read(data: ModuleType):
+    args = arguments(data, dataset_name=str(MGSM), num_held_out=10**6, thinking_languages=["French", "Greek", "Korean"])
+    rows = data.load_data(args, seed=0)[1]["mgsm"]
+    assert len(rows) == 250 * len(list(MGSM.glob("mgsm_*.tsv")))
+    pairs = Counter((row["question_language"], row["thinking_language"]) for row in rows)
+    assert len(pairs) == 3 * len(list(MGSM.glob("mgsm_*.tsv")))
+    assert min(pairs.values()) >= 83
+    first = next(row for row in rows if row["question_language"] == "English")
+    assert "ducks" in question(first)
+    assert first["messages"][-1]["content"] == "18"
