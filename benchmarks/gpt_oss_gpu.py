@@ -51,28 +51,8 @@ VARIANTS = {
 }
 
 
-def run(stage: str, variant: str = "") -> Run:
-    """Returns a run of the recipe: accelerate's configuration, a variant."""
-    return (GPT_OSS, "config", stage, variant)
-
-
-STAGES = {
-    "one_gpu": [
-        (
-            [0],
-            [
-                run("zero2"),
-                run("zero2", "eager"),
-                run("zero2", "trl_example"),
-                run("zero2", "trl_example_flex"),
-                run("zero3"),
-                run("zero3", "eager"),
-                run("zero2", "no_recompute"),
-            ],
-        )
-    ],
-    "two_gpus": [([0, 1], [run("zero2"), run("zero3"), run("zero2", "eager"), run("zero3", "eager")])],
-}
+RUNS = [Run(GPT_OSS, "config", stage, n, variant) for n in (1, 2) for stage in ("zero2", "zero3") for variant in ("", "eager")]
+RUNS += [Run(GPT_OSS, "config", "zero2", 1, variant) for variant in ("trl_example", "trl_example_flex", "no_recompute")]
 
 
 def make_rows(count: int, tokenizer: PreTrainedTokenizerBase | None = None) -> list[dict]:
@@ -125,7 +105,7 @@ def make_model(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    benchmark(__doc__, STAGES, VARIANTS, {GPT_OSS: make_model})
+    benchmark(__doc__, RUNS, VARIANTS, {GPT_OSS: make_model})
 
 
 if __name__ == "__main__":
