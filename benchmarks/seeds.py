@@ -40,6 +40,19 @@ RECIPES = {
             "unseen facts after": (-1, "unseen_facts", "exact_match"),
         },
     ),
+    "multi_agent_grpo": (
+        [("zero3", 1)],
+        {
+            "vote before": (0, "held_out", "vote"),
+            "vote after": (-1, "held_out", "vote"),
+            "confidence": (-1, "held_out", "confidence_vote"),
+            "mean of logits": (-1, "held_out", "mean_logits"),
+            "aggregator": (-1, "held_out", "aggregator"),
+            "best agent of the team": (-1, "held_out", "algebra"),
+            "one trained alone": (-1, "held_out", "single_agent"),
+            "its self-consistency": (-1, "held_out", "self_consistency"),
+        },
+    ),
     "ocr_vision_language": (
         [
             ("zero2", 1),

@@ -143,9 +143,7 @@ def generate(
             processors = [logits_processor] if logits_processor else []
             if temperature == 0:
                 processors.append(confidence)
-            output = unwrapped.generate(
-                **inputs, generation_config=config, logits_processor=LogitsProcessorList(processors)
-            )
+            output = unwrapped.generate(**inputs, generation_config=config, logits_processor=LogitsProcessorList(processors))
             chosen = torch.stack(confidence.steps, dim=1).tolist() if temperature == 0 else [[math.nan]] * len(chunk)
             for index, tokens, logs in zip(chunk, output[:, inputs["input_ids"].shape[1] :], chosen, strict=True):
                 ends = torch.isin(tokens, torch.tensor(config.eos_token_id, device=tokens.device)).nonzero()

@@ -99,7 +99,8 @@ def check_team(
     """
     names = [agent.name for agent in team]
     if single_agent and single_agent not in names:
-        fail(f"single_agent {single_agent}: there is no such agent{nearest(single_agent, names) or f'; there is: {names}'}")
+        hint = nearest(single_agent, names) or f"; there is: {', '.join(names)}"
+        fail(f"single_agent {single_agent}: there is no such agent{hint}")
     if adapter_per_agent and not model_args.use_peft:
         fail("adapter_per_agent without use_peft: the adapters are LoRA's; add `--use_peft true`")
     if training_args.shuffle_dataset:

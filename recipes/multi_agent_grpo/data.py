@@ -126,9 +126,7 @@ def check_prompts(problems: list[Problem], team: list[Agent], tokenizer: PreTrai
     """
     agent = max(team, key=lambda agent: len(tokenizer(agent.prompt)["input_ids"]))
     texts = [
-        tokenizer.apply_chat_template(
-            conversation(problem.question, agent.prompt), tokenize=False, add_generation_prompt=True
-        )
+        tokenizer.apply_chat_template(conversation(problem.question, agent.prompt), tokenize=False, add_generation_prompt=True)
         for problem in problems
     ]
     for number, tokens in enumerate(tokenizer(texts, add_special_tokens=False)["input_ids"], start=1):
@@ -162,7 +160,7 @@ def to_dataset(problems: list[Problem], team: list[Agent]) -> Dataset:
     return Dataset.from_list(rows)
 
 
-def aggregator_dataset(problems: list[Problem], heard: list[Answers], aggregator: Agent) -> Dataset:
+def aggregator_dataset(problems: list[Problem], heard: Iterable[Answers], aggregator: Agent) -> Dataset:
     """Returns the aggregator's training set.
 
     Args:

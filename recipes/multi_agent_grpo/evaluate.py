@@ -23,7 +23,7 @@ from trl import GRPOConfig
 from agents import Agent, load_team
 from combine import MeanLogits, Outcome, answers_of, combined
 from data import TeamArguments, aggregator_question, load_problems
-from members import Ask, Setup, opened, team_weights
+from members import Ask, Setup, leave, opened, team_weights
 from rewards import Answers, disagreement, is_same, read_answer, vote_value, winners
 from synthetic import Problem
 
@@ -202,18 +202,22 @@ def describe_vote(answers: Answers) -> str:
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, EvaluationArguments, GRPOConfig)
-    team, _ = load_team(args.agents_file)
+    team, aggregator = load_team(args.agents_file)
     _, problems = load_problems(args, training_args.seed)
-    tokenizer = load_tokenizer(model_args)
-    weights = team_weights(Path(args.run_dir), args, team) if args.run_dir else {}
-    with opened(Setup(training_args, model_args, tokenizer), weights) as ask:
-        outcomes, _ = measure_team(ask, problems, team)
-        say(f"{args.run_dir or model_args.model_name_or_path}: {len(problems)} problems")
-        for name, outcome in outcomes.items():
-            metric = interval(outcome.values)
-            bounds = f"[{metric['low']:.1%}, {metric['high']:.1%}]"
-            say(f"  {name:<24}{metric['value']:7.1%}   95 % interval {bounds}   {outcome.tokens:.0f} tokens a problem")
-    training_args.distributed_state.destroy_process_group()
+    setup = Setup(training_args, model_args, load_tokenizer(model_args))
+    run = Path(args.run_dir)
+    weights = team_weights(run, team) if args.run_dir else {}
+    with opened(setup, weights) as ask:
+        outcomes, said = measure_team(ask, problems, team, None if args.run_dir else aggregator)
+    if args.run_dir and (run / "aggregator").is_dir():
+        with opened(setup, {"aggregator": run / "aggregator"}) as ask:
+            outcomes |= measure_aggregator(ask, problems, said, aggregator)[0]
+    say(f"{args.run_dir or model_args.model_name_or_path}: {len(problems)} problems")
+    for name, outcome in outcomes.items():
+        metric = interval(outcome.values)
+        bounds = f"95 % interval [{metric['low']:.1%}, {metric['high']:.1%}]"
+        say(f"  {name:<20}{metric['value']:7.1%}   {bounds}   {outcome.tokens:.0f} tokens a problem")
+    leave()
 
 
 if __name__ == "__main__":

@@ -8,24 +8,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common.checkpoints import COMPLETE
 from common.errors import fail
 from common.evaluation import Completion, generate, prepare
 from common.models import load_model
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, ModelConfig
 
 from agents import Agent
-from data import TeamArguments, conversation
+from data import conversation
 
 # Asks agents questions, all at once: pairs of an agent and what it reads, then `temperature` and whatever else
 # `common.evaluation.generate` knows; returns the completions in the same order, on every process.
 Ask = Callable[..., list[Completion]]
 BASE = "__base__"  # PEFT's name for "no adapter" where each row of a batch has its own
+
+
+def leave() -> None:
+    """Ends the connection of the processes, as an accelerator's `end_training` would."""
+    PartialState().destroy_process_group()
 
 
 @dataclass(frozen=True)
@@ -102,22 +108,21 @@ def forget_accelerator() -> None:
     AcceleratorState._reset_state()
 
 
-def team_weights(run_dir: Path, args: TeamArguments, team: list[Agent]) -> dict[str, Path]:
-    """Returns the folder of each agent's weights; one key, `team`, where they share them.
+def team_weights(run: Path, team: list[Agent]) -> dict[str, Path]:
+    """Returns the folder of each agent's adapter by its name, or one under the name `team` where they share their weights.
 
     Args:
-        run_dir: A run's folder.
-        args: Say whether each agent has an adapter of its own.
+        run: A run's folder.
         team: The agents.
 
     Raises:
         SystemExit: With code 2 if there are none.
     """
-    names = [agent.name for agent in team] if args.adapter_per_agent else ["team"]
+    names = ["team"] if (run / "team").is_dir() else [agent.name for agent in team]
     for name in names:
-        if not (run_dir / name).is_dir():
-            fail(f"{run_dir} has no weights of `{name}`; pass the output_dir of a run, with its own adapter_per_agent")
-    return {name: run_dir / name for name in names}
+        if not (run / name / COMPLETE).exists():
+            fail(f"{run} has no trained weights of {name}; pass the output_dir of a run of this recipe that is complete")
+    return {name: run / name for name in names}
 
 
 def load_members(setup: Setup, weights: dict[str, Path]) -> PreTrainedModel | PeftModel:

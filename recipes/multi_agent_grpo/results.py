@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ from common.card import write_card
 from common.checkpoints import COMPLETE
 from common.errors import is_main_process, say
 from common.evaluation import Completion
-from common.record import launcher, versions
+from common.record import RECORD, launcher, versions
 from common.report import Curve, Table, write_report
 
 from transformers import TrainerCallback
@@ -46,9 +47,11 @@ def once(path: Path, measure: Callable[[], Measured]) -> Measured:
         content = json.loads(path.read_text())
         outcomes = {name: Outcome(**outcome) for name, outcome in content["outcomes"].items()}
         return outcomes, [{name: Completion(**done) for name, done in row.items()} for row in content["said"]]
+    started = time.monotonic()
     outcomes, said = measure()
     if is_main_process():
         content = {
+            "seconds": round(time.monotonic() - started, 2),
             "outcomes": {name: asdict(outcome) for name, outcome in outcomes.items()},
             "said": [{name: asdict(done) for name, done in row.items()} for row in said],
         }
@@ -123,7 +126,7 @@ def _results_table(untrained: dict[str, Outcome], trained: dict[str, Outcome], s
         cells = []
         for outcomes in (untrained, trained):
             outcome = outcomes.get(name)
-            cells += [_percent(interval(outcome.values)), f"{outcome.tokens:.0f}"] if outcome else ["–", "–"]
+            cells += [_percent(interval(outcome.values)), f"{outcome.tokens:.0f}"] if outcome else ["", ""]
         rows.append([LABELS.get(name, "{name}, alone").format(single=single, name=name), *cells])
     return Table(
         "Alone and together",
@@ -176,6 +179,14 @@ def _phase_rows(folder: Path, split: str, offset: int) -> list[dict[str, Any]]:
     return [row | {"step": row["step"] + offset} | ({"split": split} if "split" in row else {}) for row in rows]
 
 
+def _totals(folder: Path, step: int) -> dict[str, Any]:
+    """Returns the last row of the run: the time of all its parts, and the most memory that one of them took."""
+    parts = [json.loads(path.read_text().splitlines()[-1]) for path in folder.glob("*/metrics.jsonl")]
+    measured = [json.loads(path.read_text())["seconds"] for path in folder.glob("*.json") if path.name != RECORD]
+    seconds = sum(part["seconds"] for part in parts) + sum(measured)
+    return {"step": step, "seconds": round(seconds, 2), "peak_memory_gib": max(part["peak_memory_gib"] for part in parts)}
+
+
 def _rows(folder: Path, phases: list[str], problems: list[Problem], before: Measured, after: Measured) -> list[dict[str, Any]]:
     """Returns the rows of the whole run: the team's curves between the two measurements, then those of the other phases."""
     rows: list[dict[str, Any]] = []
@@ -225,17 +236,20 @@ def finish(
         for step, (_, said) in ((0, before), (last, after))
         for sample in samples(problems, said)
     ]
-    for name, content in (("metrics.jsonl", rows), ("samples.jsonl", shown)):
+    totals = _totals(folder, last)
+    for name, content in (("metrics.jsonl", [*rows, totals]), ("samples.jsonl", shown)):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content))
 
     compared = comparisons(after[0])
-    tokens = {name: sampled_tokens(folder / name, setup.training_args) for name in ("aggregator", "single")
-              if (folder / name).exists()}
+    sampled = {"team": budget}
+    for name in ("aggregator", "single"):
+        if (folder / name).exists():
+            sampled[name] = sampled_tokens(folder / name, setup.training_args)
     facts = {
         "ran on": launcher(setup.training_args),
         "batch": describe_batch(setup.training_args),
-        "sampled in training": ", ".join(f"{name} {count:,.0f}" for name, count in ({"team": budget} | tokens).items())
-        + " tokens",
+        "time": f"{totals['seconds']:.0f} s of training and evaluation",
+        "sampled in training": ", ".join(f"{name} {tokens:,.0f} tokens" for name, tokens in sampled.items()),
         **compared,
         **versions(),
     }

@@ -152,9 +152,7 @@ def formatted(completions: Completions, **kwargs) -> list[float]:
     return [float(text.count("\\boxed{") == 1 and read_answer(text) is not None) for text in texts]
 
 
-def whole_teams(
-    problem: list[int], agent: list[str], answers: list[str | None]
-) -> tuple[dict[Sample, Answers], list[Sample]]:
+def whole_teams(problem: list[int], agent: list[str], answers: list[str | None]) -> tuple[dict[Sample, Answers], list[Sample]]:
     """Brings the samples of all processes together: the j-th of every agent on a problem are a team.
 
     Args:

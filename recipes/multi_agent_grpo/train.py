@@ -6,11 +6,10 @@ You will see: a table of each agent alone, the votes, decoding together, an aggr
 tokens, untrained and trained; the curve of each agent; who agrees with whom; problems with all answers and the vote, in
 outputs/multi_agent_grpo/*/report.html.
 
-Simplified: one pass over the problems, no KL term (beta: 0), and all agents but the aggregator speak without hearing the others.
+Simplified: one pass over the problems, no KL term (beta: 0), and no agent but the aggregator hears the others.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from common.batch import check_reward_weights, describe_batch
@@ -26,9 +25,10 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, get_peft_config
 
 from agents import check_team, load_team
+from combine import answers_of
 from data import TeamArguments, aggregator_dataset, check_prompts, load_problems, to_dataset
 from evaluate import aggregator_in_training, ask_team, in_training, measure_aggregator, measure_single, measure_team
-from members import Ask, Setup, asker, forget_accelerator, fresh, load_members, opened, team_weights
+from members import Ask, Setup, asker, forget_accelerator, fresh, leave, load_members, opened, team_weights
 from results import StopAtTokens, finish, once, prompts_a_step, sampled_tokens, steps_of
 from rewards import RewardFunction, correct, formatted, team_rewards
 from turns import OWN, ask_mates, load_for_turn
@@ -45,7 +45,7 @@ def learn(
     stop: StopAtTokens | None = None,
     **changes: Any,
 ) -> None:
-    """Trains the base model, or an adapter on it, in a folder of its own; a complete one is left, an interrupted one goes on."""
+    """Trains the base model, or an adapter on it, in a folder of its own; what is complete there is not repeated."""
     folder = setup.folder / name
     if (folder / COMPLETE).exists():
         return
@@ -114,7 +114,11 @@ def main() -> None:
                 setup,
                 agent.name,
                 to_dataset(train, [agent]),
-                lambda ask, mates=mates: [correct, formatted, *team_rewards(ask_mates(ask, train, mates, training_args.temperature))],
+                lambda ask, mates=mates: [
+                    correct,
+                    formatted,
+                    *team_rewards(ask_mates(ask, train, mates, training_args.temperature)),
+                ],
                 evaluate_team,
                 adapters={agent.name: OWN} | {other.name: other.name for other in team[:position]},
             )
@@ -124,17 +128,17 @@ def main() -> None:
 
     # 4. After: the same measures with the weights that were saved, and what the team says to the aggregator's problems.
     heard_problems = train[-args.aggregator_steps * prompts_a_step(training_args) :] if args.aggregator_steps else []
-    with opened(setup, team_weights(setup.folder, args, team)) as ask:
+    with opened(setup, team_weights(setup.folder, team)) as ask:
         outcomes, said = once(setup.folder / "trained.json", lambda: measure_team(ask, held_out, team))
-        sample = lambda: ({}, ask_team(ask, heard_problems, team, training_args.temperature))  # noqa: E731
-        _, heard = once(setup.folder / "heard.json", sample)
+        sampled = {"temperature": training_args.temperature}
+        _, heard = once(setup.folder / "heard.json", lambda: ({}, ask_team(ask, heard_problems, team, **sampled)))
 
     # 5. The second phase: the aggregator reads what the trained team says, and is rewarded for the right decision.
     if args.aggregator_steps:
         learn(
             setup,
             "aggregator",
-            aggregator_dataset(heard_problems, heard, aggregator),
+            aggregator_dataset(heard_problems, map(answers_of, heard), aggregator),
             lambda ask: [correct, formatted],
             lambda ask: aggregator_in_training(ask, held_out, said, aggregator),
             max_steps=args.aggregator_steps,
@@ -162,7 +166,7 @@ def main() -> None:
 
     # 7. The report of it all.
     finish(setup, args, team, held_out, phases, untrained, (outcomes, said), budget)
-    training_args.distributed_state.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":
