@@ -68,7 +68,7 @@ def load_team(agents_file: str) -> tuple[list[Agent], Agent]:
         fail(f"{path} has no list `agents`; see agents.yaml of the recipe")
     team = [_agent(path, f"agent {number}", entry) for number, entry in enumerate(content["agents"], start=1)]
     if len(team) < 2:
-        fail(f"{path} has {len(team)} agents: a team needs at least 2; for a single one use the recipe grpo_math")
+        fail(f"{path}: number of agents {len(team)}; a team needs at least 2 (for a single one use the recipe grpo_math)")
     names = [agent.name for agent in team]
     for number, name in enumerate(names, start=1):
         if name in names[: number - 1]:

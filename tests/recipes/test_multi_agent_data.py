@@ -28,8 +28,8 @@ def test_the_team_of_the_recipe(recipe):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("agents: [{name: solo, prompt: Think.}]\n" + AGGREGATOR, "has 1 agents: a team needs at least 2"),
-        ("agents: []\n" + AGGREGATOR, "has 0 agents: a team needs at least 2"),
+        ("agents: [{name: solo, prompt: Think.}]\n" + AGGREGATOR, "number of agents 1; a team needs at least 2"),
+        ("agents: []\n" + AGGREGATOR, "number of agents 0; a team needs at least 2"),
         (
             "agents: [{name: a, prompt: Think.}, {name: b, prompt: Guess.}, {name: a, prompt: Ask.}]\n" + AGGREGATOR,
             "agent 3: the name a is that of agent 1 already; give each its own",
