@@ -48,7 +48,7 @@ RECIPES = {
             "confidence": (-1, "held_out", "confidence_vote"),
             "mean of logits": (-1, "held_out", "mean_logits"),
             "aggregator": (-1, "held_out", "aggregator"),
-            "best agent of the team": (-1, "held_out", "algebra"),
+            "best agent of the team": (-1, "held_out", "backwards"),
             "one trained alone": (-1, "held_out", "single_agent"),
             "its self-consistency": (-1, "held_out", "self_consistency"),
         },
