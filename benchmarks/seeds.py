@@ -102,7 +102,7 @@ def measure(recipe: str, seed: int, folder: Path, stage: str, num_processes: int
     evaluations = [row for row in rows if "split" in row]
     values: dict[str, int | str] = {"seed": seed, "stage": stage, "processes": num_processes}
     for column, (position, split, metric) in RECIPES[recipe][1].items():
-        found = [row["metrics"][metric] for row in evaluations if row["split"] == split][position]
+        found = [row for row in evaluations if row["split"] == split][position]["metrics"][metric]
         values[column] = f"{found['value']:.1%}" if "low" in found else f"{found['value']:.3f}"
     return values | {"seconds": round(rows[-1]["seconds"]), "CPU seconds": round(used)}
 

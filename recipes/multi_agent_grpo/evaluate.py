@@ -28,6 +28,7 @@ from rewards import Answers, disagreement, is_same, read_answer, vote_value, win
 from synthetic import Problem
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
+TEMPERATURE = 1.0  # of self-consistency's samples; config.yaml trains with the same
 Said = list[dict[str, Completion]]  # for each problem the completion of each agent
 Measured = tuple[dict[str, Outcome], Said]
 
@@ -66,7 +67,7 @@ def decode_together(ask: Ask, problems: list[Problem], team: list[Agent]) -> Out
     return Outcome(values, len(team) * sum(one.num_tokens for one in done) / len(done))
 
 
-def self_consistency(ask: Ask, problems: list[Problem], agent: Agent, num_samples: int, temperature: float) -> Outcome:
+def self_consistency(ask: Ask, problems: list[Problem], agent: Agent, num_samples: int) -> Outcome:
     """Lets one agent answer several times and takes the vote of its samples (Wang et al. 2022, arXiv:2203.11171).
 
     Args:
@@ -74,9 +75,8 @@ def self_consistency(ask: Ask, problems: list[Problem], agent: Agent, num_sample
         problems: The problems.
         agent: The agent.
         num_samples: Its answers to each problem.
-        temperature: That of the sampling.
     """
-    done = iter(ask([(agent, problem.question) for problem in problems for _ in range(num_samples)], temperature))
+    done = iter(ask([(agent, problem.question) for problem in problems for _ in range(num_samples)], TEMPERATURE))
     said = [{str(number): next(done) for number in range(num_samples)} for _ in problems]
     values = [vote_value(answers_of(one), problem.answer) for one, problem in zip(said, problems, strict=True)]
     return Outcome(values, sum(done.num_tokens for one in said for done in one.values()) / len(problems))
@@ -104,7 +104,7 @@ def measure_team(
         together |= measure_aggregator(ask, problems, said, aggregator)[0]
     if single is not None:
         together["single_agent"] = outcomes[single.name]
-        together["self_consistency"] = self_consistency(ask, problems, single, len(team), 1.0)
+        together["self_consistency"] = self_consistency(ask, problems, single, len(team))
     votes = {name: outcomes.pop(name) for name in ("vote", "confidence_vote")}
     return votes | together | outcomes, said
 
@@ -144,7 +144,7 @@ def measure_single(ask: Ask, problems: list[Problem], single: Agent, num_samples
     """
     said = ask_team(ask, problems, [single])
     alone = combined(said, [problem.answer for problem in problems])[single.name]
-    return {"single_agent": alone, "self_consistency": self_consistency(ask, problems, single, num_samples, 1.0)}, said
+    return {"single_agent": alone, "self_consistency": self_consistency(ask, problems, single, num_samples)}, said
 
 
 def in_training(ask: Ask, problems: list[Problem], team: list[Agent]) -> Evaluation:

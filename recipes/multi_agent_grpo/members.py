@@ -50,6 +50,7 @@ class Setup:
 
     @property
     def folder(self) -> Path:
+        """The run's folder."""
         return Path(self.training_args.output_dir)
 
 
