@@ -53,14 +53,17 @@ STAGES = {
 }
 
 
-def make_full_size_model(folder: Path, gsm8k: Path) -> None:
-    """Saves a model of Qwen2.5-1.5B's shape with random weights, and a small tokenizer with Qwen's chat format."""
+def make_full_size_model(folder: Path, gsm8k: Path, tiny: bool = False) -> None:
+    """Saves a model of Qwen2.5-1.5B's shape with random weights, and a small tokenizer with Qwen's chat format.
+
+    With `tiny` it is of the same kind and small, to rehearse a benchmark without a GPU.
+    """
     tokenizer = tiny_tokenizer(gsm8k.read_text().splitlines()[:2000], vocab_size=8192)
     config = Qwen2Config(
-        vocab_size=151936,
-        hidden_size=1536,
-        intermediate_size=8960,
-        num_hidden_layers=28,
+        vocab_size=8192 if tiny else 151936,
+        hidden_size=96 if tiny else 1536,
+        intermediate_size=256 if tiny else 8960,
+        num_hidden_layers=2 if tiny else 28,
         num_attention_heads=12,
         num_key_value_heads=2,
         max_position_embeddings=32768,

@@ -40,6 +40,19 @@ RECIPES = {
             "unseen facts after": (-1, "unseen_facts", "exact_match"),
         },
     ),
+    "multi_agent_grpo": (
+        [("zero3", 1)],
+        {
+            "vote before": (0, "held_out", "vote"),
+            "vote after": (-1, "held_out", "vote"),
+            "confidence": (-1, "held_out", "confidence_vote"),
+            "mean of logits": (-1, "held_out", "mean_logits"),
+            "aggregator": (-1, "held_out", "aggregator"),
+            "best agent of the team": (-1, "held_out", "backwards"),
+            "one trained alone": (-1, "held_out", "single_agent"),
+            "its self-consistency": (-1, "held_out", "self_consistency"),
+        },
+    ),
     "ocr_vision_language": (
         [
             ("zero2", 1),
@@ -102,7 +115,7 @@ def measure(recipe: str, seed: int, folder: Path, stage: str, num_processes: int
     evaluations = [row for row in rows if "split" in row]
     values: dict[str, int | str] = {"seed": seed, "stage": stage, "processes": num_processes}
     for column, (position, split, metric) in RECIPES[recipe][1].items():
-        found = [row["metrics"][metric] for row in evaluations if row["split"] == split][position]
+        found = [row for row in evaluations if row["split"] == split][position]["metrics"][metric]
         values[column] = f"{found['value']:.1%}" if "low" in found else f"{found['value']:.3f}"
     return values | {"seconds": round(rows[-1]["seconds"]), "CPU seconds": round(used)}
 

@@ -31,7 +31,7 @@ def write_card(
         title: What was done, for example "GRPO on math".
         summary: One sentence.
         settings: The run's settings by name; names the base model and the data.
-        rows: The rows of metrics.jsonl; those with a `split` are evaluations.
+        rows: The rows of metrics.jsonl in order; those with a `split` are evaluations.
         facts: Lines such as the launcher, the time and the versions.
         model_name: The model's name; the folder's if not given.
     """
@@ -45,8 +45,8 @@ def write_card(
     if data != "synthetic" and not Path(data).exists():
         header["datasets"] = [data]
     evaluations = [row for row in rows if "split" in row]
-    steps = [row["step"] for row in evaluations] or [0]
-    first_step, last_step = min(steps), max(steps)
+    before, after = ({row["split"]: row for row in order} for order in (reversed(evaluations), evaluations))
+    last_step = next((row["step"] for row in after.values()), 0)
     lines = [
         "---",
         yaml.safe_dump(header).strip(),
@@ -62,10 +62,10 @@ def write_card(
         f"| set | problems | metric | before | after {last_step} steps |",
         "|---|---|---|---|---|",
     ]
-    before = {row["split"]: row["metrics"] for row in evaluations if row["step"] == first_step}
-    for row in (row for row in evaluations if row["step"] == last_step):
+    for split, row in after.items():
         for name, metric in row["metrics"].items():
-            cells = [row["split"], str(row["count"]), name, _cell(before[row["split"]][name]), _cell(metric)]
+            first = before[split]["metrics"].get(name)
+            cells = [split, str(row["count"]), name, _cell(first) if first else "", _cell(metric)]
             lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "In brackets: 95 % intervals.", "", "## How it was made", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]

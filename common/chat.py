@@ -12,7 +12,7 @@ from common.checkpoints import COMPLETE, newest_complete_checkpoint
 from common.errors import brief, fail, say
 from common.hub import is_path, use_cache_if_unreachable
 from common.mxfp4 import from_pretrained
-from common.record import read_record
+from common.record import RECORD, read_record
 from common.vision import auto_class
 
 import torch
@@ -98,6 +98,9 @@ def load_run(
         checkpoint = newest_complete_checkpoint(run)
         cure = f"pass {checkpoint}" if checkpoint else "the command that started the run continues it"
         fail(f"{folder} is not complete; {cure}")
+    parts = [str(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))]
+    if parts:
+        fail(f"{folder} is a run of several parts and holds no model itself; pass one of {', '.join(parts)}")
     tokenizer = processing = AutoTokenizer.from_pretrained(folder)
     if (folder / "processor_config.json").exists():
         processing = AutoProcessor.from_pretrained(folder)

@@ -14,6 +14,8 @@ from datasets import Dataset
 from PIL.Image import Image
 from transformers import (
     GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
@@ -31,11 +33,24 @@ class Completion:
         text: Without special tokens.
         num_tokens: Length, the end-of-turn token included.
         raw: The text with its special tokens, for formats that are made of them.
+        confidence: Of a greedy completion the probability that the model gave to its tokens, their geometric mean; else NaN.
     """
 
     text: str
     num_tokens: int
     raw: str = ""
+    confidence: float = math.nan
+
+
+class _Confidence(LogitsProcessor):
+    """Keeps the log-probability of the likeliest token at each step, the one that greedy decoding takes."""
+
+    def __init__(self):
+        self.steps: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.steps.append(scores.max(dim=-1).values - scores.logsumexp(dim=-1))
+        return scores
 
 
 def _generation_config(
@@ -68,6 +83,9 @@ def generate(
     gather_parameters: bool = True,
     tools: list[list[dict[str, Any]]] | None = None,
     open_images: Callable[[int], list[Image]] | None = None,
+    adapters: list[str] | None = None,
+    together: int = 1,
+    logits_processor: LogitsProcessor | None = None,
 ) -> list[Completion]:
     """Generates one completion for each prompt; the prompts are shared out over the processes.
 
@@ -83,6 +101,9 @@ def generate(
             fit. `False` gathers layer by layer. TRL's `ds3_gather_for_generation`.
         tools: For each prompt the tools that the model may call.
         open_images: Returns the pictures of the prompt with a number, from 0; they are opened when their turn comes.
+        adapters: For each prompt the adapter that answers, of a model that has several; "__base__" for none.
+        together: Prompts that stay in one batch: the first so many, the next so many, and so on.
+        logits_processor: Changes the logits of a batch at each step, before a token is taken.
 
     Returns:
         The completions in the order of the prompts, on every process.
@@ -94,8 +115,10 @@ def generate(
         for prompt, offered in zip(prompts, tools or [None] * len(prompts), strict=True)
     ]
     # Every process takes as many steps as the others, or layer-by-layer gathering waits for ever: the last ones repeat.
-    indices = list(range(len(texts)))
-    mine = (indices[rank::world_size] + indices[:1])[: math.ceil(len(texts) / world_size)]
+    indices = list(range(0, len(texts), together))
+    first = (indices[rank::world_size] + indices[:1])[: math.ceil(len(indices) / world_size)]
+    mine = [index + offset for index in first for offset in range(together)]
+    batch_size = max(1, batch_size // together) * together
     completions = []
     with (
         unwrap_model_for_generation(model, accelerator, gather_deepspeed3_params=gather_parameters) as unwrapped,
@@ -116,15 +139,23 @@ def generate(
                 **({"images": images} if any(images) else {}),
             ).to(accelerator.device)
             inputs.pop("token_type_ids", None)  # some tokenizers give them, and no causal model takes them
-            output = unwrapped.generate(**inputs, generation_config=config)
-            for index, tokens in zip(chunk, output[:, inputs["input_ids"].shape[1] :], strict=True):
+            if adapters:
+                inputs["adapter_names"] = [adapters[index] for index in chunk]
+            confidence = _Confidence()
+            processors = [logits_processor] if logits_processor else []
+            if temperature == 0:
+                processors.append(confidence)
+            output = unwrapped.generate(**inputs, generation_config=config, logits_processor=LogitsProcessorList(processors))
+            chosen = torch.stack(confidence.steps, dim=1).tolist() if temperature == 0 else [[math.nan]] * len(chunk)
+            for index, tokens, logs in zip(chunk, output[:, inputs["input_ids"].shape[1] :], chosen, strict=True):
                 ends = torch.isin(tokens, torch.tensor(config.eos_token_id, device=tokens.device)).nonzero()
                 tokens = tokens[: ends[0].item() + 1] if len(ends) else tokens
                 text = tokenizer.decode(tokens, skip_special_tokens=True)
-                completions.append((index, Completion(text, len(tokens), tokenizer.decode(tokens))))
+                confident = math.exp(sum(logs[: len(tokens)]) / len(tokens))
+                completions.append((index, Completion(text, len(tokens), tokenizer.decode(tokens), confident)))
         unwrapped.train(was_training)
     gathered = dict(gather_object(completions))
-    return [gathered[index] for index in indices]
+    return [gathered[index] for index in range(len(texts))]
 
 
 def mean_loss(

@@ -19,7 +19,7 @@ import yaml
 from transformers import TrainingArguments
 
 RECORD = "run.json"
-_lock: TextIO | None = None
+_locks: list[TextIO] = []
 PACKAGES = ["torch", "transformers", "accelerate", "deepspeed", "trl", "peft", "datasets"]
 
 # Settings that may differ between the parts of an interrupted run: they change what is shown or kept, not what is learned.
@@ -144,9 +144,8 @@ def write_record(script: str, args: TrainingArguments) -> None:
         run = recipe | {"world_size": args.world_size, "settings": _settings(args)}
         (folder / f".{RECORD}").write_text(json.dumps(run, indent=1) + "\n")
         os.replace(folder / f".{RECORD}", folder / RECORD)
-    global _lock
-    _lock = open(folder / RECORD)  # noqa: SIM115 - closed, and so unlocked, when the process ends
-    fcntl.flock(_lock, fcntl.LOCK_EX)
+    _locks.append(open(folder / RECORD))  # noqa: SIM115 - closed, and so unlocked, when the process ends
+    fcntl.flock(_locks[-1], fcntl.LOCK_EX)
 
 
 def read_record(folder: str | Path) -> tuple[Path, dict[str, Any]]:

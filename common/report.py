@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -44,6 +45,29 @@ class Curve:
     title: str
     series: dict[str, str]
     percent: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a report.
+
+    Attributes:
+        title: The heading above it.
+        header: The names of the columns; the first one names the rows.
+        rows: The cells, as text.
+        note: A sentence below it.
+    """
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+    def as_text(self) -> str:
+        """Returns the table for a terminal."""
+        lines = [self.header, *self.rows]
+        widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def _read_rows(path: Path) -> list[dict]:
@@ -172,7 +196,15 @@ def _interval(metric: dict) -> str:
     return f"[{100 * metric['low']:.1f}, {100 * metric['high']:.1f}]" if "low" in metric else ""
 
 
-def write_report(output_dir: Path, *, title: str, summary: str, curves: list[Curve], facts: dict[str, str]) -> Path:
+def write_report(
+    output_dir: Path,
+    *,
+    title: str,
+    summary: str,
+    curves: list[Curve],
+    facts: dict[str, str],
+    tables: Sequence[Table] = (),
+) -> Path:
     """Writes `curves.png` and the self-contained page `report.html` from what a run has recorded so far.
 
     A line of `samples.jsonl` has `step`, `split`, `question`, `answer`, `completion`, `correct`. It may have `id`, which tells
@@ -185,6 +217,7 @@ def write_report(output_dir: Path, *, title: str, summary: str, curves: list[Cur
         summary: One sentence on what was trained and how.
         curves: The plots, in order; series and plots without any data are left out.
         facts: Label -> value lines, such as the batch arithmetic, the memory and the launcher command.
+        tables: Tables of the recipe's own, shown above the curves.
 
     Returns:
         The path of `report.html`.
@@ -214,6 +247,7 @@ def write_report(output_dir: Path, *, title: str, summary: str, curves: list[Cur
         samples=samples,
         outcomes=outcomes,
         facts=facts,
+        tables=tables,
         config=config.read_text() if config.is_file() else "",
     )
     _replace(output_dir / "report.html", page.encode(errors="replace"))

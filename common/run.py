@@ -144,6 +144,7 @@ def run(
     curves: list[Curve],
     shown: dict[str, str],
     facts: dict[str, str],
+    more_follows: bool = False,
 ) -> None:
     """Trains with evaluations around it, continues an interrupted run, and leaves the model and the report.
 
@@ -157,6 +158,7 @@ def run(
         curves: The report's plots.
         shown: Label to key of the trainer's log: what the progress lines show.
         facts: More lines for the report.
+        more_follows: Whether this process trains or measures something else afterwards: its processes stay connected.
     """
     args, accelerator = trainer.args, trainer.accelerator
     folder = Path(args.output_dir)
@@ -200,4 +202,5 @@ def run(
         (folder / COMPLETE).touch()
         say(f"The model and its card are in {folder}, the report is {report}")
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    if not more_follows:
+        accelerator.end_training()

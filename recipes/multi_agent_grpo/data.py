@@ -1,0 +1,175 @@
+"""Math problems with a number as the answer: GSM8K, a file of your own, or generated ones; and what agents read of them."""
+
+import random
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from common.data import load_rows
+from common.errors import fail
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from agents import Agent
+from rewards import Answers
+from synthetic import Problem, generate_problems
+
+
+@dataclass
+class TeamArguments:
+    """The recipe's own settings; GRPO's are TRL's `GRPOConfig`, the model's TRL's `ModelConfig`."""
+
+    dataset_name: str = field(
+        metadata={"help": "`synthetic`, a hub id, or a local file with the columns `question` and `answer`."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub data set that has several."})
+    num_train: int = field(default=0, metadata={"help": "Training problems; 0 means all there are."})
+    num_held_out: int = field(default=400, metadata={"help": "Held-out problems."})
+    max_prompt_length: int = field(default=512, metadata={"help": "Longest prompt in tokens; a longer one is an error."})
+    agents_file: str = field(default="agents.yaml", metadata={"help": "The team; a file beside the recipe, or a path."})
+    adapter_per_agent: bool = field(
+        default=False, metadata={"help": "Give each agent a LoRA of its own on the shared base, and train them in turns."}
+    )
+    aggregator_steps: int = field(
+        default=0, metadata={"help": "Steps of the second phase, which trains the aggregator; 0 leaves it out."}
+    )
+    single_agent: str = field(
+        default="", metadata={"help": "Agent that is also trained alone on as many tokens, to compare; empty leaves it out."}
+    )
+
+
+# --- GSM8K and files in its form ----------------------------------------------------------------------------------------
+
+
+def parse_answer(text: str) -> str | None:
+    """Returns the final number of a GSM8K solution, without thousands separators; None if there is no number.
+
+    Args:
+        text: Worked steps, then `#### ` and the answer (Cobbe et al. 2021, arXiv:2110.14168).
+    """
+    _, mark, answer = text.rpartition("####")
+    answer = answer.strip().lstrip("$").replace(",", "")
+    return answer if mark and re.fullmatch(r"-?\d+(\.\d+)?", answer) else None
+
+
+def _problems(rows: Iterable[dict[str, str]], where: str) -> list[Problem]:
+    problems = []
+    for number, row in enumerate(rows, start=1):
+        answer = parse_answer(row["answer"])
+        if answer is None:
+            fail(f"{where}, row {number}: no final answer in column `answer`; end it with `#### ` and a number")
+        problems.append(Problem(row["question"], answer))
+    return problems
+
+
+def load_problems(args: TeamArguments, seed: int) -> tuple[list[Problem], list[Problem]]:
+    """Loads problems to train on, shuffled, and problems that are never trained on.
+
+    Args:
+        args: Names the data and says how many problems to train on and to hold out.
+        seed: Seed of the generated training problems and of the order. The held-out ones are the same for every seed.
+
+    Returns:
+        The training problems and the held-out ones.
+
+    Raises:
+        SystemExit: With code 2 and one line if the data cannot be used.
+    """
+    if args.num_held_out < 1:
+        fail(f"num_held_out is {args.num_held_out}: without held-out problems nothing can be measured; use at least 1")
+    if args.dataset_name == "synthetic":
+        if args.num_train < 1:
+            fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 4000")
+        held_out = generate_problems(args.num_held_out, seed=1)
+        exclude = frozenset(problem.question for problem in held_out)
+        return generate_problems(args.num_train, seed=1000 + seed, exclude=exclude), held_out
+    splits = load_rows(args.dataset_name, ["question", "answer"], args.dataset_config)
+    train = _problems(splits["train"], args.dataset_name)
+    if "test" in splits:
+        held_out = _problems(splits["test"], f"{args.dataset_name} (test)")[: args.num_held_out]
+    else:
+        if len(train) <= args.num_held_out:
+            fail(
+                f"{args.dataset_name} has {len(train)} rows, of which num_held_out {args.num_held_out} would be held out; "
+                "lower num_held_out or add rows"
+            )
+        train, held_out = train[: -args.num_held_out], train[-args.num_held_out :]
+    random.Random(seed).shuffle(train)
+    return train[: args.num_train or None], held_out
+
+
+# --- What an agent reads ------------------------------------------------------------------------------------------------
+
+
+def conversation(question: str, prompt: str) -> list[dict[str, str]]:
+    """Returns the messages that an agent is asked to continue: its role and the question."""
+    return [{"role": "system", "content": prompt}, {"role": "user", "content": question}]
+
+
+def aggregator_question(question: str, answers: Answers) -> str:
+    """Returns what the aggregator reads: the question and what each agent answered."""
+    return "\n".join([question, "", *(f"{name}: {answer or 'no answer'}" for name, answer in answers.items())])
+
+
+def check_prompts(problems: list[Problem], team: list[Agent], tokenizer: PreTrainedTokenizerBase, args: TeamArguments) -> None:
+    """Checks that every agent can read every problem whole: cutting a prompt would cut the question.
+
+    Args:
+        problems: The training problems.
+        team: The agents.
+        tokenizer: Counts the tokens of a prompt.
+        args: Give the longest prompt.
+
+    Raises:
+        SystemExit: With code 2 and one line.
+    """
+    agent = max(team, key=lambda agent: len(tokenizer(agent.prompt)["input_ids"]))
+    texts = [
+        tokenizer.apply_chat_template(conversation(problem.question, agent.prompt), tokenize=False, add_generation_prompt=True)
+        for problem in problems
+    ]
+    for number, tokens in enumerate(tokenizer(texts, add_special_tokens=False)["input_ids"], start=1):
+        if len(tokens) > args.max_prompt_length:
+            fail(
+                f"{args.dataset_name}, training problem {number} ({problems[number - 1].question[:40]!r}...): the prompt of "
+                f"{agent.name} has {len(tokens)} tokens and max_prompt_length is {args.max_prompt_length}; raise it, or "
+                "shorten the question"
+            )
+
+
+def to_dataset(problems: list[Problem], team: list[Agent]) -> Dataset:
+    """Returns a training set in TRL's form: a row for each problem and agent, those of a problem one after the other.
+
+    TRL cuts the rows into generations in this order (`shuffle_dataset: false`), so that each holds whole teams.
+
+    Args:
+        problems: The training problems.
+        team: The agents that answer each of them.
+    """
+    rows = [
+        {
+            "prompt": conversation(problem.question, agent.prompt),
+            "answer": problem.answer,
+            "problem": number,
+            "agent": agent.name,
+        }
+        for number, problem in enumerate(problems)
+        for agent in team
+    ]
+    return Dataset.from_list(rows)
+
+
+def aggregator_dataset(problems: list[Problem], heard: Iterable[Answers], aggregator: Agent) -> Dataset:
+    """Returns the aggregator's training set.
+
+    Args:
+        problems: The problems.
+        heard: For each of them what the agents answered.
+        aggregator: Its role.
+    """
+    rows = [
+        {"prompt": conversation(aggregator_question(problem.question, answers), aggregator.prompt), "answer": problem.answer}
+        for problem, answers in zip(problems, heard, strict=True)
+    ]
+    return Dataset.from_list(rows)

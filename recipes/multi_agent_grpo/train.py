@@ -1,0 +1,174 @@
+"""GRPO on a team: several agents answer each problem, each in its role, and are paid for what they add to the vote.
+
+    accelerate launch --config_file accelerate_configs/zero3.yaml recipes/multi_agent_grpo/train.py
+
+You will see: a table of each agent alone, the votes, decoding together, an aggregator, and what one agent achieves with as many
+tokens, untrained and trained; the curve of each agent; who agrees with whom; problems with all answers and the vote, in
+outputs/multi_agent_grpo/*/report.html.
+
+Simplified: one pass over the problems, no KL term (beta: 0), and no agent but the aggregator hears the others.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from common.batch import check_reward_weights, describe_batch
+from common.checkpoints import COMPLETE
+from common.config import parse
+from common.errors import say
+from common.models import load_tokenizer
+from common.record import check_output_dir, write_record
+from common.report import Curve
+from common.run import run
+
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer, get_peft_config
+
+from agents import check_team, load_team
+from budget import StopAtTokens, prompts_a_step, sampled_tokens, steps_of
+from combine import answers_of
+from data import TeamArguments, aggregator_dataset, check_prompts, load_problems, to_dataset
+from evaluate import aggregator_in_training, ask_team, in_training, measure_aggregator, measure_single, measure_team
+from members import Ask, Setup, asker, forget_accelerator, fresh, leave, load_members, opened, team_weights
+from results import finish, once
+from rewards import RewardFunction, correct, formatted, team_rewards
+from turns import OWN, ask_mates, load_for_turn
+
+
+def learn(
+    setup: Setup,
+    name: str,
+    dataset: Dataset,
+    rewards: Callable[[Ask], list[RewardFunction]],
+    evaluate: Callable[[Ask], dict[str, dict[str, Any]]],
+    *,
+    adapters: dict[str, str] | None = None,
+    stop: StopAtTokens | None = None,
+    **changes: Any,
+) -> None:
+    """Trains the base model, or an adapter on it, in a folder of its own; what is complete there is not repeated."""
+    folder = setup.folder / name
+    if (folder / COMPLETE).exists():
+        return
+    say(f"\n{name}")
+
+    def ask(*turns: Any, **more: Any) -> list:
+        return asker(trainer.model_wrapped, trainer.accelerator, setup.tokenizer, training_args, adapters)(*turns, **more)
+
+    reward_funcs = rewards(ask)
+    weights = (setup.training_args.reward_weights or [1.0] * 4)[: len(reward_funcs)]
+    training_args = fresh(setup.training_args, output_dir=str(folder), reward_weights=weights, **changes)
+
+    # For each prompt sample `num_generations` completions, reward each, and make those that did better than the others of their
+    # group more likely.
+    trainer = GRPOTrainer(
+        model=load_for_turn(setup, adapters) if adapters else load_members(setup, {}),
+        args=training_args,
+        reward_funcs=reward_funcs,
+        train_dataset=dataset,
+        processing_class=setup.tokenizer,
+        peft_config=None if adapters else get_peft_config(setup.model_args),
+        callbacks=[stop] if stop else None,
+    )
+    run(
+        __file__,
+        trainer,
+        evaluate=lambda model: evaluate(ask),
+        title=f"GRPO on a team: {name}",
+        summary="A part of the run whose report is in the folder above.",
+        curves=[Curve("Reward in training", {"reward": "reward", "share right": "rewards/correct/mean"})],
+        shown={"reward": "reward", "right": "rewards/correct/mean", "length": "completions/mean_length"},
+        facts={"batch": describe_batch(training_args)},
+        more_follows=True,
+    )
+    forget_accelerator()
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, TeamArguments, GRPOConfig)
+    check_reward_weights(training_args, [correct, formatted, *team_rewards()])
+    team, aggregator = load_team(args.agents_file)
+    check_team(team, args.single_agent, args.adapter_per_agent, training_args, model_args)
+    check_output_dir(__file__, training_args)
+
+    # 1. Data: problems, and for each the number that the rewards look for. Every agent reads every problem.
+    train, held_out = load_problems(args, training_args.seed)
+    tokenizer = load_tokenizer(model_args)
+    check_prompts(train, team, tokenizer, args)
+    setup = Setup(training_args, model_args, tokenizer)
+    write_record(__file__, training_args)
+
+    # 2. Before: the base model in all roles.
+    single = next((agent for agent in team if agent.name == args.single_agent), None)
+    with opened(setup, {}) as ask:
+        untrained = once(setup.folder / "untrained.json", lambda: measure_team(ask, held_out, team, aggregator, single))
+
+    # 3. The team. With shared weights all agents learn at once, and the j-th samples of all on a problem are a team. With an
+    #    adapter each they learn in turns, beside the others as they are by then.
+    def evaluate_team(ask: Ask) -> dict[str, dict[str, Any]]:
+        return in_training(ask, held_out, team)
+
+    if args.adapter_per_agent:
+        for position, agent in enumerate(team):
+            mates = [other for other in team if other is not agent]
+            learn(
+                setup,
+                agent.name,
+                to_dataset(train, [agent]),
+                lambda ask, mates=mates: [
+                    correct,
+                    formatted,
+                    *team_rewards(ask_mates(ask, train, mates, training_args.temperature)),
+                ],
+                evaluate_team,
+                adapters={agent.name: OWN} | {other.name: other.name for other in team[:position]},
+            )
+    else:
+        rewards = [correct, formatted, *team_rewards()]
+        learn(setup, "team", to_dataset(train, team), lambda ask: rewards, evaluate_team)
+
+    # 4. After: the same measures with the weights that were saved, and what the team says to the aggregator's problems.
+    heard_problems = train[-args.aggregator_steps * prompts_a_step(training_args) :] if args.aggregator_steps else []
+    with opened(setup, team_weights(setup.folder, team)) as ask:
+        outcomes, said = once(setup.folder / "trained.json", lambda: measure_team(ask, held_out, team))
+        sampled = {"temperature": training_args.temperature}
+        _, heard = once(setup.folder / "heard.json", lambda: ({}, ask_team(ask, heard_problems, team, **sampled)))
+
+    # 5. The second phase: the aggregator reads what the trained team says, and is rewarded for the right decision.
+    if args.aggregator_steps:
+        learn(
+            setup,
+            "aggregator",
+            aggregator_dataset(heard_problems, map(answers_of, heard), aggregator),
+            lambda ask: [correct, formatted],
+            lambda ask: aggregator_in_training(ask, held_out, said, aggregator),
+            max_steps=args.aggregator_steps,
+        )
+        with opened(setup, {"aggregator": setup.folder / "aggregator"}) as ask:
+            found = once(setup.folder / "aggregator.json", lambda: measure_aggregator(ask, held_out, said, aggregator))
+        outcomes |= found[0]
+
+    # 6. The baseline: one agent alone, trained until it has sampled as many tokens as the team, and its self-consistency.
+    phases = [agent.name for agent in team] if args.adapter_per_agent else ["team"]
+    budget = sum(sampled_tokens(setup.folder / name, training_args) for name in phases)
+    if single is not None:
+        learn(
+            setup,
+            "single",
+            to_dataset(train, [single]),
+            lambda ask: [correct, formatted],
+            lambda ask: in_training(ask, held_out, [single]),
+            stop=StopAtTokens(budget, training_args),
+            max_steps=4 * steps_of(setup.folder, phases),
+        )
+        with opened(setup, {"single": setup.folder / "single"}) as ask:
+            found = once(setup.folder / "single.json", lambda: measure_single(ask, held_out, single, len(team)))
+        outcomes |= found[0]
+
+    # 7. The report of it all.
+    finish(setup, args, team, held_out, phases, untrained, (outcomes, said), budget)
+    leave()
+
+
+if __name__ == "__main__":
+    main()
