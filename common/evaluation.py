@@ -1,161 +1,17 @@
-"""Generating answers on all processes, and the intervals of what is measured on them."""
+"""What evaluations have in common: the model on all processes, the loss of held-out rows, rates with their intervals."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from common.errors import say
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, send_to_device, set_seed
+from accelerate.utils import send_to_device, set_seed
 from datasets import Dataset
-from PIL.Image import Image
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    ProcessorMixin,
-    TrainingArguments,
-)
-from trl.models import prepare_deepspeed, unwrap_model_for_generation
+from transformers import PreTrainedModel, TrainingArguments
+from trl.models import prepare_deepspeed
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A generated answer.
-
-    Attributes:
-        text: Without special tokens.
-        num_tokens: Length, the end-of-turn token included.
-        raw: The text with its special tokens, for formats that are made of them.
-        confidence: Of a greedy completion the probability that the model gave to its tokens, their geometric mean; else NaN.
-    """
-
-    text: str
-    num_tokens: int
-    raw: str = ""
-    confidence: float = math.nan
-
-
-class _Confidence(LogitsProcessor):
-    """Keeps the log-probability of the likeliest token at each step, the one that greedy decoding takes."""
-
-    def __init__(self):
-        self.steps: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self.steps.append(scores.max(dim=-1).values - scores.logsumexp(dim=-1))
-        return scores
-
-
-def _generation_config(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, temperature: float
-) -> GenerationConfig:
-    stops = model.generation_config.eos_token_id
-    stops = {tokenizer.eos_token_id} | set(stops if isinstance(stops, list) else [] if stops is None else [stops])
-    # Penalties and nucleus sampling that a model suggests for chatting would change the score: each is set to "none".
-    return GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=temperature > 0,
-        temperature=temperature if temperature > 0 else 1.0,
-        top_k=0 if temperature > 0 else 50,
-        top_p=1.0,
-        repetition_penalty=1.0,
-        eos_token_id=sorted(stops),
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
-def generate(
-    model: torch.nn.Module,
-    accelerator: Accelerator,
-    tokenizer: PreTrainedTokenizerBase | ProcessorMixin,
-    prompts: list[list[dict[str, Any]]],
-    *,
-    batch_size: int,
-    max_new_tokens: int,
-    temperature: float = 0.0,
-    gather_parameters: bool = True,
-    tools: list[list[dict[str, Any]]] | None = None,
-    open_images: Callable[[int], list[Image]] | None = None,
-    adapters: list[str] | None = None,
-    together: int = 1,
-    logits_processor: LogitsProcessor | None = None,
-) -> list[Completion]:
-    """Generates one completion for each prompt; the prompts are shared out over the processes.
-
-    Args:
-        model: The model as the accelerator wrapped it (a DeepSpeed engine, a DDP module, or the bare model).
-        accelerator: Knows the processes and the ZeRO stage.
-        tokenizer: The model's tokenizer, with a chat template; of a model that reads pictures its processor.
-        prompts: Conversations that the model continues.
-        batch_size: Prompts generated at once on a device.
-        max_new_tokens: Where a completion is cut.
-        temperature: 0 takes the likeliest token (greedy, reproducible); above 0 samples from the whole distribution.
-        gather_parameters: Under ZeRO-3, gather the whole model on each device while generating: much faster, but it must
-            fit. `False` gathers layer by layer. TRL's `ds3_gather_for_generation`.
-        tools: For each prompt the tools that the model may call.
-        open_images: Returns the pictures of the prompt with a number, from 0; they are opened when their turn comes.
-        adapters: For each prompt the adapter that answers, of a model that has several; "__base__" for none.
-        together: Prompts that stay in one batch: the first so many, the next so many, and so on.
-        logits_processor: Changes the logits of a batch at each step, before a token is taken.
-
-    Returns:
-        The completions in the order of the prompts, on every process.
-    """
-    rank, world_size = accelerator.process_index, accelerator.num_processes
-    processor, tokenizer = tokenizer, getattr(tokenizer, "tokenizer", tokenizer)
-    texts = [
-        processor.apply_chat_template(prompt, tools=offered or None, tokenize=False, add_generation_prompt=True)
-        for prompt, offered in zip(prompts, tools or [None] * len(prompts), strict=True)
-    ]
-    # Every process takes as many steps as the others, or layer-by-layer gathering waits for ever: the last ones repeat.
-    indices = list(range(0, len(texts), together))
-    first = (indices[rank::world_size] + indices[:1])[: math.ceil(len(indices) / world_size)]
-    mine = [index + offset for index in first for offset in range(together)]
-    batch_size = max(1, batch_size // together) * together
-    completions = []
-    with (
-        unwrap_model_for_generation(model, accelerator, gather_deepspeed3_params=gather_parameters) as unwrapped,
-        torch.no_grad(),
-    ):
-        was_training = unwrapped.training
-        unwrapped.eval()
-        config = _generation_config(unwrapped, tokenizer, max_new_tokens, temperature)
-        for start in range(0, len(mine), batch_size):
-            chunk = mine[start : start + batch_size]
-            images = [open_images(index) for index in chunk] if open_images else []
-            inputs = processor(
-                text=[texts[index] for index in chunk],
-                return_tensors="pt",
-                padding=True,
-                padding_side="left",
-                add_special_tokens=False,
-                **({"images": images} if any(images) else {}),
-            ).to(accelerator.device)
-            inputs.pop("token_type_ids", None)  # some tokenizers give them, and no causal model takes them
-            if adapters:
-                inputs["adapter_names"] = [adapters[index] for index in chunk]
-            confidence = _Confidence()
-            processors = [logits_processor] if logits_processor else []
-            if temperature == 0:
-                processors.append(confidence)
-            output = unwrapped.generate(**inputs, generation_config=config, logits_processor=LogitsProcessorList(processors))
-            chosen = torch.stack(confidence.steps, dim=1).tolist() if temperature == 0 else [[math.nan]] * len(chunk)
-            for index, tokens, logs in zip(chunk, output[:, inputs["input_ids"].shape[1] :], chosen, strict=True):
-                ends = torch.isin(tokens, torch.tensor(config.eos_token_id, device=tokens.device)).nonzero()
-                tokens = tokens[: ends[0].item() + 1] if len(ends) else tokens
-                text = tokenizer.decode(tokens, skip_special_tokens=True)
-                confident = math.exp(sum(logs[: len(tokens)]) / len(tokens))
-                completions.append((index, Completion(text, len(tokens), tokenizer.decode(tokens), confident)))
-        unwrapped.train(was_training)
-    gathered = dict(gather_object(completions))
-    return [gathered[index] for index in range(len(texts))]
 
 
 def mean_loss(

@@ -11,7 +11,8 @@ from typing import Any
 
 from common.config import parse
 from common.conversations import Conversation
-from common.evaluation import generate, prepare, print_results
+from common.evaluation import prepare, print_results
+from common.generation import generate
 from common.masking import tokenize
 from common.models import load_model, load_tokenizer
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.config import parse
-from common.evaluation import generate, pass_at_k, prepare, print_results, share
+from common.evaluation import pass_at_k, prepare, print_results, share
+from common.generation import generate
 from common.models import load_model, load_tokenizer
 
 import torch

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.evaluation import Completion
+from common.generation import Completion
 
 import torch
 from transformers import LogitsProcessor

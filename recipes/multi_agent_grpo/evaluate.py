@@ -14,7 +14,8 @@ from typing import Any
 
 from common.config import parse
 from common.errors import say
-from common.evaluation import Completion, mean, share
+from common.evaluation import mean, share
+from common.generation import Completion
 from common.models import load_tokenizer
 from common.run import Evaluation
 

@@ -12,7 +12,7 @@ from common.batch import describe_batch
 from common.card import write_card
 from common.checkpoints import COMPLETE
 from common.errors import is_main_process, say
-from common.evaluation import Completion
+from common.generation import Completion
 from common.record import RECORD, launcher, versions
 from common.report import Curve, Table, write_report
 

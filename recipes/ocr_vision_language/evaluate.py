@@ -12,7 +12,8 @@ from io import BytesIO
 from typing import Any
 
 from common.config import parse
-from common.evaluation import generate, prepare, print_results
+from common.evaluation import prepare, print_results
+from common.generation import generate
 from common.models import load_model
 from common.vision import load_processor
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from common.config import parse
 from common.conversations import Conversation
-from common.evaluation import Completion, generate, mean_loss, prepare, print_results, share
+from common.evaluation import mean_loss, prepare, print_results, share
+from common.generation import Completion, generate
 from common.masking import tokenize, use_training_template
 from common.models import load_model, load_tokenizer
 

@@ -123,7 +123,7 @@ def test_sharegpt_rows_with_calls_in_the_text(recipe):
 
 
 def test_metrics_count_what_they_say(recipe):
-    from common.evaluation import Completion
+    from common.generation import Completion
 
     rows = recipe["synthetic"].generate_conversations(300, seed=4, held_out=True)
     requests = [recipe["data"].to_request(row) for row in rows]

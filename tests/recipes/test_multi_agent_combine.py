@@ -2,7 +2,7 @@
 
 import math
 
-from common.evaluation import generate
+from common.generation import generate
 from common.tiny import tiny_config, tiny_tokenizer
 
 import pytest
