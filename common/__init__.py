@@ -44,5 +44,7 @@ warnings.filterwarnings("ignore", message=r"barrier\(\): using the device under 
 logging.getLogger("accelerate.accelerator").addFilter(lambda record: "accumulation steps mismatch" not in record.getMessage())
 # datasets prints why it cannot read a file, and then raises the same as an error.
 logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)
+# transformers warns that weights put back from 4 bits have the dtype that they had.
+logging.getLogger("transformers.integrations.bitsandbytes").addFilter(lambda record: "casted to" not in record.getMessage())
 # bitsandbytes looks for optional CPU kernels at import, whether 4-bit weights are used or not.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -5,6 +5,7 @@ import contextlib
 import io
 import sys
 import warnings
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from transformers import (
     AutoProcessor,
     AutoTokenizer,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
@@ -33,8 +35,23 @@ ROOT = Path(__file__).resolve().parent.parent
 # --- Loading ------------------------------------------------------------------------------------------------------------
 
 
+def _in_4_bits(settings: dict[str, Any], config: PreTrainedConfig) -> dict[str, Any]:
+    """Returns what makes `from_pretrained` load the 4-bit weights that a run was trained with."""
+    from common.models import quantization_of  # imports TRL, which takes seconds
+
+    from trl import ModelConfig
+
+    known = {field.name for field in fields(ModelConfig)}
+    model_args = ModelConfig(**{name: value for name, value in settings.items() if name in known})
+    named = settings.get("dtype") not in ("auto", None)
+    return {
+        "quantization_config": quantization_of(model_args, config),
+        **({"dtype": getattr(torch, settings["dtype"])} if named else {}),
+    }
+
+
 def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
-    """Loads the model that an adapter was trained on, in full precision also if the training held it in 4 or 8 bits."""
+    """Loads the model that an adapter was trained on; one that was held in 4 bits is put back into the dtype from these."""
     trained_on = settings["model_name_or_path"]
     name = PeftConfig.from_pretrained(adapter).base_model_name_or_path
     if not name:
@@ -52,12 +69,17 @@ def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
     try:
         revision = settings.get("model_revision")
         config = AutoConfig.from_pretrained(found or name, revision=revision)
-        model = from_pretrained(auto_class(config), config, found or name, revision=revision)
+        loaded = {"revision": revision}
+        if settings.get("load_in_4bit"):
+            loaded |= _in_4_bits(settings, config)
+        model = from_pretrained(auto_class(config), config, found or name, **loaded)
     except (OSError, ValueError) as error:
         fail(f"{adapter}: its base model {name} cannot be loaded: {brief(error)}")
-    if settings.get("load_in_4bit") or settings.get("load_in_8bit"):
-        bits = 4 if settings.get("load_in_4bit") else 8
-        say(f"The adapter was trained on its base model in {bits} bits and is applied to it in {str(model.dtype)[6:]} here.")
+    if settings.get("load_in_4bit"):
+        # The adapter has learned to make up for what these weights lost: beside those that lost nothing it would be wrong.
+        return model.dequantize()
+    if settings.get("load_in_8bit"):
+        say(f"The adapter was trained on its base model in 8 bits and is applied to it in {str(model.dtype)[6:]} here.")
     return model
 
 

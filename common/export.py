@@ -189,9 +189,10 @@ def _make(folder: Path, working: Path) -> None:
     name = str(dtype).removeprefix("torch.")
     made, reference = f"The weights are those of {folder.name}, in {name}.", "what was trained"
     if adapted:
-        made = f"The adapter was merged into its base model in float32, then rounded to {name}."
+        lossy = ", put back from the 4 bits that it was trained beside," if settings.get("load_in_4bit") else ""
+        made = f"The adapter was merged into its base model{lossy} in float32, then rounded to {name}."
         reference = "the adapter unmerged"
-    if settings.get("load_in_4bit") or settings.get("load_in_8bit"):
+    if settings.get("load_in_8bit"):
         made += " It was trained on that model quantized, so what was measured may differ slightly."
     same = (trained.argmax(-1) == exported.argmax(-1)).sum().item()
     made += (

@@ -17,10 +17,13 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.chat_template_utils import render_jinja_template
 from trl import ModelConfig, get_quantization_config
 
@@ -123,6 +126,20 @@ def _set_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.pad_token = spare[0] if spare else tokenizer.eos_token
 
 
+def quantization_of(model_args: ModelConfig, config: PreTrainedConfig) -> BitsAndBytesConfig | None:
+    """Returns how a model's weights are quantised while they are loaded, or None if they are not.
+
+    Args:
+        model_args: Says in how many bits.
+        config: The model's configuration.
+    """
+    quantization = get_quantization_config(model_args)
+    if quantization is not None and vision.is_vision_language(config):
+        # The vision tower is a small part of the weights, and what it loses in 4 bits no later layer can bring back.
+        quantization.llm_int8_skip_modules = ["model.visual", "lm_head"]
+    return quantization
+
+
 def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> PreTrainedModel:
     """Loads a language model, or one that reads pictures as well, or builds a tiny one with random weights.
 
@@ -138,10 +155,6 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
     if name.startswith(tiny.PREFIX):
         return AutoModelForCausalLM.from_config(tiny.tiny_config(_tiny_architecture(name), tokenizer))
     config = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision)
-    quantization = get_quantization_config(model_args)
-    if quantization is not None and vision.is_vision_language(config):
-        # The vision tower is a small part of the weights, and what it loses in 4 bits no later layer can bring back.
-        quantization.llm_int8_skip_modules = ["model.visual", "lm_head"]
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
     model = mxfp4.from_pretrained(
         vision.auto_class(config),
@@ -150,8 +163,12 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         revision=model_args.model_revision,
         dtype=dtype,
         attn_implementation=choose_attention(model_args.attn_implementation, dtype),
-        quantization_config=quantization,
+        quantization_config=quantization_of(model_args, config),
     )
+    if is_deepspeed_zero3_enabled():
+        # There transformers (5.23) keeps every renaming that loading may need, used or not, and undoes them all when it saves:
+        # Qwen2-VL's language model would be saved under names that nothing else reads.
+        model._weight_conversions = None
     for module in model.modules():
         # In evaluations bitsandbytes (0.50, on CPUs with AVX512-BF16) packs 4-bit weights for a kernel without a gradient, and
         # leaves them packed when training goes on.

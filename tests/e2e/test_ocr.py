@@ -128,7 +128,8 @@ def test_recomputation_under_zero3(base: Path, output_dir: Path, frozen: str, ad
         assert all(weight.abs().max() > 0 for name, weight in adapter.items() if "lora_B" in name)
         return
     before, after = load_file(base / "model.safetensors"), load_file(output_dir / "model.safetensors")
-    moved = {name: not before[name].equal(after[name]) for name in before if name in after}
+    assert before.keys() - {"lm_head.weight"} == after.keys() - {"lm_head.weight"}  # which is the embedding's weight
+    moved = {name: not before[name].equal(after[name]) for name in after if name in before}
     assert any(moved[name] for name in moved if "visual" in name) == (frozen == "false")
     assert any(moved[name] for name in moved if "visual" not in name)
 
@@ -184,4 +185,4 @@ def test_adapters_learn_new_fonts_and_merge(trained: Path, output_dir: Path, fou
     arguments = ["--config", "tiny_lora.yaml", "--use_peft", "false", "--model_name_or_path", str(output_dir / "export")]
     evaluated = run_command(["python", EVALUATE, *arguments])
     found = float(evaluated.stdout.split("character_error_rate")[1].split("%")[0]) / 100
-    assert found == pytest.approx(italics[max(italics)], abs=0.03 if four_bits else 0.002)
+    assert found == pytest.approx(italics[max(italics)], abs=0.002)

@@ -5,6 +5,8 @@ import re
 import signal
 from pathlib import Path
 
+from common.chat import load_run
+
 import pytest
 import torch
 from conftest import Python, accelerate, run_command
@@ -149,6 +151,11 @@ def test_adapters_are_saved_whole_and_merge(base: Path, output_dir: Path, python
     first, rounded = losses(lora)[0], losses(qlora)[0]
     assert rounded == pytest.approx(first, abs=0.1)
     assert rounded != first
+    # Loaded again, an adapter stands beside the weights that it was trained beside: here whole, there put back from four bits.
+    given = AutoModelForCausalLM.from_pretrained(base).model.layers[0].mlp.up_proj.weight
+    whole, put_back = (load_run(run)[0].get_base_model().model.layers[0].mlp.up_proj.base_layer.weight for run in (lora, qlora))
+    assert whole.equal(given)
+    assert 0 < (put_back - given).abs().max() < 0.2 * given.abs().max()
 
 
 @pytest.mark.slow
