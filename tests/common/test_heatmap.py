@@ -39,7 +39,8 @@ def test_many_columns_are_drawn_without_numbers():
 
 
 def test_a_matrix_of_nothing_is_drawn():
-    ElementTree.fromstring(draw_matrices([("step 0", MATRIX | {"values": [[None] * 3, [0.0] * 3]})]))
+    picture = ElementTree.fromstring(draw_matrices([("step 0", MATRIX | {"values": [[None] * 3, [0.0] * 3]})]))
+    assert picture.tag.endswith("svg")
 
 
 @pytest.mark.parametrize("steps", [[0], [0, 20, 40]])
