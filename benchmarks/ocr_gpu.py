@@ -49,12 +49,11 @@ DATA = f"--dataset_name synthetic --units receipts --num_train 2000 --max_pixels
 VARIANTS = {
     "no_recompute": "--activation_checkpointing false",
     "freeze_vision_tower": "--freeze_vision_tower true",
-    # Another script, and what flags of the configuration it takes: TRL's trainer as its examples/scripts/sft_vlm.py sets it up.
-    "trl_sft_vlm": "",
 }
 
 RUNS = [Run(OCR, config, stage, n) for n in (1, 2) for config in ("full", "config") for stage in ("zero2", "zero3")]
 RUNS += [Run(OCR, "config", "zero2", 1, variant) for variant in ("no_recompute", "freeze_vision_tower")]
+# Another script: TRL's trainer as its examples/scripts/sft_vlm.py sets it up.
 RUNS += [Run(OCR, "full", "zero2", 1, "trl_sft_vlm", script="benchmarks/trl_sft_vlm.py"), Run(OCR, "qlora_8gb", "zero2", 1)]
 
 
