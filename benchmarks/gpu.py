@@ -1,10 +1,11 @@
-"""What the GPU benchmarks of the supervised recipes share: a recipe's launch command, and the record of what its run left."""
+"""What the GPU benchmarks share: a recipe's launch command on some of the GPUs, and the record of what its run left."""
 
 import argparse
 import datetime
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -52,59 +53,73 @@ class Run:
         return "_".join(part for part in parts if part)
 
 
-def launch(run: Run, flags: list[str], gpus: list[int], args: argparse.Namespace, row_name: str | None) -> dict:
+def launch(run: Run, flags: list[str], gpus: list[int], args: argparse.Namespace, read: Callable[[Run, Path], dict]) -> dict:
     """Runs a recipe on some of the GPUs and returns what it measured.
 
     Args:
         run: What to run.
-        flags: Those of the data and of the variant.
+        flags: Those of the model, the data and the variant.
         gpus: A process runs on each of them.
-        args: The benchmark's `output_dir`, where the model is, and `timeout`.
-        row_name: See `benchmark`.
+        args: The benchmark's `output_dir` and `timeout`.
+        read: See `benchmark`.
     """
-    folder, model = args.output_dir / run.name, args.output_dir / run.recipe
-    arguments = [
-        "--config",
-        f"{run.config}.yaml",
-        *SHORT.split(),
-        "--model_name_or_path",
-        str(model),
-        "--output_dir",
-        str(folder),
-    ]
+    folder = args.output_dir / run.name
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"accelerate_configs/{run.stage}.yaml"]
     command += ["--num_processes", str(len(gpus)), "--main_process_port", "0", run.script or f"recipes/{run.recipe}/train.py"]
+    command += ["--config", f"{run.config}.yaml", "--output_dir", str(folder), *flags]
     entry = {"recipe": run.recipe, "configuration": f"{run.config}.yaml", "stage": run.stage}
     entry |= {"gpus": run.num_gpus, "variant": run.variant}
     env = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
     log_path = folder.with_suffix(".log")
     with open(log_path, "w") as log:
-        process = subprocess.Popen([*command, *arguments, *flags], cwd=ROOT, env=env, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
         try:
             process.wait(timeout=args.timeout)
         except subprocess.TimeoutExpired:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGKILL)  # with what it launched, which would keep the GPU's memory
             process.wait()
             return entry | {"stopped by the time limit, s": args.timeout, "log": log_path.read_text()[-1500:]}
     if process.returncode != 0:
         return entry | {"exit code": process.returncode, "log": log_path.read_text()[-3000:]}
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    warnings = sum("warn" in line.lower() for line in log_path.read_text().splitlines())
+    return entry | read(run, folder) | {"warnings in the log": warnings}
+
+
+def read_rows(path: Path) -> list[dict]:
+    """Returns the rows of a jsonl file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def rows_a_step(run: Run, folder: Path) -> int:
+    """Returns how many rows, or completions, all the processes of a run take for an update."""
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    return settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"] * run.num_gpus
+
+
+def read_supervised(run: Run, folder: Path, row_name: str | None = None) -> dict:
+    """Returns the speed and memory of a supervised run.
+
+    Args:
+        run: The run.
+        folder: What it left.
+        row_name: What a row of the data is, in the plural, where rows are never packed: their number a second is told too.
+    """
+    rows = read_rows(folder / "metrics.jsonl")
     steps = [row for row in rows if "loss" in row and "num_tokens" in row]
     first, last, counted = steps[SKIPPED_STEPS - 1], steps[-1], len(steps) - SKIPPED_STEPS
     tokens, seconds = last["num_tokens"] - first["num_tokens"], last["seconds"] - first["seconds"]
+    entry = {}
     if row_name:
-        settings = yaml.safe_load((folder / "config.yaml").read_text())
-        update = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"] * len(gpus)
+        update = rows_a_step(run, folder)
         speed = update * counted / seconds
-        entry |= {f"{row_name}/s": round(speed, 2), f"{row_name}/s/GPU": round(speed / len(gpus), 2)}
+        entry |= {f"{row_name}/s": round(speed, 2), f"{row_name}/s/GPU": round(speed / run.num_gpus, 2)}
         entry[f"{row_name} a step"] = update
     return entry | {
         "tokens/s": round(tokens / seconds),
-        "tokens/s/GPU": round(tokens / seconds / len(gpus)),
+        "tokens/s/GPU": round(tokens / seconds / run.num_gpus),
         "tokens a step": round(tokens / counted),
         "median loss": round(sorted(row["loss"] for row in steps)[len(steps) // 2], 2),
         "peak GPU memory GiB": rows[-1]["peak_memory_gib"],
-        "warnings in the log": sum("warn" in line.lower() for line in log_path.read_text().splitlines()),
     }
 
 
@@ -112,17 +127,23 @@ def benchmark(
     description: str,
     runs: list[Run],
     variants: dict[str, str],
-    models: dict[str, Callable[[Path], list[str]]],
-    row_name: str | None = None,
+    models: dict[str, Callable[..., list[str]]],
+    read: Callable[[Run, Path], dict] = read_supervised,
+    short: str = SHORT,
+    files: dict[str, str] | None = None,
 ) -> None:
     """Runs the command line of a benchmark; the record is written anew after each run.
 
     Args:
         description: The benchmark's docstring.
-        runs: Those on one GPU go first, side by side on all the GPUs there are; then those on two, and so on.
+        runs: Those on one GPU go first, side by side on all the GPUs there are; then those on two, and so on. One with a
+            configuration named `tiny` takes the model that is built on the spot, and goes to its end.
         variants: By name the flags that differ from the configuration.
-        models: For each recipe what saves its model into a folder, and returns the flags that name its data.
-        row_name: What a row of the data is, in the plural, where rows are never packed: their number a second is recorded too.
+        models: For each recipe what saves its model into a folder, and returns the flags that name its data. It is given the
+            folder and, by name, the paths of `files`.
+        read: Returns what a run measured, from the run and the folder that it left.
+        short: The flags that end every run after a few steps.
+        files: By name what the command line must name, with its help.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
@@ -130,11 +151,17 @@ def benchmark(
     parser.add_argument("--only", nargs="*", default=[""], help="runs whose folder's name holds one of these: lora_zero3_2 ...")
     parser.add_argument("--timeout", type=float, default=200, help="seconds for each run")
     parser.add_argument("--stop_after", type=float, default=3600, help="seconds after which no run is begun")
+    for name, meaning in (files or {}).items():
+        parser.add_argument(f"--{name}", type=Path, required=True, help=meaning)
     args = parser.parse_args()
     started = time.monotonic()
     runs = [run for run in runs if any(part in run.name for part in args.only)]
     args.output_dir.mkdir(parents=True)
-    data_flags = {recipe: models[recipe](args.output_dir / recipe) for recipe in {run.recipe for run in runs}}
+    paths = {name: getattr(args, name).resolve() for name in files or {}}
+    flags: dict[str, list[str]] = {}
+    for recipe in {run.recipe for run in runs if run.config != "tiny"}:
+        model = args.output_dir / recipe
+        flags[recipe] = [*short.split(), *models[recipe](model, **paths), "--model_name_or_path", str(model)]
     record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
     writing = threading.Lock()
 
@@ -143,7 +170,8 @@ def benchmark(
         if time.monotonic() - started > args.stop_after:
             print(f"{run.name}: not begun, {args.stop_after:.0f} s are over", flush=True)
         else:
-            entry = launch(run, [*data_flags[run.recipe], *variants.get(run.variant, "").split()], gpus, args, row_name)
+            own = [] if run.config == "tiny" else flags[run.recipe]
+            entry = launch(run, [*own, *variants.get(run.variant, "").split()], gpus, args, read)
             with writing:
                 record["runs"].append(entry)
                 print("RESULT", json.dumps(entry), f"at {time.monotonic() - started:.0f} s", flush=True)

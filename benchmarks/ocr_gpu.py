@@ -9,6 +9,7 @@ costs what a real one of such pictures costs, and nothing is said about accuracy
 
 import random
 import sys
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from gpu import ROOT, Run, benchmark
+from gpu import ROOT, Run, benchmark, read_supervised
 
 OCR = "ocr_vision_language"
 # Those of Qwen/Qwen2-VL-2B-Instruct's config.json on the hub.
@@ -106,7 +107,7 @@ def make_model(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    benchmark(__doc__, RUNS, VARIANTS, {OCR: make_model}, row_name="images")
+    benchmark(__doc__, RUNS, VARIANTS, {OCR: make_model}, partial(read_supervised, row_name="images"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,102 @@
+"""The GRPO recipes on one and two GPUs: time, tokens a second and memory of their configurations at full size.
+
+    python benchmarks/grpo_gpu.py --gsm8k train.jsonl --output_dir /tmp/bench --results benchmarks/results/NAME.json
+
+Runs the recipes' own launch command for three steps with each configuration and gathers what the runs left. The model has the
+shape of Qwen2.5-1.5B and random weights, so it needs no hub: every completion is as long as the limit, its steps cost what real
+ones cost then, and its answers are noise. Accuracy is only read off grpo_math's tiny runs. Of multi_agent_grpo the team is
+measured, not the aggregator and the baseline, whose steps cost what those of grpo_math cost.
+"""
+
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from common.tiny import tiny_tokenizer
+
+import torch
+from transformers import AutoModelForCausalLM, Qwen2Config
+
+from gpu import Run, benchmark, read_rows, rows_a_step
+
+MATH, TEAM = "grpo_math", "multi_agent_grpo"
+# A checkpoint of 20 GB at the end is not what is measured.
+SHORT = "--max_steps 3 --eval_steps 1000 --save_strategy no"
+FLAGS = {
+    MATH: "--num_train 512 --num_held_out 32 --per_device_eval_batch_size 32".split(),
+    TEAM: [*"--num_train 64 --num_held_out 4 --aggregator_steps 0 --single_agent".split(), ""],
+}
+VARIANTS = {"adapter_per_agent": "--adapter_per_agent true --max_steps 2"}
+
+RUNS = [Run(recipe, "config", stage, n) for recipe in (MATH, TEAM) for n in (1, 2) for stage in ("zero2", "zero3")]
+RUNS += [Run(recipe, "lora_8gb", "zero2", 1) for recipe in (MATH, TEAM)]
+RUNS += [Run(TEAM, "lora_8gb", "zero2", 1, "adapter_per_agent")]
+RUNS += [Run(MATH, "tiny", stage, n) for n in (1, 2) for stage in ("zero2", "zero3")]
+
+
+def make_model(recipe: str, folder: Path, gsm8k: Path) -> list[str]:
+    """Saves a model of Qwen2.5-1.5B's shape with random weights, and a small tokenizer with Qwen's chat format.
+
+    Args:
+        recipe: A key of `FLAGS`.
+        folder: Where to.
+        gsm8k: GSM8K's train.jsonl.
+
+    Returns:
+        The flags that name the data, and how much of it is used.
+    """
+    tokenizer = tiny_tokenizer(gsm8k.read_text().splitlines()[:2000], vocab_size=8192)
+    config = Qwen2Config(
+        vocab_size=151936,
+        hidden_size=1536,
+        intermediate_size=8960,
+        num_hidden_layers=28,
+        num_attention_heads=12,
+        num_key_value_heads=2,
+        max_position_embeddings=32768,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(0)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return ["--dataset_name", str(gsm8k), *FLAGS[recipe]]
+
+
+def read(run: Run, folder: Path) -> dict:
+    """Returns the times and memory of a run, and the accuracy of a tiny one."""
+    if run.recipe == TEAM:
+        # In turns the last agent's is the dearest: it trains beside all the other adapters.
+        folder /= "backwards" if run.variant == "adapter_per_agent" else "team"
+    rows, completions = read_rows(folder / "metrics.jsonl"), rows_a_step(run, folder)
+    # The first step compiles and allocates: it is shown apart, or it would hide what the others cost.
+    first, *later = [row for row in rows if "step_time" in row]
+    seconds = median(row["step_time"] for row in later)
+    length = median(row["completions/mean_length"] for row in later)
+    tokens = (later[-1]["num_tokens"] - first["num_tokens"]) / len(later)
+    entry = {
+        "completions a step": completions,
+        "tokens of a completion, mean": round(length),
+        "first step s": round(first["step_time"], 2),
+        "median later step s": round(seconds, 2),
+        "sampled tokens/s": round(completions * length / seconds),
+        "tokens/s, prompts included": round(tokens / seconds),
+        "seconds in all": rows[-1]["seconds"],
+        "peak GPU memory GiB": rows[-1]["peak_memory_gib"],
+    }
+    if run.config == "tiny":
+        evaluations = [row for row in rows if row.get("split") == "held_out"]
+        entry["accuracy by step"] = {row["step"]: row["metrics"]["accuracy"]["value"] for row in evaluations}
+    return entry
+
+
+def main() -> None:
+    models = {recipe: partial(make_model, recipe) for recipe in FLAGS}
+    benchmark(__doc__, RUNS, VARIANTS, models, read, SHORT, {"gsm8k": "GSM8K's train.jsonl"})
+
+
+if __name__ == "__main__":
+    main()
