@@ -53,7 +53,7 @@ class Run:
         return "_".join(part for part in parts if part)
 
 
-def launch(run: Run, flags: list[str], gpus: list[int], args: argparse.Namespace, read: Callable[[Run, Path], dict]) -> dict:
+def launch(run: Run, flags: list[str], gpus: list[str], args: argparse.Namespace, read: Callable[[Run, Path], dict]) -> dict:
     """Runs a recipe on some of the GPUs and returns what it measured.
 
     Args:
@@ -69,7 +69,7 @@ def launch(run: Run, flags: list[str], gpus: list[int], args: argparse.Namespace
     command += ["--config", f"{run.config}.yaml", "--output_dir", str(folder), *flags]
     entry = {"recipe": run.recipe, "configuration": f"{run.config}.yaml", "stage": run.stage}
     entry |= {"gpus": run.num_gpus, "variant": run.variant}
-    env = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
     log_path = folder.with_suffix(".log")
     with open(log_path, "w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
@@ -165,7 +165,7 @@ def benchmark(
     record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
     writing = threading.Lock()
 
-    def measure(run: Run, free: queue.Queue[list[int]]) -> None:
+    def measure(run: Run, free: queue.Queue[list[str]]) -> None:
         gpus = free.get()
         if time.monotonic() - started > args.stop_after:
             print(f"{run.name}: not begun, {args.stop_after:.0f} s are over", flush=True)
@@ -178,12 +178,13 @@ def benchmark(
                 args.results.write_text(json.dumps(record, indent=1) + "\n")
         free.put(gpus)
 
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
     for size in sorted({run.num_gpus for run in runs}):
         groups, free = torch.cuda.device_count() // size, queue.Queue()
         if groups == 0:
             print(f"The runs on {size} GPUs are left out: there are {torch.cuda.device_count()}", flush=True)
             continue
         for number in range(groups):
-            free.put(list(range(number * size, (number + 1) * size)))
+            free.put(visible[number * size : (number + 1) * size])
         with ThreadPoolExecutor(groups) as pool:
             list(pool.map(lambda run, free=free: measure(run, free), [run for run in runs if run.num_gpus == size]))
