@@ -66,6 +66,15 @@ def _generation_config(
     )
 
 
+def _whole_model_fits(model: torch.nn.Module) -> bool:
+    """Returns whether each GPU has room for all the weights under ZeRO-3, beside what it holds, and a quarter more."""
+    if not torch.cuda.is_available():
+        return True
+    torch.cuda.empty_cache()  # what training has put aside counts as taken
+    free = min(gather_object([torch.cuda.mem_get_info()[0]]))
+    return free > 1.25 * sum(getattr(weight, "ds_numel", 0) * weight.element_size() for weight in model.parameters())
+
+
 def generate(
     model: torch.nn.Module,
     accelerator: Accelerator,
@@ -75,7 +84,7 @@ def generate(
     batch_size: int,
     max_new_tokens: int,
     temperature: float = 0.0,
-    gather_parameters: bool = True,
+    gather_parameters: bool | None = None,
     tools: list[list[dict[str, Any]]] | None = None,
     open_images: Callable[[int], list[Image]] | None = None,
     adapters: list[str] | None = None,
@@ -93,7 +102,7 @@ def generate(
         max_new_tokens: Where a completion is cut.
         temperature: 0 takes the likeliest token (greedy, reproducible); above 0 samples from the whole distribution.
         gather_parameters: Under ZeRO-3, gather the whole model on each device while generating: much faster, but it must
-            fit. `False` gathers layer by layer. TRL's `ds3_gather_for_generation`.
+            fit. `False` gathers layer by layer. TRL's `ds3_gather_for_generation`. None finds out whether it fits.
         tools: For each prompt the tools that the model may call.
         open_images: Returns the pictures of the prompt with a number, from 0; they are opened when their turn comes.
         adapters: For each prompt the adapter that answers, of a model that has several; "__base__" for none.
@@ -115,6 +124,8 @@ def generate(
     mine = [index + offset for index in first for offset in range(together)]
     batch_size = max(1, batch_size // together) * together
     completions = []
+    if gather_parameters is None:
+        gather_parameters = _whole_model_fits(model)
     with (
         unwrap_model_for_generation(model, accelerator, gather_deepspeed3_params=gather_parameters) as unwrapped,
         torch.no_grad(),

@@ -171,11 +171,11 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         # There transformers (5.23) keeps every renaming that loading may need, used or not, and undoes them all when it saves:
         # Qwen2-VL's language model would be saved under names that nothing else reads.
         model._weight_conversions = None
-        # TRL's loss reads the output head's weight and never calls the head. DeepSpeed notices, but not when an evaluation before
-        # training, which does call it, made it fetch the weight ahead: then the backward pass finds it gone.
+        # TRL's loss reads the output head's weight and never calls the head. DeepSpeed notices, but not when an evaluation
+        # before training, which does call it, made it fetch the weight ahead: then the backward pass finds it gone.
         deepspeed.zero.register_external_parameter(model, model.get_output_embeddings().weight)
-        # PEFT (0.21) moves a parameter with an adapter into a submodule while it computes. DeepSpeed (0.19) gathers what a module
-        # held after the first step, and stops where that is gone; of a leaf module it gathers all there is below.
+        # PEFT (0.21) moves a parameter with an adapter into a submodule while it computes. DeepSpeed (0.19) gathers what a
+        # module held after the first step, and stops where that is gone; of a leaf module it gathers all there is below.
         targets = (model_args.lora_target_parameters or []) if model_args.use_peft else []
         for name, _ in model.named_parameters():
             if name.endswith(tuple(targets)):

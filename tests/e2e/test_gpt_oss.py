@@ -10,6 +10,7 @@ from conftest import ROOT, Python, accelerate, command_env, run_command
 from mxfp4_checkpoint import write_mxfp4
 from safetensors.torch import load_file
 from test_resume import interrupt
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 
 TRAIN, EVALUATE = "recipes/gpt_oss_multilingual/train.py", "recipes/gpt_oss_multilingual/evaluate.py"
 MGSM = Path(__file__).parents[3] / "shared" / "data" / "mgsm"
@@ -114,6 +115,30 @@ def test_a_model_is_written_in_16_bits_once(stored: Path, tmp_path: Path, python
     refused = python(script, str(stored), str(folder), code=2)
     assert refused.stderr == f"error: {folder} is there already; choose another folder, or remove it\n"
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == files
+
+
+# What a large model is to DeepSpeed's defaults: nothing stays gathered, and nothing large is gathered ahead.
+LARGE = {"stage3_param_persistence_threshold": 0, "stage3_prefetch_bucket_size": 100}
+LARGE |= {"stage3_max_live_parameters": 1000, "stage3_max_reuse_distance": 1000}
+
+
+def test_zero3_gathers_experts_with_adapters(stored: Path, tmp_path: Path, python: Python):
+    config = AutoConfig.from_pretrained(stored)
+    config.tie_word_embeddings = False  # as in gpt-oss-20b: the head has weights of its own
+    del config.quantization_config
+    set_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(stored).save_pretrained(tmp_path / "model")
+    found = []
+    for stage in (2, 3):
+        settings = json.loads(Path(f"accelerate_configs/ds_zero{stage}.json").read_text())
+        settings["zero_optimization"] |= LARGE if stage == 3 else {}
+        (tmp_path / "ds.json").write_text(json.dumps(settings))
+        batch = "--gradient_accumulation_steps 2 --per_device_train_batch_size 4 --bf16 false --max_length 400".split()
+        files = ["--model_name_or_path", str(tmp_path / "model"), "--deepspeed", str(tmp_path / "ds.json")]
+        python(TRAIN, *ADAPTERS, *batch, *files, "--output_dir", str(tmp_path / str(stage)))
+        found.append(losses(tmp_path / str(stage)))
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
 @pytest.mark.slow

@@ -3,9 +3,11 @@
 import json
 import re
 import signal
+import string
 from pathlib import Path
 
 from common.chat import load_run
+from common.models import load_model, load_tokenizer
 
 import pytest
 import torch
@@ -13,7 +15,8 @@ from conftest import Python, accelerate, run_command
 from peft import PeftModel
 from safetensors.torch import load_file
 from test_resume import interrupt
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, set_seed
+from trl import ModelConfig
 
 TRAIN, EVALUATE = "recipes/sft_instruct/train.py", "recipes/sft_instruct/evaluate.py"
 WAYS = ["train", "train_trainer", "train_accelerate"]
@@ -64,6 +67,27 @@ def test_three_ways_give_the_same_curve(tmp_path: Path, python: Python):
     for way in WAYS:
         python(f"recipes/sft_instruct/{way}.py", *SAME, *ZERO2, "--output_dir", str(tmp_path / way))
     check_same_curve(tmp_path)
+
+
+def test_zero3_gathers_an_output_head_of_its_own(tmp_path: Path, python: Python):
+    """Large models have one, which the loss reads without calling it; small ones share the weights of the embedding."""
+    args = ModelConfig(model_name_or_path="tiny:llama")
+    tokenizer = load_tokenizer(args, string.printable)
+    tokenizer.save_pretrained(tmp_path / "model")
+    config = load_model(args, tokenizer).config
+    config.tie_word_embeddings = False
+    set_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    for stage in (2, 3):
+        settings = json.loads(Path(f"accelerate_configs/ds_zero{stage}.json").read_text())
+        settings["zero_optimization"] |= (
+            {"stage3_param_persistence_threshold": 0} if stage == 3 else {}
+        )  # shards this small one too
+        (tmp_path / "ds.json").write_text(json.dumps(settings))
+        files = ["--model_name_or_path", str(tmp_path / "model"), "--deepspeed", str(tmp_path / "ds.json")]
+        flags = [*SHORT, "--bf16", "false", "--max_length", "600", *files]
+        python(TRAIN, *flags, "--output_dir", str(tmp_path / str(stage)))
+    assert losses(tmp_path / "3") == pytest.approx(losses(tmp_path / "2"), rel=1e-4)
 
 
 @pytest.mark.slow
