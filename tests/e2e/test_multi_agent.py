@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, Python, accelerate, command_env, recipe_modules, run_command
 from safetensors.torch import load_file
+from test_resume import interrupt
 
 TRAIN, EVALUATE = "recipes/multi_agent_grpo/train.py", "recipes/multi_agent_grpo/evaluate.py"
 AGENTS = ["step_by_step", "algebra", "concise", "backwards"]
@@ -111,6 +113,24 @@ def test_a_run_stopped_between_or_in_its_parts_continues(trained, python: Python
     continued = python(TRAIN, *flags, "--output_dir", str(parts))
     assert f"Continuing from {parts}/aggregator/checkpoint-1" in continued.stdout
     assert "\nteam\n" not in continued.stdout
+    for phase in ("team", "aggregator", "single"):
+        expected, found = weights_of(whole / phase), weights_of(parts / phase)
+        assert all(expected[name].equal(found[name]) for name in expected), phase
+    assert evaluations(parts) == evaluations(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_processes", "sent"), [(1, signal.SIGKILL), (2, signal.SIGTERM)])
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, num_processes: int, sent: signal.Signals):
+    settings = [*SHORT.split(), *f"--max_steps 6 --save_steps 2 --per_device_train_batch_size {8 // num_processes}".split()]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    command = accelerate(TRAIN, *settings, num_processes=num_processes)
+    finished = run_command([*command, "--output_dir", str(whole)], timeout=600)
+    assert finished.returncode == 0, finished.stderr
+    interrupt([*command, "--output_dir", str(parts)], parts / "team", sent)
+    continued = run_command([*command, "--output_dir", str(parts)], timeout=600)
+    assert continued.returncode == 0, continued.stderr
+    assert f"Continuing from {parts}/team/checkpoint-" in continued.stdout
     for phase in ("team", "aggregator", "single"):
         expected, found = weights_of(whole / phase), weights_of(parts / phase)
         assert all(expected[name].equal(found[name]) for name in expected), phase
