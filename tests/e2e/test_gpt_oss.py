@@ -202,11 +202,11 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_it_learns_to_think_in_the_language_asked_for(trained: Path):
     measured = evaluations(trained)
     assert measured["held_out", 0]["thinking_language"] == 0
-    assert measured["held_out", 600]["thinking_language"] >= 0.98
-    assert measured["held_out", 600]["answer"] >= 0.8
-    assert measured["held_out", 600]["harmony_format"] >= 0.98
+    assert measured["held_out", 520]["thinking_language"] >= 0.98
+    assert measured["held_out", 520]["answer"] >= 0.8
+    assert measured["held_out", 520]["harmony_format"] >= 0.98
     # The language that is not trained is read and answered in, and not thought in.
-    assert measured["other_languages", 600]["thinking_language"] <= 0.05
+    assert measured["other_languages", 520]["thinking_language"] <= 0.05
 
 
 @pytest.mark.slow
