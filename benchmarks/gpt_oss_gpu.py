@@ -15,10 +15,9 @@ from pathlib import Path
 
 from common.tiny import tiny_tokenizer
 
-import torch
 from transformers import AutoModelForCausalLM, GptOssConfig, PreTrainedTokenizerBase
 
-from gpu import ROOT, Run, benchmark
+from gpu import ROOT, Run, benchmark, save_random_model
 
 GPT_OSS = "gpt_oss_multilingual"
 # Those of openai/gpt-oss-20b's config.json on the hub; what is left out is transformers' default for the family.
@@ -93,13 +92,7 @@ def make_model(folder: Path) -> list[str]:
     tokenizer = tiny_tokenizer(texts, "gpt_oss", vocab_size=4096)
     tokenizer.chat_template = (files("trl") / "chat_templates" / "gptoss.jinja").read_text()
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
-    torch.manual_seed(0)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = AutoModelForCausalLM.from_config(GptOssConfig(**ids, **SIZES), dtype=torch.bfloat16)
-    model.save_pretrained(folder, max_shard_size="5GB")
-    del model
-    torch.cuda.empty_cache()
-    tokenizer.save_pretrained(folder)
+    save_random_model(AutoModelForCausalLM, GptOssConfig(**ids, **SIZES), tokenizer, folder)
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in make_rows(60, tokenizer)))
     return ["--dataset_name", str(folder / "rows.jsonl"), *FLAGS.split()]
 

@@ -19,6 +19,7 @@ from common.record import versions
 
 import torch
 import yaml
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 
 ROOT = Path(__file__).parent.parent
 SKIPPED_STEPS = 4  # the first ones allocate and warm up
@@ -121,6 +122,26 @@ def read_supervised(run: Run, folder: Path, row_name: str | None = None) -> dict
         "median loss": round(sorted(row["loss"] for row in steps)[len(steps) // 2], 2),
         "peak GPU memory GiB": rows[-1]["peak_memory_gib"],
     }
+
+
+def save_random_model(
+    auto_class: type, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase | ProcessorMixin, folder: Path
+) -> None:
+    """Saves a model with random weights in bfloat16, made on the GPU if there is one, and its tokenizer.
+
+    Args:
+        auto_class: Of transformers; makes the model.
+        config: The model's shape.
+        tokenizer: Its tokenizer or processor.
+        folder: Where to.
+    """
+    torch.manual_seed(0)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = auto_class.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder, max_shard_size="5GB")
+    tokenizer.save_pretrained(folder)
+    del model
+    torch.cuda.empty_cache()  # the runs need the room
 
 
 def benchmark(

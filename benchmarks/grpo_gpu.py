@@ -14,10 +14,9 @@ from statistics import median
 
 from common.tiny import tiny_tokenizer
 
-import torch
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from gpu import Run, benchmark, read_rows, rows_a_step
+from gpu import Run, benchmark, read_rows, rows_a_step, save_random_model
 
 MATH, TEAM = "grpo_math", "multi_agent_grpo"
 # A checkpoint of 20 GB at the end is not what is measured.
@@ -58,11 +57,7 @@ def make_model(recipe: str, folder: Path, gsm8k: Path) -> list[str]:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    torch.manual_seed(0)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_random_model(AutoModelForCausalLM, config, tokenizer, folder)
     return ["--dataset_name", str(gsm8k), *FLAGS[recipe]]
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from common.tiny import tiny_tokenizer
 
-import torch
 from transformers import (
     AutoModelForImageTextToText,
     Qwen2VLConfig,
@@ -24,7 +23,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from gpu import ROOT, Run, benchmark, read_supervised
+from gpu import ROOT, Run, benchmark, read_supervised, save_random_model
 
 OCR = "ocr_vision_language"
 # Those of Qwen/Qwen2-VL-2B-Instruct's config.json on the hub.
@@ -98,11 +97,7 @@ def make_model(folder: Path) -> list[str]:
         tie_word_embeddings=True,
         **{f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in tokens.items()},
     )
-    torch.manual_seed(0)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    save_random_model(AutoModelForImageTextToText, config, processor, folder)
     return DATA.split()
 
 

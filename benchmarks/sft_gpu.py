@@ -14,10 +14,9 @@ from pathlib import Path
 
 from common.tiny import tiny_tokenizer
 
-import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen3Config
 
-from gpu import ROOT, Run, benchmark
+from gpu import ROOT, Run, benchmark, save_random_model
 
 SHAPES = {
     "sft_instruct": (
@@ -84,11 +83,7 @@ def make_model(recipe: str, folder: Path) -> list[str]:
         pad_token_id=tokenizer.pad_token_id,
         **sizes,
     )
-    torch.manual_seed(0)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_random_model(AutoModelForCausalLM, config, tokenizer, folder)
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return ["--dataset_name", str(folder / "rows.jsonl"), *(["--chat_dataset_name", ""] if recipe == CALLING else [])]
 

@@ -178,7 +178,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         # module held after the first step, and stops where that is gone; of a leaf module it gathers all there is below.
         targets = (model_args.lora_target_parameters or []) if model_args.use_peft else []
         for name, _ in model.named_parameters():
-            if name.endswith(tuple(targets)):
+            if f".{name}".endswith(tuple(f".{target}" for target in targets)):  # 7.mlp is not 17.mlp
                 set_z3_leaf_module(model.get_submodule(name.rpartition(".")[0]), True)
     for module in model.modules():
         # In evaluations bitsandbytes (0.50, on CPUs with AVX512-BF16) packs 4-bit weights for a kernel without a gradient, and
