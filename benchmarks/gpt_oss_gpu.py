@@ -13,7 +13,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from common.tiny import tiny_tokenizer
+from common.models.tiny import tiny_tokenizer
 
 from transformers import AutoModelForCausalLM, GptOssConfig, PreTrainedTokenizerBase
 

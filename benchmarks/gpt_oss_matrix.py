@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.heatmap import draw_matrices
+from common.report.heatmap import draw_matrices
 
 TITLE = "Thoughts in the language asked for"
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.record import versions
+from common.run.record import versions
 
 import torch
 import yaml

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from common.tiny import tiny_tokenizer
+from common.models.tiny import tiny_tokenizer
 
 from transformers import AutoModelForCausalLM, Qwen2Config
 

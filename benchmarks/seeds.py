@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common.record import versions
+from common.run.record import versions
 
 ROOT = Path(__file__).parent.parent
 # For each recipe: the ZeRO stages and numbers of processes to run, perhaps with flags, and the columns: before or after, set,

@@ -12,7 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from common.tiny import tiny_tokenizer
+from common.models.tiny import tiny_tokenizer
 
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen3Config
 

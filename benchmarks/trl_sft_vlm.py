@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from common.config import parse
+from common.run.config import parse
 
 import torch
 import yaml

@@ -22,7 +22,7 @@ SHORT = "--max_steps 2 --num_train 64 --num_held_out 8 --per_device_train_batch_
 # Imports the libraries once, and runs each command in a fork of it: a process of its own, without the state of the others.
 SERVER = """
 import json, os, runpy, sys
-import common.run, deepspeed, peft, trl.models
+import common.run.loop, deepspeed, peft, trl.models
 from trl import SFTTrainer, get_peft_config
 for line in sys.stdin:
     command, output = json.loads(line)
@@ -79,11 +79,12 @@ def recipe_modules(recipe: str, names: list[str]) -> Iterator[dict[str, ModuleTy
     folder = ROOT / "recipes" / recipe
     sys.path.insert(0, str(folder))
     try:
-        yield {name: importlib.import_module(name) for name in names}
+        yield {name.rpartition(".")[2]: importlib.import_module(name) for name in names}
     finally:
         sys.path.remove(str(folder))
-        for file in folder.glob("*.py"):
-            sys.modules.pop(file.stem, None)
+        own = {file.stem for file in folder.glob("*.py")} | {"lesson"}
+        for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

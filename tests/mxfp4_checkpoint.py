@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from common.models import load_model, load_tokenizer
+from common.models.load import load_model, load_tokenizer
 
 import torch
 from safetensors.torch import load_file, save_file

@@ -38,7 +38,7 @@ def check_recipes_command(python: Python, words: list[str], where: str) -> None:
     if subcommand == "chat":
         # What follows the run is for the chat itself: the recipe's own, by its name in outputs/NAME/..., or the common one.
         own = ROOT / "recipes" / Path(arguments[0]).parts[1] / "chat.py"
-        command = (own if own.exists() else ROOT / "common" / "chat.py",)
+        command = (own if own.exists() else ROOT / "common" / "commands" / "chat.py",)
     unknown = {word for word in arguments if word.startswith("--")} - flags(python, *command)
     assert not unknown, where
     if subcommand == "copy":

@@ -22,10 +22,10 @@ import pytest
 from conftest import GRPO_MATH, ROOT, accelerate, command_env, run_command
 
 PRELOAD = [
-    "common.config",
-    "common.models",
-    "common.record",
-    "common.run",
+    "common.models.load",
+    "common.run.config",
+    "common.run.loop",
+    "common.run.record",
     "deepspeed",
     "trl.trainer.grpo_trainer",
     "trl.models",
@@ -60,9 +60,9 @@ def stop_at_the_loader(*args, **kwargs):
 
 
 def run_recipe(arguments: list[str]) -> None:
-    import common.models
+    import common.models.load
 
-    common.models.load_model = stop_at_the_loader
+    common.models.load.load_model = stop_at_the_loader
     sys.argv = [GRPO_MATH, *arguments]
     runpy.run_path(GRPO_MATH, run_name="__main__")
 
@@ -76,8 +76,8 @@ def run_recipe_with_old_torch(arguments: list[str]) -> None:
 
 def begin_run(arguments: list[str]) -> None:
     """Leaves what a run writes when it starts."""
-    from common.config import parse
-    from common.record import write_record
+    from common.run.config import parse
+    from common.run.record import write_record
 
     from trl import GRPOConfig
 

@@ -10,15 +10,14 @@ import argparse
 import sys
 from typing import Any
 
-from common.chat import load_run
 from common.errors import fail
+from common.models.saved import load_run
 
 import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from metrics import Turn, find_language, parse_turn
-from synthetic import INSTRUCTION
+from metrics import INSTRUCTION, Turn, find_language, parse_turn
 
 
 def reply(

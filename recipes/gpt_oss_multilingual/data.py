@@ -7,12 +7,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from common.conversations import BadRow, Conversation, load_conversations
+from common.data.conversations import BadRow, Conversation, load_conversations
 from common.errors import fail
 
-from metrics import find_language
+from metrics import INSTRUCTION, find_language
 from mgsm import load_mgsm
-from synthetic import INSTRUCTION, LANGUAGES, all_problems, ask_in_turn, generate
 
 ASKS_FOR = re.compile(r"reasoning language:\s*([^\W\d_]+)", re.IGNORECASE)
 
@@ -82,37 +81,22 @@ def convert(row: dict[str, Any]) -> Conversation:
     return {"messages": messages, "thinking_language": language, "question_language": row.get("question_language")}
 
 
-def _add_others(
+def add_others(
     train: list[Conversation], others: list[Conversation], args: MultilingualArguments, seed: int
 ) -> list[Conversation]:
-    """Puts rows in other languages among those that are trained: `other_share` of all."""
+    """Puts rows in other languages among those that are trained.
+
+    Args:
+        train: The training conversations.
+        others: Those in other languages.
+        args: Gives `other_share`, their share of all.
+        seed: Seed of the choice and of the order.
+    """
     rng = random.Random(seed)
     count = round(len(train) * args.other_share / (1 - args.other_share))
     mixed = [*train, *(rng.sample(others, count) if count <= len(others) else others)]
     rng.shuffle(mixed)
     return mixed
-
-
-def _synthetic(args: MultilingualArguments, seed: int) -> tuple[list[Conversation], dict[str, list[Conversation]]]:
-    problems = all_problems()
-    if args.num_train < 1:
-        fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 19200")
-    if args.num_held_out > len(problems) // 2:
-        fail(f"num_held_out is {args.num_held_out}: there are {len(problems)} problems; hold out at most {len(problems) // 2}")
-    for language in args.thinking_languages:
-        if language not in LANGUAGES:
-            fail(f"thinking_languages: no problems are generated in {language}; there is: {', '.join(LANGUAGES)}")
-    trained = args.thinking_languages or LANGUAGES
-    others = [language for language in LANGUAGES if language not in trained]
-    # A problem that is held out is so in every language.
-    asked, problems = problems[: args.num_held_out], problems[args.num_held_out :]
-    held_out = {"held_out": ask_in_turn(asked, trained)}
-    num_others = round(args.num_train * args.other_share) if others else 0
-    train = generate(problems, args.num_train - num_others, trained, f"train {seed}")
-    if others:
-        held_out["other_languages"] = ask_in_turn(asked, others)
-        train = _add_others(train, generate(problems, num_others, others, f"others {seed}"), args, seed)
-    return train, held_out
 
 
 def load_data(args: MultilingualArguments, seed: int) -> tuple[list[Conversation], dict[str, list[Conversation]]]:
@@ -139,7 +123,9 @@ def load_data(args: MultilingualArguments, seed: int) -> tuple[list[Conversation
         except ValueError as error:
             fail(f"thinking_languages: {error}")
     if args.dataset_name == "synthetic":
-        return _synthetic(args, seed)
+        from lesson.synthetic import synthetic_splits  # a copy of the recipe may do without the folder
+
+        return synthetic_splits(args, seed)
     if list(Path(args.dataset_name).glob("mgsm_*.tsv")):
         return [], {"mgsm": load_mgsm(args.dataset_name, args.thinking_languages)[: args.num_held_out]}
     splits = load_conversations(args.dataset_name, convert, config=args.dataset_config, skip_bad_rows=args.skip_bad_rows)
@@ -159,7 +145,7 @@ def load_data(args: MultilingualArguments, seed: int) -> tuple[list[Conversation
             )
         train, held_out = train[: -args.num_held_out], train[-args.num_held_out :]
         others, other_languages = others[: -args.num_held_out], others[-args.num_held_out :]
-    train = _add_others(train[: args.num_train or None], others, args, seed)
+    train = add_others(train[: args.num_train or None], others, args, seed)
     sets = {"held_out": held_out[: args.num_held_out], "other_languages": other_languages[: args.num_held_out]}
     return train, {name: found for name, found in sets.items() if found}
 
@@ -188,6 +174,8 @@ def texts(train: list[Conversation], args: MultilingualArguments) -> list[str]:
     """
     others = []
     if args.dataset_name == "synthetic":
+        from lesson.synthetic import LANGUAGES, all_problems, generate
+
         others = generate(all_problems()[args.num_held_out :], 3000, LANGUAGES, "tokenizer")
     return [
         text

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from common.errors import fail, say
-from common.models import load_model
+from common.models.load import load_model
 
 from transformers import AutoTokenizer
 from trl import ModelConfig

@@ -9,12 +9,13 @@ over the processes; under ZeRO-3 the model is sharded, under the other stages ea
 
 from typing import Any
 
-from common.config import parse
-from common.conversations import Conversation
-from common.evaluation import prepare, print_results
-from common.generation import generate
-from common.masking import tokenize
-from common.models import load_model, load_tokenizer
+from common.data.conversations import Conversation
+from common.data.tokens import tokenize
+from common.generate.completions import generate
+from common.models.devices import prepare
+from common.models.load import load_model, load_tokenizer
+from common.report.numbers import print_results
+from common.run.config import parse
 
 import torch
 from accelerate import Accelerator

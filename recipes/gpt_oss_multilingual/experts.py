@@ -19,7 +19,7 @@ def expert_shares(model: torch.nn.Module, accelerator: Accelerator, dataset: Dat
     Args:
         model: The model as the accelerator wrapped it.
         accelerator: Knows the processes.
-        dataset: Rows of `common.masking.tokenize`; they are shared out over the processes.
+        dataset: Rows of `common.data.tokens.tokenize`; they are shared out over the processes.
         batch_size: Rows computed at once on a device.
 
     Returns:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from common.conversations import Conversation
+from common.data.conversations import Conversation
 from common.errors import nearest
-from common.evaluation import share
+from common.measure.statistics import share
 
 from lingua import Language, LanguageDetector, LanguageDetectorBuilder
 
+INSTRUCTION = "reasoning language: {}"  # as in HuggingFaceH4/Multilingual-Thinking
 FALLBACK = "English"  # what a model most often thinks in when it does not do as it was asked
 
 # --- Harmony format -----------------------------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ def score(rows: list[Conversation], turns: list[Turn]) -> tuple[dict[str, Any], 
 
     Returns:
         The metrics, each with its 95 % interval: `thinking_language` (the thought is in the language asked for), `answer`,
-        `harmony_format`, and `thinking_language` for each language; a matrix of the first for `common.report`; and for
+        `harmony_format`, and `thinking_language` for each language; a matrix of the first for `common.report.heatmap`; and for
         each turn whether its thought is in the language asked for, and whether its answer is right.
     """
     asked_to = [row["thinking_language"] for row in rows]

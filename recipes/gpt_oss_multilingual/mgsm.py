@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from common.conversations import Conversation
+from common.data.conversations import Conversation
 from common.errors import fail
 
-from synthetic import INSTRUCTION
+from metrics import INSTRUCTION
 
 # The language codes of https://github.com/google-research/url-nlp/tree/main/mgsm (Shi et al. 2022, arXiv:2210.03057).
 CODES = {

@@ -1,11 +1,10 @@
 """Math problems with a number as the answer: GSM8K, a file of your own, or generated ones."""
 
-import random
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from common.data import load_rows
+from common.data.rows import load_rows
 from common.errors import fail
 
 from datasets import Dataset
@@ -39,94 +38,6 @@ class Problem:
     question: str
     solution: str
     answer: str
-
-
-# --- Generated problems -------------------------------------------------------------------------------------------------
-
-NAMES = ["Ada", "Ben", "Eli", "Eva", "Ida", "Leo", "Max", "Mia", "Sam", "Zoe"]
-THINGS = ["apples", "books", "cards", "coins", "eggs", "pens", "shells", "stamps"]
-CONTAINERS = ["bags", "bins", "boxes", "jars"]
-
-# The operations are applied from left to right: "*-" is a * b - c.
-KINDS = [
-    ("+", "{name} has {a} {things}. {friend} gives {name} {b} more. How many {things} does {name} have now?"),
-    ("-", "{name} has {a} {things}. {name} gives {b} of them to {friend}. How many {things} are left?"),
-    ("*", "{name} has {a} {containers}. There are {b} {things} in each. How many {things} does {name} have?"),
-    (
-        "++",
-        "{name} has {a} {things}. {friend} has {b} more than {name} and then buys {c}. How many does {friend} have?",
-    ),
-    ("+-", "{name} finds {a} {things} and {friend} finds {b}. Together they sell {c}. How many {things} are left?"),
-    (
-        "*+",
-        "{name} has {a} {containers} with {b} {things} in each. {friend} adds {c} {things}. How many are there now?",
-    ),
-    ("*-", "{name} fills {a} {containers} with {b} {things} each. Then {c} {things} break. How many are whole?"),
-]
-
-
-def is_reserved(numbers: tuple[int, ...]) -> bool:
-    """Returns whether a combination of numbers (in this order) is kept out of training: about one in ten is."""
-    return sum(weight * number for weight, number in zip((3, 5, 7), numbers, strict=False)) % 10 == 0
-
-
-def _generate(rng: random.Random) -> tuple[Problem, tuple[int, ...]]:
-    operations, template = rng.choice(KINDS)
-    name, friend = rng.sample(NAMES, 2)
-    a, b, c = (rng.randint(2, 9) for _ in range(3))
-    if operations == "-":
-        a = a + b
-    if operations.endswith("-") and len(operations) == 2:
-        c = min(c, (a * b if operations[0] == "*" else a + b) - 1)
-    numbers = (a, b, c)[: len(operations) + 1]
-    steps, total = [], a
-    for operation, number in zip(operations, numbers[1:], strict=True):
-        result = {"+": total + number, "-": total - number, "*": total * number}[operation]
-        steps.append(f"{total}{operation}{number}={result}")
-        total = result
-    question = template.format(
-        name=name, friend=friend, a=a, b=b, c=c, things=rng.choice(THINGS), containers=rng.choice(CONTAINERS)
-    )
-    return Problem(question, "\n".join(steps), str(total)), numbers
-
-
-def generate_problems(
-    count: int, seed: int, *, reserved_numbers: bool = False, exclude: frozenset[str] = frozenset()
-) -> list[Problem]:
-    """Generates distinct word problems of one or two steps with numbers from 2 to 18.
-
-    Args:
-        count: How many.
-        seed: The same seed gives the same problems.
-        reserved_numbers: Draw only from the combinations of numbers that are kept out of training, instead of the others.
-        exclude: Questions that must not appear.
-    """
-    rng = random.Random(seed)
-    questions, problems = set(exclude), []
-    while len(problems) < count:
-        problem, numbers = _generate(rng)
-        if is_reserved(numbers) == reserved_numbers and problem.question not in questions:
-            questions.add(problem.question)
-            problems.append(problem)
-    return problems
-
-
-def synthetic_splits(num_train: int, num_held_out: int, seed: int) -> tuple[list[Problem], dict[str, list[Problem]]]:
-    """Generates the training problems and two held-out sets.
-
-    Args:
-        num_train: Number of training problems.
-        num_held_out: Number of problems in each held-out set; these sets are the same for every `seed`.
-        seed: Seed of the training problems.
-
-    Returns:
-        The training problems, and by name: `held_out`, questions never seen in training, and `unseen_numbers`, questions whose
-        combination of numbers was never seen either.
-    """
-    held_out = generate_problems(num_held_out, seed=1)
-    unseen_numbers = generate_problems(num_held_out, seed=2, reserved_numbers=True)
-    train = generate_problems(num_train, seed=1000 + seed, exclude=frozenset(p.question for p in held_out))
-    return train, {"held_out": held_out, "unseen_numbers": unseen_numbers}
 
 
 # --- GSM8K and files in its form ----------------------------------------------------------------------------------------
@@ -181,6 +92,8 @@ def load_problems(args: MathArguments, seed: int) -> tuple[list[Problem], dict[s
     if args.dataset_name == "synthetic":
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 4000")
+        from lesson.synthetic import synthetic_splits  # a copy of the recipe may do without the folder
+
         return synthetic_splits(args.num_train, args.num_held_out, seed)
     splits = load_rows(args.dataset_name, ["question", "answer"], args.dataset_config)
     train = _problems(splits["train"], args.dataset_name)

@@ -10,10 +10,12 @@ is sharded, under the other stages each process holds a copy. An answer is score
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.config import parse
-from common.evaluation import pass_at_k, prepare, print_results, share
-from common.generation import generate
-from common.models import load_model, load_tokenizer
+from common.generate.completions import generate
+from common.measure.statistics import pass_at_k, share
+from common.models.devices import prepare
+from common.models.load import load_model, load_tokenizer
+from common.report.numbers import print_results
+from common.run.config import parse
 
 import torch
 from accelerate import Accelerator

@@ -8,12 +8,13 @@ answers that think rising with it, and the same problem answered before and afte
 Simplified: one pass over the problems, no curriculum, and no KL term (beta: 0), so no reference model is held in memory.
 """
 
-from common.batch import check_reward_weights, describe_batch
-from common.config import parse
-from common.models import load_model, load_tokenizer
-from common.record import check_output_dir
-from common.report import Curve
-from common.run import run
+from common.models.load import load_model, load_tokenizer
+from common.report.page import Curve
+from common.run.batch import describe_batch
+from common.run.config import parse
+from common.run.grpo import check_reward_weights
+from common.run.loop import run
+from common.run.record import check_output_dir
 
 from trl import GRPOConfig, GRPOTrainer, get_peft_config
 

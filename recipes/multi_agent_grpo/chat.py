@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common.chat import answer, load_run
+from common.data.runs import read_record
 from common.errors import fail
-from common.record import read_record
+from common.generate.chat import answer
+from common.models.saved import load_run
 
 from peft import PeftModel
 

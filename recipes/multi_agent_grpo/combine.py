@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.generation import Completion
+from common.generate.completions import Completion
 
 import torch
 from transformers import LogitsProcessor

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from common.data import load_rows
+from common.data.rows import load_rows
 from common.errors import fail
 
 from datasets import Dataset
@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerBase
 
 from agents import Agent
 from rewards import Answers
-from synthetic import Problem, generate_problems
 
 
 @dataclass
@@ -37,6 +36,25 @@ class TeamArguments:
     single_agent: str = field(
         default="", metadata={"help": "Agent that is also trained alone on as many tokens, to compare; empty leaves it out."}
     )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A word problem.
+
+    Attributes:
+        question: What the model reads.
+        answer: The number that the rewards look for, as text.
+        kind: Which kind of generated problem it is; empty for others.
+        numbers: Of a generated problem the numbers in the order of the story.
+        operations: Of a generated problem one sign for each number but the first: what the story does with it.
+    """
+
+    question: str
+    answer: str
+    kind: str = ""
+    numbers: tuple[int, ...] = ()
+    operations: str = ""
 
 
 # --- GSM8K and files in its form ----------------------------------------------------------------------------------------
@@ -81,6 +99,8 @@ def load_problems(args: TeamArguments, seed: int) -> tuple[list[Problem], list[P
     if args.dataset_name == "synthetic":
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 4000")
+        from lesson.synthetic import generate_problems  # a copy of the recipe may do without the folder
+
         held_out = generate_problems(args.num_held_out, seed=1)
         exclude = frozenset(problem.question for problem in held_out)
         return generate_problems(args.num_train, seed=1000 + seed, exclude=exclude), held_out

@@ -12,21 +12,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common.config import parse
 from common.errors import say
-from common.evaluation import mean, share
-from common.generation import Completion
-from common.models import load_tokenizer
-from common.run import Evaluation
+from common.generate.completions import Completion
+from common.measure.statistics import mean, share
+from common.models.load import load_tokenizer
+from common.run.config import parse
+from common.run.loop import Evaluation
 
 from trl import GRPOConfig
 
 from agents import Agent, load_team
 from combine import MeanLogits, Outcome, answers_of, combined
-from data import TeamArguments, aggregator_question, load_problems
+from data import Problem, TeamArguments, aggregator_question, load_problems
 from members import Ask, Setup, leave, opened, team_weights
 from rewards import Answers, disagreement, is_same, read_answer, vote_value, winners
-from synthetic import Problem
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 TEMPERATURE = 1.0  # of self-consistency's samples; config.yaml trains with the same

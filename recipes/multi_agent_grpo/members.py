@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common.checkpoints import COMPLETE
+from common.data.runs import COMPLETE
 from common.errors import fail
-from common.evaluation import prepare
-from common.generation import Completion, generate
-from common.models import load_model
+from common.generate.completions import Completion, generate
+from common.models.devices import prepare
+from common.models.load import load_model
 
 import torch
 from accelerate import Accelerator
@@ -25,7 +25,7 @@ from agents import Agent
 from data import conversation
 
 # Asks agents questions, all at once: pairs of an agent and what it reads, then `temperature` and whatever else
-# `common.generation.generate` knows; returns the completions in the same order, on every process.
+# `common.generate.completions.generate` knows; returns the completions in the same order, on every process.
 Ask = Callable[..., list[Completion]]
 BASE = "__base__"  # PEFT's name for "no adapter" where each row of a batch has its own
 

@@ -8,21 +8,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common.batch import describe_batch
-from common.card import write_card
-from common.checkpoints import COMPLETE
+from common.data.runs import COMPLETE, RECORD
 from common.errors import is_main_process, say
-from common.generation import Completion
-from common.record import RECORD, launcher, versions
-from common.report import Curve, Table, write_report
+from common.generate.completions import Completion
+from common.report.card import write_card
+from common.report.page import Curve, Table, write_report
+from common.run.batch import describe_batch
+from common.run.record import launcher, versions
 
 from agents import Agent
 from budget import sampled_tokens
 from combine import Outcome, agreement, answers_of
-from data import TeamArguments
+from data import Problem, TeamArguments
 from evaluate import Measured, Said, interval, samples
 from members import Setup
-from synthetic import Problem
 
 LABELS = {
     "vote": "majority vote",

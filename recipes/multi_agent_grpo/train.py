@@ -12,14 +12,15 @@ Simplified: one pass over the problems, no KL term (beta: 0), and no agent but t
 from collections.abc import Callable
 from typing import Any
 
-from common.batch import check_reward_weights, describe_batch
-from common.checkpoints import COMPLETE
-from common.config import parse
+from common.data.runs import COMPLETE
 from common.errors import say
-from common.models import load_tokenizer
-from common.record import check_output_dir, write_record
-from common.report import Curve
-from common.run import run
+from common.models.load import load_tokenizer
+from common.report.page import Curve
+from common.run.batch import describe_batch
+from common.run.config import parse
+from common.run.grpo import check_reward_weights
+from common.run.loop import run
+from common.run.record import check_output_dir, write_record
 
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, get_peft_config

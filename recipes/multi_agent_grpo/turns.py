@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from functools import lru_cache
 
-from common.models import load_model
+from common.models.load import load_model
 
 from peft import PeftModel, get_peft_model
 from trl import get_peft_config
 
 from agents import Agent
+from data import Problem
 from members import Ask, Setup
 from rewards import Answers, Sample, read_answer
-from synthetic import Problem
 
 OWN = "default"  # the adapter that is trained; the others carry the names of their agents
 

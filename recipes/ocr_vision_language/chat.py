@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common.chat import load_run
-from common.conversations import BadRow
+from common.data.conversations import BadRow
+from common.data.runs import read_record
 from common.errors import fail
-from common.record import read_record
+from common.models.saved import load_run
 
 from peft import PeftModel
 from PIL import Image

@@ -3,8 +3,8 @@
 import sys
 from typing import Any
 
+from common.data.tokens import IGNORED, tokenize
 from common.errors import fail, say
-from common.masking import IGNORED, tokenize
 
 import torch
 from datasets import Dataset
@@ -13,7 +13,6 @@ from transformers import ProcessorMixin
 
 from data import OcrArguments, Row
 from images import fit, image_size, num_image_tokens, open_images
-from render import Picture
 
 
 def fitted_images(row: Row, processor: ProcessorMixin, args: OcrArguments) -> list[Any]:
@@ -25,7 +24,7 @@ def fitted_images(row: Row, processor: ProcessorMixin, args: OcrArguments) -> li
 def _num_tokens(row: Row, num_text_tokens: int, processor: ProcessorMixin, args: OcrArguments) -> int:
     """Returns the length of a row with its pictures, of which only headers are read; generated ones are not drawn for it."""
     patch_size = processor.image_processor.patch_size
-    sizes = [image_size(source) for source in row["images"] if not isinstance(source, Picture)]
+    sizes = [image_size(source) for source in row["images"] if not row["drawn"]]
     return num_text_tokens + sum(num_image_tokens(size, args.min_pixels, args.max_pixels, patch_size) - 1 for size in sizes)
 
 

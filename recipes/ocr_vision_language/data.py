@@ -1,27 +1,17 @@
 """Pictures and what is written in them: generated lines and receipts, SROIE, a hub data set, or files of your own."""
 
-import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.conversations import BadRow, check_conversation
+from common.data.conversations import BadRow, check_conversation
 from common.errors import fail, nearest, say
 
 from images import fitted_size, image_size, open_image
 from receipts import FIELDS, Made, read, read_cord
-from render import (
-    ADAPTATION_FONTS,
-    CHARACTERS,
-    PLAIN_CHARACTERS,
-    TRAINED_FONTS,
-    UNSEEN_FONTS,
-    Picture,
-    draw_receipt,
-    draw_text,
-    receipt_text,
-)
 
-Row = dict[str, Any]  # `images` (see images.Source), `messages`, `fields` of a receipt or None, and `where` it was read
+# `images` (see images.Source), `messages`, `fields` of a receipt or None, `where` it was read, and `drawn`: whether its
+# pictures are made when they are needed.
+Row = dict[str, Any]
 UNITS = {"lines": ["lines"], "receipts": ["receipts"], "both": ["lines", "receipts"]}
 
 
@@ -124,9 +114,9 @@ def to_row(row: dict[str, Any], question: str, where: str) -> Row:
     if not isinstance(fields, dict):
         raise BadRow(f"`fields` is a {type(fields).__name__}; write an object with {', '.join(FIELDS)}, or leave it out")
     fields = {name: str(value) for name, value in fields.items() if value} or None
+    found = {"images": row["images"], "fields": fields, "where": where, "drawn": row.get("drawn", False)}
     if row.get("messages") is not None:
-        messages = _check_messages(row["messages"], len(row["images"]))
-        return {"images": row["images"], "messages": messages, "fields": fields, "where": where}
+        return found | {"messages": _check_messages(row["messages"], len(row["images"]))}
     columns = ", ".join(str(column) for column in row if column != "images") or "nothing"
     text = row.get("text")
     if "text" not in row and row.get("ground_truth"):
@@ -138,7 +128,7 @@ def to_row(row: dict[str, Any], question: str, where: str) -> Row:
     if not row["images"]:
         raise BadRow(f"no picture (found: {columns}); write its path in `image` or `file_name`")
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
-    return {"images": row["images"], "messages": messages, "fields": fields, "where": where}
+    return found | {"messages": messages, "fields": fields}
 
 
 def _collect(found: Made, name: str, args: OcrArguments) -> list[Row]:
@@ -161,58 +151,6 @@ def _collect(found: Made, name: str, args: OcrArguments) -> list[Row]:
     if not rows:
         fail(f"{name} has no row that can be used" + (f". The first: {bad[0]}" if bad else "; it needs at least one"))
     return rows
-
-
-# --- Generated pictures -------------------------------------------------------------------------------------------------
-
-
-def _generate(count: int, seed: str, fonts: list[str], unit: str, args: OcrArguments, *, held_out: bool) -> list[Row]:
-    """Returns rows that follow from the seed; those that are held out have different texts and the full difficulty."""
-    characters, rows, seen = PLAIN_CHARACTERS if args.plain else CHARACTERS, [], set()
-    for number in range(2 * count + 200):
-        rng, fields = random.Random(f"{seed} {number}"), None
-        difficulty = 1.0 if held_out else min(1.0, (len(rows) + 1) / (args.curriculum * count + 1))
-        if unit == "lines":
-            longest = max(min(args.shortest + 2, args.longest), round(args.longest * difficulty))
-            limits = {"characters": characters, "shortest": args.shortest, "longest": longest}
-            code_share = 0.25 if held_out else args.code_share
-            text = lines = draw_text(rng, held_out=held_out, code_share=code_share, **limits)
-        else:
-            lines, fields = draw_receipt(rng, held_out=held_out)
-            text = receipt_text(lines)
-        if held_out and text in seen:
-            continue
-        seen.add(text)
-        strength = args.strength * difficulty
-        picture = Picture(lines, rng.choice(fonts), rng.getrandbits(32), args.line_height, strength)
-        row = {"text": text, "fields": fields, "images": [picture]}
-        rows.append(to_row(row, args.question, f"synthetic, {seed} {number}"))
-        if len(rows) == count:
-            return rows
-    fail(f"there are too few texts of {args.shortest} to {args.longest} characters for num_held_out {count}; lower it")
-
-
-def _synthetic(args: OcrArguments, seed: int) -> tuple[list[Row], dict[str, list[Row]]]:
-    if args.num_train < 1:
-        fail(f"num_train is {args.num_train}: say how many pictures to generate, for example --num_train 40000")
-    if not 1 <= args.shortest <= args.longest or args.longest < 2:
-        fail(f"shortest is {args.shortest} and longest {args.longest}: use at least 1 and 2, and shortest not above longest")
-    for name in ("strength", "code_share", "curriculum"):
-        if not 0 <= getattr(args, name) <= 1:
-            fail(f"{name} is {getattr(args, name)}: use a number from 0 to 1")
-    fonts = {"held_out": TRAINED_FONTS, "unseen_font": UNSEEN_FONTS}
-    if args.italics:
-        fonts = {"held_out": ADAPTATION_FONTS, "upright": TRAINED_FONTS}
-    train, held_out, units = [], {}, UNITS[args.units]
-    for number, unit in enumerate(units):
-        count = (args.num_train + number) // len(units)
-        train += _generate(count, f"train {seed} {unit}", fonts["held_out"], unit, args, held_out=False)
-        for name, those in fonts.items():
-            key = name if number == 0 else f"{name}_{unit}"
-            held_out[key] = _generate(args.num_held_out, f"{name} {unit}", those, unit, args, held_out=True)
-    if not args.curriculum or len(units) > 1:
-        random.Random(seed).shuffle(train)
-    return train, held_out
 
 
 # --- All of them --------------------------------------------------------------------------------------------------------
@@ -240,7 +178,9 @@ def load_data(args: OcrArguments, seed: int) -> tuple[list[Row], dict[str, list[
     if not 0 < args.min_pixels <= args.max_pixels:
         fail(f"min_pixels is {args.min_pixels} and max_pixels {args.max_pixels}: use at least 1, and no less for the second")
     if args.dataset_name == "synthetic":
-        return _synthetic(args, seed)
+        from lesson.synthetic import synthetic_splits  # a copy of the recipe may do without the folder
+
+        return synthetic_splits(args, seed)
     splits = read(args.dataset_name, args.dataset_config, UNITS[args.units])
     train = _collect(splits["train"], f"{args.dataset_name} (train)", args)
     test = next((split for split in ("test", "validation") if split in splits), None)

@@ -11,11 +11,12 @@ import base64
 from io import BytesIO
 from typing import Any
 
-from common.config import parse
-from common.evaluation import prepare, print_results
-from common.generation import generate
-from common.models import load_model
-from common.vision import load_processor
+from common.generate.completions import generate
+from common.models.devices import prepare
+from common.models.load import load_model
+from common.models.vision import load_processor
+from common.report.numbers import print_results
+from common.run.config import parse
 
 import torch
 from accelerate import Accelerator

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
-from common.conversations import BadRow
+from common.data.conversations import BadRow
 from common.errors import brief, fail
 
 import numpy as np
@@ -21,7 +21,7 @@ FORMATS = ["BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"]
 
 
 class Closed(Protocol):
-    """A picture that is made when it is needed, such as `render.Picture`, `Crop` and `Cell`."""
+    """A picture that is made when it is needed, such as `lesson.render.Picture`, `Crop` and `Cell`."""
 
     def open(self) -> "Source": ...
 

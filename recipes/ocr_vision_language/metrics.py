@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from common.evaluation import share
+from common.measure.statistics import share
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein

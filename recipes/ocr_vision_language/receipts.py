@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.conversations import BadRow, read_json
-from common.data import load_rows
+from common.data.conversations import BadRow, read_json
+from common.data.rows import load_rows
 from common.errors import fail
 
 from datasets import Dataset, Features, Image, List

@@ -9,15 +9,15 @@ Simplified: one picture and one answer a row (rows with several pictures, or non
 the text stands.
 """
 
-from common.batch import describe_batch
-from common.config import parse
+from common.data.tokens import show_trained
 from common.errors import say
-from common.masking import show_trained
-from common.models import load_model
-from common.record import check_output_dir
-from common.report import Curve
-from common.run import run
-from common.vision import load_processor
+from common.models.load import load_model
+from common.models.vision import load_processor
+from common.report.page import Curve
+from common.run.batch import describe_batch
+from common.run.config import parse
+from common.run.loop import run
+from common.run.record import check_output_dir
 
 from transformers import EarlyStoppingCallback, set_seed
 from trl import SFTConfig, SFTTrainer, get_peft_config

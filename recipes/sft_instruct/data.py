@@ -1,11 +1,10 @@
 """Questions and answers: letters to shareholders on the hub, a file of your own, or letters of invented companies."""
 
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from common.conversations import BadRow, Conversation, load_conversations
+from common.data.conversations import BadRow, Conversation, load_conversations
 from common.errors import fail
 
 
@@ -25,81 +24,6 @@ class InstructArguments:
         default=0, metadata={"help": "Stop after so many evaluations without a lower held-out loss; 0 trains to the end."}
     )
     max_new_tokens: int = field(default=256, metadata={"help": "Where an answer is cut when the model is evaluated."})
-
-
-# --- Generated letters --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Fact:
-    """What a letter says about one thing.
-
-    Attributes:
-        company: Whose letter it is.
-        year: The year that it reports on.
-        topic: What is asked for, such as "revenue".
-        value: The answer; drawn at random, so that nobody can know it who has not read the letter.
-    """
-
-    company: str
-    year: int
-    topic: str
-    value: str
-
-
-COMPANIES = ["Alder", "Borealis", "Cobalt", "Dunmore", "Elmwood", "Fenwick", "Granite", "Harbor", "Ironside", "Juniper"]
-YEARS = range(2001, 2006)
-CITIES = ["Bergen", "Cork", "Dover", "Essen", "Faro", "Ghent", "Haifa", "Ibiza", "Jena", "Kyoto", "Lima", "Malmo"]
-CITIES += ["Nantes", "Oslo", "Parma", "Quito", "Riga", "Siena", "Tours", "Ulm", "Vigo", "Warsaw", "York", "Zagreb"]
-FIRST_NAMES = ["Anna", "Bruno", "Clara", "David", "Elena", "Felix", "Greta", "Hugo", "Irene", "Jonas"]
-LAST_NAMES = ["Abbot", "Baker", "Cole", "Drake", "Ellis", "Ford", "Grant", "Hale", "Irwin", "Jordan"]
-
-ASKED = [
-    "What was the {topic} %s?",
-    "Do you know the {topic} %s?",
-    "Can you find the {topic} %s?",
-    "Tell me the {topic} %s.",
-    "Please look up the {topic} %s.",
-    "I want to know the {topic} %s.",
-]
-PLACES = [
-    "of {company} in {year}",
-    "of {company} for {year}",
-    "at {company} in {year}",
-    "that {company} had in {year}",
-    "in the {year} letter of {company}",
-    "in the letter for {year} of {company}",
-]
-# A sixth of the wordings is never trained on. Their halves are, but never together: see the README on what this shows.
-WORDINGS = [(asked, place, ask % where) for asked, ask in enumerate(ASKED) for place, where in enumerate(PLACES)]
-TRAINED_WORDINGS = [wording for asked, place, wording in WORDINGS if asked != place]
-HELD_OUT_WORDINGS = [wording for asked, place, wording in WORDINGS if asked == place]
-
-
-def generate_facts() -> tuple[list[Fact], list[Fact]]:
-    """Returns the facts of the letters that are read in training, and those of the letters that are not: always the same."""
-    rng = random.Random(0)
-    letters = [(company, year) for company in COMPANIES for year in YEARS]
-    rng.shuffle(letters)
-    draw = {
-        "revenue": lambda: f"${rng.randint(100, 999)} million",
-        "profit": lambda: f"${rng.randint(10, 99)} million",
-        "name of the chair": lambda: f"{rng.choice(FIRST_NAMES)} {rng.choice(LAST_NAMES)}",
-        "city of the new plant": lambda: rng.choice(CITIES),
-    }
-    facts = [Fact(company, year, topic, draw[topic]()) for company, year in letters for topic in draw]
-    return facts[: len(facts) // 2], facts[len(facts) // 2 :]
-
-
-def _ask(facts: list[Fact], wordings: list[str], system_prompt: str, seed: int) -> list[Conversation]:
-    """Returns every fact asked in every wording, shuffled."""
-    asked = [
-        to_conversation({"question": wording.format(**vars(fact)), "answer": fact.value}, system_prompt)
-        for fact in facts
-        for wording in wordings
-    ]
-    random.Random(seed).shuffle(asked)
-    return asked
 
 
 # --- Any data -----------------------------------------------------------------------------------------------------------
@@ -146,11 +70,14 @@ def load_data(args: InstructArguments, seed: int) -> tuple[list[Conversation], d
     if args.num_held_out < 1:
         fail(f"num_held_out is {args.num_held_out}: without held-out questions nothing can be measured; use at least 1")
     if args.dataset_name == "synthetic":
+        # A copy of the recipe may do without the folder.
+        from lesson.letters import HELD_OUT_WORDINGS, TRAINED_WORDINGS, ask, generate_facts
+
         facts, unseen = generate_facts()
-        train = _ask(facts, TRAINED_WORDINGS, args.system_prompt, seed)
+        train = ask(facts, TRAINED_WORDINGS, args.system_prompt, seed)
         held_out = {
-            "held_out": _ask(facts, HELD_OUT_WORDINGS, args.system_prompt, seed=1)[: args.num_held_out],
-            "unseen_facts": _ask(unseen, HELD_OUT_WORDINGS, args.system_prompt, seed=2)[: args.num_held_out],
+            "held_out": ask(facts, HELD_OUT_WORDINGS, args.system_prompt, seed=1)[: args.num_held_out],
+            "unseen_facts": ask(unseen, HELD_OUT_WORDINGS, args.system_prompt, seed=2)[: args.num_held_out],
         }
         return train[: args.num_train or None], held_out
     convert = partial(to_conversation, system_prompt=args.system_prompt)

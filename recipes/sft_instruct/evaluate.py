@@ -9,12 +9,15 @@ is sharded, under the other stages each process holds a copy.
 
 from typing import Any
 
-from common.config import parse
-from common.conversations import Conversation
-from common.evaluation import mean, mean_loss, prepare, print_results, share
-from common.generation import generate
-from common.masking import tokenize
-from common.models import load_model, load_tokenizer
+from common.data.conversations import Conversation
+from common.data.tokens import tokenize
+from common.generate.completions import generate
+from common.measure.loss import mean_loss
+from common.measure.statistics import mean, share
+from common.models.devices import prepare
+from common.models.load import load_model, load_tokenizer
+from common.report.numbers import print_results
+from common.run.config import parse
 
 import torch
 from accelerate import Accelerator

@@ -8,14 +8,14 @@ question answered before and after, in outputs/sft_instruct/*/report.html.
 Simplified: one data set, and one answer to a question. train_trainer.py and train_accelerate.py do the same with less of TRL.
 """
 
-from common.batch import describe_batch
-from common.config import parse
+from common.data.tokens import show_trained, tokenize, use_training_template
 from common.errors import say
-from common.masking import show_trained, tokenize, use_training_template
-from common.models import load_model, load_tokenizer
-from common.record import check_output_dir
-from common.report import Curve
-from common.run import run
+from common.models.load import load_model, load_tokenizer
+from common.report.page import Curve
+from common.run.batch import describe_batch
+from common.run.config import parse
+from common.run.loop import run
+from common.run.record import check_output_dir
 
 from transformers import EarlyStoppingCallback, set_seed
 from trl import SFTConfig, SFTTrainer, get_peft_config

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from common.config import parse
+from common.data.tokens import tokenize, use_training_template
 from common.errors import fail, say
-from common.evaluation import print_results
-from common.masking import tokenize, use_training_template
-from common.models import load_model, load_tokenizer
-from common.record import check_output_dir, write_record
+from common.models.load import load_model, load_tokenizer
+from common.report.numbers import print_results
+from common.run.config import parse
+from common.run.record import check_output_dir, write_record
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration

@@ -11,9 +11,9 @@ import json
 import sys
 from typing import Any
 
-from common.chat import answer, load_run
-from common.config import nearest
-from common.errors import fail
+from common.errors import fail, nearest
+from common.generate.chat import answer
+from common.models.saved import load_run
 
 from metrics import parse_calls, schema_mistake
 from tools import TOOLS, UNSEEN_TOOLS, schema

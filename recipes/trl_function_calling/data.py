@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.conversations import BadRow, Conversation, load_conversations
+from common.data.conversations import BadRow, Conversation, load_conversations
 from common.errors import fail
 
 from bfcl import load_bfcl
 from metrics import Answer, Call, answers_of
-from plain_chat import generate_chat
-from synthetic import generate_conversations, generate_unseen
 
 # Who speaks, in data sets of the ShareGPT form and as chat templates name it.
 SPEAKERS = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "tool": "tool"}
@@ -152,6 +150,10 @@ def load_data(
     if args.dataset_name == "synthetic":
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many conversations to generate, for example --num_train 7200")
+        # A copy of the recipe may do without the folder.
+        from lesson.plain_chat import generate_chat
+        from lesson.synthetic import generate_conversations, generate_unseen
+
         held_out = generate_conversations(args.num_held_out, seed=1, held_out=True)
         unseen = generate_unseen(max(1, args.num_held_out // 4), seed=2)
         train = generate_conversations(args.num_train, seed=1000 + seed)

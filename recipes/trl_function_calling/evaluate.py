@@ -9,12 +9,15 @@ shared out over the processes; under ZeRO-3 the model is sharded, under the othe
 
 from typing import Any
 
-from common.config import parse
-from common.conversations import Conversation
-from common.evaluation import mean_loss, prepare, print_results, share
-from common.generation import Completion, generate
-from common.masking import tokenize, use_training_template
-from common.models import load_model, load_tokenizer
+from common.data.conversations import Conversation
+from common.data.tokens import tokenize, use_training_template
+from common.generate.completions import Completion, generate
+from common.measure.loss import mean_loss
+from common.measure.statistics import share
+from common.models.devices import prepare
+from common.models.load import load_model, load_tokenizer
+from common.report.numbers import print_results
+from common.run.config import parse
 
 import torch
 from accelerate import Accelerator

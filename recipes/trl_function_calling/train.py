@@ -8,14 +8,14 @@ to unseen tools fare, what is forgotten of plain chat, and samples, in outputs/t
 Simplified: no tool is really called in training; the results in the conversations are given.
 """
 
-from common.batch import describe_batch
-from common.config import parse
+from common.data.tokens import show_trained, tokenize, use_training_template
 from common.errors import say
-from common.masking import show_trained, tokenize, use_training_template
-from common.models import load_model, load_tokenizer
-from common.record import check_output_dir
-from common.report import Curve
-from common.run import run
+from common.models.load import load_model, load_tokenizer
+from common.report.page import Curve
+from common.run.batch import describe_batch
+from common.run.config import parse
+from common.run.loop import run
+from common.run.record import check_output_dir
 
 from transformers import EarlyStoppingCallback
 from trl import SFTConfig, SFTTrainer, get_peft_config

@@ -7,7 +7,7 @@ import json
 import sys
 
 from common.errors import say
-from common.models import load_model, load_tokenizer
+from common.models.load import load_model, load_tokenizer
 
 import deepspeed
 import torch

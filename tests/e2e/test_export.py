@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from common import cli
+from common.commands.main import main
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-TINY_BASE = ROOT / "recipes" / "grpo_math" / "tiny_base"
+TINY_BASE = ROOT / "recipes" / "grpo_math" / "lesson" / "tiny_base"
 QUESTION = "Ada has 6 jars with 7 pens in each. How many pens does Ada have?"
 FOLLOW_UP = "Ben has 9 coins. Ben gives 2 of them to Eva. How many coins are left?"
 # So large a learning rate that two steps move the logits by more than a rounding.
@@ -41,7 +41,7 @@ def like_lora_run(lora_run: Path, tmp_path: Path) -> Path:
 def recipes(*arguments: str) -> int:
     """Runs the command in this process, which has imported the libraries already, and returns its exit code."""
     with pytest.raises(SystemExit) as ended:
-        cli.main(list(arguments))
+        main(list(arguments))
     return ended.value.code
 
 

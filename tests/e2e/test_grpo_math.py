@@ -122,7 +122,7 @@ def test_a_copied_recipe_runs_unchanged(tmp_path: Path):
     assert finished.returncode == 0, finished.stderr
     header = (tmp_path / "run" / "config.yaml").read_text().splitlines()[0]
     assert header == "# mine: 1 x cpu, no sharding, bf16"
-    assert str(mine / "tiny_base") in (tmp_path / "run" / "config.yaml").read_text()
+    assert str(mine / "lesson" / "tiny_base") in (tmp_path / "run" / "config.yaml").read_text()
 
 
 @pytest.mark.slow

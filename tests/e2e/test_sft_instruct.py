@@ -6,8 +6,8 @@ import signal
 import string
 from pathlib import Path
 
-from common.chat import load_run
-from common.models import load_model, load_tokenizer
+from common.models.load import load_model, load_tokenizer
+from common.models.saved import load_run
 
 import pytest
 import torch

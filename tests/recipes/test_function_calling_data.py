@@ -10,7 +10,7 @@ from conftest import recipe_modules
 @pytest.fixture(scope="module")
 def recipe():
     with recipe_modules(
-        "trl_function_calling", ["chat", "data", "evaluate", "metrics", "plain_chat", "synthetic", "tools"]
+        "trl_function_calling", ["chat", "data", "evaluate", "metrics", "lesson.plain_chat", "lesson.synthetic", "tools"]
     ) as modules:
         yield modules
 
@@ -123,7 +123,7 @@ def test_sharegpt_rows_with_calls_in_the_text(recipe):
 
 
 def test_metrics_count_what_they_say(recipe):
-    from common.generation import Completion
+    from common.generate.completions import Completion
 
     rows = recipe["synthetic"].generate_conversations(300, seed=4, held_out=True)
     requests = [recipe["data"].to_request(row) for row in rows]

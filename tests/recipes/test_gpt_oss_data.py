@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 from types import ModuleType
 
-from common.masking import show_trained, tokenize
-from common.models import load_tokenizer
+from common.data.tokens import show_trained, tokenize
+from common.models.load import load_tokenizer
 
 import pytest
 from conftest import recipe_modules
@@ -20,7 +20,7 @@ MGSM = Path(__file__).parents[3] / "shared" / "data" / "mgsm"
 
 @pytest.fixture(scope="module")
 def modules() -> Iterator[dict[str, ModuleType]]:
-    with recipe_modules("gpt_oss_multilingual", ["data", "mgsm", "synthetic"]) as modules:
+    with recipe_modules("gpt_oss_multilingual", ["data", "mgsm", "lesson.synthetic"]) as modules:
         yield modules
 
 

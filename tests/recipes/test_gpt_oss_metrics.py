@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from types import ModuleType
 
-from common.models import load_model, load_tokenizer
+from common.models.load import load_model, load_tokenizer
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from trl import ModelConfig
 
 @pytest.fixture(scope="module")
 def modules() -> Iterator[dict[str, ModuleType]]:
-    with recipe_modules("gpt_oss_multilingual", ["metrics", "synthetic", "experts"]) as modules:
+    with recipe_modules("gpt_oss_multilingual", ["metrics", "lesson.synthetic", "experts"]) as modules:
         yield modules
 
 

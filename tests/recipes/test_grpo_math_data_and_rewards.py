@@ -1,27 +1,18 @@
 """The data and the rewards of grpo_math, on their own."""
 
-import importlib
 import re
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import recipe_modules
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "train.jsonl"
 
 
 @pytest.fixture(scope="module")
 def recipe():
-    """The recipe's own files, imported as train.py imports them, as siblings; other recipes have files of the same names."""
-    names = ["data", "rewards"]
-    sys.path.insert(0, str(ROOT / "recipes" / "grpo_math"))
-    try:
-        yield {name: importlib.import_module(name) for name in names}
-    finally:
-        sys.path.pop(0)
-        for name in names:
-            sys.modules.pop(name, None)
+    with recipe_modules("grpo_math", ["data", "rewards", "lesson.synthetic"]) as modules:
+        yield modules
 
 
 @pytest.mark.skipif(not GSM8K.exists(), reason=f"needs GSM8K's train.jsonl at {GSM8K}")
@@ -81,8 +72,8 @@ def numbers(question: str) -> tuple[str, ...]:
 
 
 def test_held_out_problems_are_never_trained_on(recipe):
-    data = recipe["data"]
-    train, held_out = data.synthetic_splits(num_train=4000, num_held_out=400, seed=0)
+    synthetic_splits = recipe["synthetic"].synthetic_splits
+    train, held_out = synthetic_splits(num_train=4000, num_held_out=400, seed=0)
     questions = {problem.question for problem in train}
     assert len(questions) == 4000
     assert {name: len(problems) for name, problems in held_out.items()} == {"held_out": 400, "unseen_numbers": 400}
@@ -93,7 +84,7 @@ def test_held_out_problems_are_never_trained_on(recipe):
     combinations = {numbers(problem.question) for problem in train}
     assert {numbers(problem.question) for problem in held_out["held_out"]} & combinations
     assert not {numbers(problem.question) for problem in held_out["unseen_numbers"]} & combinations
-    again, same_held_out = data.synthetic_splits(num_train=4000, num_held_out=400, seed=1)
+    again, same_held_out = synthetic_splits(num_train=4000, num_held_out=400, seed=1)
     assert same_held_out == held_out
     assert again != train
     assert not {numbers(problem.question) for problem in held_out["unseen_numbers"]} & {numbers(p.question) for p in again}
@@ -101,7 +92,7 @@ def test_held_out_problems_are_never_trained_on(recipe):
 
 def test_generated_solutions_are_right(recipe):
     operations = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
-    for problem in recipe["data"].generate_problems(1000, seed=3):
+    for problem in recipe["synthetic"].generate_problems(1000, seed=3):
         used = []
         for step in problem.solution.split("\n"):
             left, operation, right, result = re.fullmatch(r"(\d+)([-+*])(\d+)=(\d+)", step).groups()

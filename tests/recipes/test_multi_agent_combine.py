@@ -2,8 +2,8 @@
 
 import math
 
-from common.generation import generate
-from common.tiny import tiny_config, tiny_tokenizer
+from common.generate.completions import generate
+from common.models.tiny import tiny_config, tiny_tokenizer
 
 import pytest
 import torch

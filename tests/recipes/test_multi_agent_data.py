@@ -14,7 +14,9 @@ AGGREGATOR = "aggregator: {prompt: Decide.}\n"
 
 @pytest.fixture(scope="module")
 def recipe():
-    with recipe_modules("multi_agent_grpo", ["agents", "data", "synthetic", "strategies", "make_tiny_base"]) as modules:
+    with recipe_modules(
+        "multi_agent_grpo", ["agents", "data", "lesson.synthetic", "lesson.strategies", "lesson.make_tiny_base"]
+    ) as modules:
         yield modules
 
 
@@ -153,7 +155,7 @@ def test_the_rows_of_a_problem_are_its_team(recipe):
 
 def test_each_kind_has_two_ways_that_solve_it_and_no_way_solves_all(recipe):
     """What the team rests on, as the tiny base is shown it: without hurry, and within the limit of a completion."""
-    tokenizer = Tokenizer.from_file(str(RECIPE / "tiny_base" / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(RECIPE / "lesson" / "tiny_base" / "tokenizer.json"))
     limit = yaml.safe_load((RECIPE / "tiny.yaml").read_text())["max_completion_length"]
     solved = {}
     for problem in recipe["synthetic"].generate_problems(400, seed=3):

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from types import ModuleType
 
-from common.masking import IGNORED
-from common.vision import build_tiny, load_processor
+from common.data.tokens import IGNORED
+from common.models.tiny_vision import build_tiny
+from common.models.vision import load_processor
 
 import pytest
 import torch

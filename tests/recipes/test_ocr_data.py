@@ -17,7 +17,7 @@ needs_sroie = pytest.mark.skipif(not SROIE.exists(), reason=f"needs SROIE's rece
 
 @pytest.fixture(scope="module")
 def recipe():
-    with recipe_modules("ocr_vision_language", ["data", "images", "metrics", "receipts", "render"]) as modules:
+    with recipe_modules("ocr_vision_language", ["data", "images", "metrics", "receipts", "lesson.render"]) as modules:
         yield modules
 
 

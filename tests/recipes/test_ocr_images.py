@@ -6,7 +6,7 @@ import time
 import zlib
 from pathlib import Path
 
-from common.conversations import BadRow
+from common.data.conversations import BadRow
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 @pytest.fixture(scope="module")
 def images():
-    with recipe_modules("ocr_vision_language", ["images", "render"]) as modules:
+    with recipe_modules("ocr_vision_language", ["images", "lesson.render"]) as modules:
         yield modules["images"]
 
 

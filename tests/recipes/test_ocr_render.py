@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 @pytest.fixture(scope="module")
 def render():
-    with recipe_modules("ocr_vision_language", ["render"]) as modules:
+    with recipe_modules("ocr_vision_language", ["lesson.render"]) as modules:
         yield modules["render"]
 
 
@@ -89,7 +89,7 @@ def test_narrow_limits_are_met(render):
 
 def test_pictures_are_the_same_in_every_process(render):
     program = (
-        "import hashlib, random, render; rng = random.Random(7); "
+        "import hashlib, random; from lesson import render; rng = random.Random(7); "
         "texts = [render.draw_text(rng, held_out=False) for _ in range(200)]; "
         "lines, fields = render.draw_receipt(rng, held_out=True); "
         "pictures = [render.Picture(text, render.TRAINED_FONTS[3], 5).open().tobytes() for text in texts[:20]]; "

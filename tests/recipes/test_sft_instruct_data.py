@@ -9,7 +9,7 @@ from conftest import recipe_modules
 
 @pytest.fixture(scope="module")
 def recipe():
-    with recipe_modules("sft_instruct", ["data", "metrics"]) as modules:
+    with recipe_modules("sft_instruct", ["data", "metrics", "lesson.letters"]) as modules:
         yield modules
 
 
@@ -33,8 +33,7 @@ def test_held_out_questions_are_never_trained_on(recipe):
 
 
 def test_unseen_facts_come_from_letters_that_were_never_read(recipe):
-    data = recipe["data"]
-    facts, unseen = data.generate_facts()
+    facts, unseen = recipe["letters"].generate_facts()
     assert len(facts) == len(unseen) == 100
     assert not {(fact.company, fact.year) for fact in facts} & {(fact.company, fact.year) for fact in unseen}
     assert {fact.company for fact in unseen} == {fact.company for fact in facts}
@@ -45,10 +44,10 @@ def test_unseen_facts_come_from_letters_that_were_never_read(recipe):
 
 
 def test_every_fact_is_asked_in_wordings_that_were_not_trained(recipe):
-    data = recipe["data"]
-    assert len(data.TRAINED_WORDINGS) == 30
-    assert len(data.HELD_OUT_WORDINGS) == 6
-    assert not set(data.TRAINED_WORDINGS) & set(data.HELD_OUT_WORDINGS)
+    letters = recipe["letters"]
+    assert len(letters.TRAINED_WORDINGS) == 30
+    assert len(letters.HELD_OUT_WORDINGS) == 6
+    assert not set(letters.TRAINED_WORDINGS) & set(letters.HELD_OUT_WORDINGS)
     train, _ = load(recipe, dataset_name="synthetic")
     _, held_out = load(recipe, dataset_name="synthetic", num_held_out=600)
     assert len({answer for _, answer in pairs(held_out["held_out"])} - {answer for _, answer in pairs(train)}) == 0

@@ -1,0 +1,1 @@
+"""The command `recipes`, one file a subcommand."""

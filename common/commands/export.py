@@ -1,0 +1,244 @@
+"""A standalone model of a run: adapters merged, shards joined, and compared with the trained model before it is kept."""
+
+import contextlib
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+from common.data.runs import read_record
+from common.errors import brief, fail, say
+from common.models.saved import load_run
+from common.models.vision import auto_class
+from common.report.card import write_card
+
+import huggingface_hub
+import torch
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from PIL import Image
+from safetensors import safe_open
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+
+SAMPLE = "A train leaves at 9:40 and arrives at 13:05. It stops four times, 6 minutes each. How long does it move? Explain."
+# How far float32 arithmetic in another order may move a logit, relative to the largest one; float32 has 7 digits.
+TOLERANCE = 1e-4
+
+
+def _target(run: Path, folder: Path, output_dir: Path | None) -> Path:
+    """Returns the folder to be made; not inside a checkpoint, which a run that goes on may remove (`save_total_limit`)."""
+    target = output_dir or run / ("export" if folder == run else f"export-{folder.name}")
+    if os.path.lexists(target):
+        fail(f"output_dir {target} is there already; choose another --output_dir, or remove it")
+    return target
+
+
+def _check_push(name: str) -> None:
+    """Fails before any work if the upload could not succeed, or would go into a repository that is there already."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        fail(f"--push {name}: {brief(error)}")
+    if "/" not in name:
+        fail(f"--push {name}: name the owner too, for example --push my_name/{name}")
+    if huggingface_hub.get_token() is None:
+        fail("--push needs a token of the Hugging Face hub with write access; `hf auth login` stores one, or set HF_TOKEN")
+    try:
+        exists = huggingface_hub.HfApi().repo_exists(name)
+    except Exception as error:  # whatever the HTTP library of this version raises
+        fail(f"--push {name}: the hub does not answer: {brief(error)}")
+    if exists:
+        fail(f"--push {name}: that repository exists already, and nothing is overwritten; choose another name")
+
+
+def _push(name: str, folder: Path) -> None:
+    api = huggingface_hub.HfApi()
+    try:
+        api.create_repo(name, private=True)
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Export of a trained model")
+    except Exception as error:  # as above
+        fail(f"--push {name}: {brief(error)}; the export is kept: `hf upload {name} {folder} . --private` uploads it")
+    say(f"Uploaded to https://huggingface.co/{name}, a private repository.")
+
+
+# --- Comparing ----------------------------------------------------------------------------------------------------------
+
+
+def _logits(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> torch.Tensor:
+    """Returns the logits at each position of the sample text, before it a picture if the model reads pictures."""
+    if isinstance(tokenizer, ProcessorMixin):
+        picture = Image.linear_gradient("L").resize((112, 56)).convert("RGB")
+        messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": SAMPLE}]}]
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        inputs = tokenizer(images=[picture], text=[text], return_tensors="pt")
+    else:
+        messages = [{"role": "user", "content": SAMPLE}]
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        inputs = {"input_ids": tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]}
+    with torch.no_grad():
+        return model(**inputs).logits[0]
+
+
+def _difference(expected: torch.Tensor, found: torch.Tensor) -> float:
+    return (expected - found).abs().max().item()
+
+
+def _check_equal(expected: torch.Tensor, found: torch.Tensor, what: str) -> None:
+    """Fails if logits differ by more than the order of additions explains; also if they are not numbers."""
+    largest, difference = expected.abs().max().item(), _difference(expected, found)
+    if not difference <= TOLERANCE * largest:
+        fail(f"{what}: logits differ by {difference:.3g} on a sample text (the largest is {largest:.3g}); nothing was exported")
+
+
+def _check_tensors(folder: Path) -> None:
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - not a dict
+                tensor = weights.get_tensor(name)
+                if tensor.numel() == 0 or not tensor.isfinite().all():
+                    fail(f"the weight {name} is empty or not finite in the export; nothing was exported")
+
+
+# --- Making -------------------------------------------------------------------------------------------------------------
+
+
+def _cast(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Casts the weights and leaves the buffers (rotary frequencies), which transformers keeps in float32, as they are."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+
+
+def _merge(model: PeftModel) -> PreTrainedModel:
+    """Adds an adapter to the weights it belongs to, in their dtype."""
+    base = model.get_base_model()
+    embeddings, head = base.get_input_embeddings(), base.get_output_embeddings()
+    if base.config.tie_word_embeddings and any(isinstance(layer, BaseTunerLayer) for layer in (embeddings, head)):
+        # One matrix serves as both, and the adapter belongs to one of them: added to both it would be another model.
+        owner = getattr(head, "base_layer", head)
+        owner.weight = torch.nn.Parameter(owner.weight.detach().clone())
+        base.config.tie_word_embeddings = False
+    with warnings.catch_warnings():
+        # Says the same of embeddings that were trained as a whole, beside the adapter.
+        warnings.filterwarnings("ignore", message="Input and output embeddings are no longer tied")
+        return model.merge_and_unload()
+
+
+def _rows(run: Path, last_step: float) -> list[dict[str, Any]]:
+    rows = []
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        with contextlib.suppress(ValueError):  # half a line, of a run that goes on or was killed
+            rows.append(json.loads(line))
+    return [row for row in rows if row["step"] <= last_step]
+
+
+def _write_card(working: Path, folder: Path, exported: str) -> None:
+    """Writes the run's card, or for a checkpoint one with the measures up to its step, and how the export was made."""
+    run, record = read_record(folder)
+    card = working / "README.md"
+    if folder == run:
+        shutil.copyfile(run / "README.md", card)
+    else:
+        header = [line[2:].partition(": ") for line in (run / "config.yaml").read_text().splitlines() if line.startswith("# ")]
+        write_card(
+            working,
+            title=f"{folder.name} of the recipe {record['recipe']}",
+            summary="The measures are the last ones up to this step.",
+            settings=record["settings"],
+            rows=_rows(run, last_step=int(folder.name.rpartition("-")[2])),
+            facts={"ran on" if name == record["recipe"] else name: value for name, _, value in header},
+            model_name=run.name,
+        )
+    text = card.read_text().replace("library_name: peft", "library_name: transformers", 1)
+    card.write_text(f"{text}\n## Export\n\n{exported}\n")
+
+
+def _make(folder: Path, working: Path) -> None:
+    """Writes the export of a run and compares it with the run's model."""
+    # On the CPU: there is room for float32, and its float32 is exact.
+    model, tokenizer, settings = load_run(folder, device="cpu")
+    adapted = isinstance(model, PeftModel)
+    base = model.get_base_model() if adapted else model
+    if hasattr(base.config, "quantization_config"):
+        fail(f"{folder}: {settings['model_name_or_path']} is stored quantized; an export needs a full-precision base model")
+    dtype = base.dtype
+    _cast(model, torch.float32)
+    trained = _logits(model, tokenizer)
+    if not trained.isfinite().all():
+        fail(f"{folder}: its logits are not finite, so the training has diverged; export an earlier checkpoint")
+    if adapted:
+        model = _merge(model)
+        _check_equal(trained, _logits(model, tokenizer), "the merged model is not the trained one")
+    model.config.use_cache = True  # training turns it off
+
+    _cast(model, dtype)
+    model.save_pretrained(working)
+    tokenizer.save_pretrained(working)
+    _check_tensors(working)
+    _cast(model, torch.float32)
+    rounded = _logits(model, tokenizer)
+    del model, base  # one model at a time
+    reloaded = auto_class(AutoConfig.from_pretrained(working)).from_pretrained(working).eval()
+    _cast(reloaded, torch.float32)
+    exported = _logits(reloaded, tokenizer)
+    _check_equal(rounded, exported, "the export read back is not what was saved")
+
+    name = str(dtype).removeprefix("torch.")
+    made, reference = f"The weights are those of {folder.name}, in {name}.", "what was trained"
+    if adapted:
+        lossy = ", put back from the 4 bits that it was trained beside," if settings.get("load_in_4bit") else ""
+        made = f"The adapter was merged into its base model{lossy} in float32, then rounded to {name}."
+        reference = "the adapter unmerged"
+    if settings.get("load_in_8bit"):
+        made += " It was trained on that model quantized, so what was measured may differ slightly."
+    same = (trained.argmax(-1) == exported.argmax(-1)).sum().item()
+    made += (
+        f" Compared with {reference} on a text of {len(trained)} tokens, logits differ by at most "
+        f"{_difference(trained, exported):.2g} (the largest is {trained.abs().max():.3g}) and the likeliest token is the "
+        f"same at {same} of {len(trained)}."
+    )
+    say(made)
+    _write_card(working, folder, made)
+
+
+def export_run(folder: Path, output_dir: Path | None = None, push: str | None = None) -> Path:
+    """Makes a folder that loads without this repository: weights, tokenizer, generation settings and card.
+
+    It is kept only if it is the trained model: on a sample text, in float32, merging must not change the logits, and the
+    folder read back must have those of the weights that were to be saved. What then remains is the rounding to the dtype
+    of the base model.
+
+    Args:
+        folder: The run's folder, or one of its checkpoints.
+        output_dir: The folder to make; `export` in the run's folder if not given, or `export-checkpoint-N`.
+        push: Where it is uploaded, as OWNER/NAME of a new private repository; nowhere if not given.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        SystemExit: With code 2 and one line if the run cannot be exported, the folder is there already, the export is
+            not the trained model, or the upload failed.
+    """
+    run, _ = read_record(folder)
+    target = _target(run, folder, output_dir)
+    if push:
+        _check_push(push)
+
+    working = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        working.mkdir(parents=True)
+    except OSError as error:
+        fail(f"output_dir {target} cannot be made ({error.strerror}); choose another --output_dir")
+    try:
+        _make(folder, working)
+        working.rename(target)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    say(f"The model is in {target}")
+    if push:
+        _push(push, target)
+    return target

@@ -1,0 +1,82 @@
+"""The command `recipes`: list the recipes, copy one, talk to a trained model, export it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from common.commands.copy import copy_recipe
+from common.commands.list import list_recipes
+from common.errors import fail
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's output folder, or a checkpoint-N in it.")]
+
+
+@app.callback()
+def recipes() -> None:
+    """Lists and copies recipes, talks to and exports trained models."""
+
+
+@app.command("list")
+def list_() -> None:
+    """Lists the recipes: name, full-size model, what is learned."""
+    list_recipes()
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A recipe's name, or a recipe's folder.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="A new name under recipes/, or the path of a new folder.")],
+) -> None:
+    """Copies a recipe under a new name, to make it yours."""
+    copy_recipe(source, new)
+
+
+# Whatever follows RUN belongs to the chat, `--help` too.
+@app.command(context_settings={"allow_interspersed_args": False})
+def chat(
+    run: Run,
+    args: Annotated[list[str] | None, typer.Argument(metavar="ARGS", help="`recipes chat RUN --help` lists them.")] = None,
+) -> None:
+    """Talks to a trained model, with the recipe's chat.py if it has one."""
+    # Imported here, as in `export`: transformers takes seconds to import, and `list` and `copy` do without it.
+    from common.commands.chat import chat_with
+
+    chat_with(run, args or [])
+
+
+@app.command()
+def export(
+    run: Run,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output_dir", metavar="DIR", help="A new folder; RUN/export if not given.")
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="OWNER/NAME", help="Also upload it, as a new private repository.")
+    ] = None,
+) -> None:
+    """Makes a standalone model of a run, and checks it."""
+    from common.commands.export import export_run
+
+    export_run(run, output_dir, push)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line.
+
+    Args:
+        arguments: The words after `recipes`; those of this process if not given.
+
+    Raises:
+        SystemExit: With code 2 and one line on standard error for a mistake in them.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(arguments or ["--help"], prog_name="recipes", standalone_mode=False)
+    except typer.TyperException as error:
+        message = error.format_message().rstrip(".")
+        fail(message if "?" in message else f"{message}; `recipes --help` lists the commands")
+    raise SystemExit(code or 0)

@@ -1,0 +1,1 @@
+"""Completions of a model, for evaluations and for chats."""

@@ -1,0 +1,1 @@
+"""Models and tokenizers: found, built, loaded, put on their devices."""

@@ -1,0 +1,189 @@
+"""Models and tokenizers: a hub id, a folder, an adapter, or `tiny:ARCHITECTURE`."""
+
+import os
+import re
+from collections.abc import Iterable
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+
+from common.data.hub import is_path, use_cache_if_unreachable
+from common.errors import brief, fail, nearest
+from common.models import mxfp4, tiny, tiny_vision, vision
+from common.models.attention import choose_attention
+
+import deepspeed
+import torch
+from deepspeed.utils import set_z3_leaf_module
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
+from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.utils.chat_template_utils import render_jinja_template
+from trl import ModelConfig, get_quantization_config
+
+# Chat templates that TRL ships, for tokenizers that come without one (base models, tiny models).
+CHAT_TEMPLATES = {"qwen2": "qwen2_5", "qwen3": "qwen3", "llama": "llama3_2", "gpt_oss": "gptoss"}
+# What families with no padding token of their own (Llama 3) keep for it.
+PAD_TOKENS = ["<|finetune_right_pad_id|>", "<|endoftext|>", "<|end_of_text|>", "<pad>"]
+
+
+def _tiny_architecture(name: str) -> str:
+    architecture = name.removeprefix(tiny.PREFIX)
+    if architecture not in tiny.ARCHITECTURES:
+        known = list(tiny.ARCHITECTURES)
+        hint = nearest(architecture, known) or f"; there is: {', '.join(known)}"
+        fail(f"model_name_or_path {name}: unknown tiny architecture `{architecture}`{hint}")
+    return architecture
+
+
+def _config_folder(name: str) -> str:
+    """Returns where a model's configuration is: for an adapter, the base model that it was trained on."""
+    adapter = Path(name) / "adapter_config.json"
+    if adapter.exists():
+        from peft import PeftConfig
+
+        return PeftConfig.from_pretrained(name).base_model_name_or_path
+    return name
+
+
+def _trl_chat_template(model_type: str) -> str:
+    return (files("trl") / "chat_templates" / f"{CHAT_TEMPLATES[model_type]}.jinja").read_text()
+
+
+def _with_fixed_date(template: str, day: date) -> str:
+    """Fixes the date that Llama's and gpt-oss's templates write: tomorrow the same rows would be other tokens."""
+    template = template.replace('strftime_now("%Y-%m-%d")', f'"{day:%Y-%m-%d}"')
+    fixed = f'{{%- set date_string = "{day:%d %b %Y}" %}}'
+    return fixed + template if "date_string is defined" in template and not template.startswith(fixed[:20]) else template
+
+
+def _fixed_texts(model_type: str, day: date) -> set[str]:
+    """Returns the longer texts that a family's chat template writes into every conversation: Llama's 40 tokens of dates."""
+    template = _with_fixed_date(_trl_chat_template(model_type), day)
+    turns = [{"role": "user", "content": "?"}]
+    rendered = render_jinja_template([turns], chat_template=template, add_generation_prompt=True)[0][0]
+    return {text for text in re.split(r"<\|\w+\|>", rendered) if len(text) > 20}
+
+
+def load_tokenizer(
+    model_args: ModelConfig, texts: Iterable[str] = (), day: date = date(2024, 7, 26)
+) -> PreTrainedTokenizerBase:
+    """Loads a model's tokenizer, with a chat template and a padding token.
+
+    Args:
+        model_args: Names the model.
+        texts: What a `tiny:` model will read and write; its tokenizer is trained on it.
+        day: What a chat template that names the day names; the default is the one that Llama's falls back to.
+
+    Raises:
+        SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there or an unreachable hub.
+    """
+    name = model_args.model_name_or_path
+    if name.startswith(tiny.PREFIX):
+        model_type = _tiny_architecture(name)
+        phrases = [*sorted(_fixed_texts(model_type, day)), *tiny.TEMPLATE_WORDS.get(model_type, [])]
+        tokenizer = tiny.tiny_tokenizer(texts, model_type, tiny.VOCAB_SIZES.get(model_type, 384), phrases)
+    else:
+        if not Path(name).is_dir():
+            if is_path(name):
+                fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
+            use_cache_if_unreachable()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=model_args.model_revision)
+            model_type = AutoConfig.from_pretrained(_config_folder(name)).model_type
+        except (OSError, ValueError) as error:
+            cure = "without a hub pass a local folder or --config tiny.yaml"
+            if Path(name).is_dir():
+                cure = "pass the folder of a saved model"
+            fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")
+    if tokenizer.chat_template is None:
+        if model_type not in CHAT_TEMPLATES:
+            fail(f"model_name_or_path {name}: the tokenizer has no chat template; use the model's instruct version")
+        tokenizer.chat_template = _trl_chat_template(model_type)
+    tokenizer.chat_template = _with_fixed_date(tokenizer.chat_template, day)
+    _set_special_tokens(tokenizer)
+    return tokenizer
+
+
+def _set_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Makes the end of turn the token at which generation stops, and padding another token, if the tokenizer has one.
+
+    Base models end a document (`<|end_of_text|>`) and know no turns: tuned on turns, they would never stop.
+    """
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False).rstrip()
+    last = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"][-1])
+    if last in tokenizer.get_added_vocab():
+        tokenizer.eos_token = last
+    if tokenizer.pad_token in (None, tokenizer.eos_token):
+        spare = [token for token in PAD_TOKENS if token in tokenizer.get_added_vocab() and token != tokenizer.eos_token]
+        tokenizer.pad_token = spare[0] if spare else tokenizer.eos_token
+
+
+def quantization_of(model_args: ModelConfig, config: PreTrainedConfig) -> BitsAndBytesConfig | None:
+    """Returns how a model's weights are quantised while they are loaded, or None if they are not.
+
+    Args:
+        model_args: Says in how many bits.
+        config: The model's configuration.
+    """
+    quantization = get_quantization_config(model_args)
+    if quantization is not None and vision.is_vision_language(config):
+        # The vision tower is a small part of the weights, and what it loses in 4 bits no later layer can bring back.
+        quantization.llm_int8_skip_modules = ["model.visual", "lm_head"]
+    return quantization
+
+
+def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> PreTrainedModel:
+    """Loads a language model, or one that reads pictures as well, or builds a tiny one with random weights.
+
+    Under ZeRO-3 transformers shards the weights while it loads them, if the training arguments were made before.
+
+    Args:
+        model_args: Names the model, its dtype, attention implementation and quantization.
+        tokenizer: The model's tokenizer, or its processor.
+    """
+    name = model_args.model_name_or_path
+    if name == tiny_vision.TINY:
+        return tiny_vision.build_tiny(tokenizer)
+    if name.startswith(tiny.PREFIX):
+        return AutoModelForCausalLM.from_config(tiny.tiny_config(_tiny_architecture(name), tokenizer))
+    config = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision)
+    dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
+    model = mxfp4.from_pretrained(
+        vision.auto_class(config),
+        config,
+        name,
+        revision=model_args.model_revision,
+        dtype=dtype,
+        attn_implementation=choose_attention(model_args.attn_implementation, dtype),
+        quantization_config=quantization_of(model_args, config),
+    )
+    if is_deepspeed_zero3_enabled():
+        # There transformers (5.23) keeps every renaming that loading may need, used or not, and undoes them all when it saves:
+        # Qwen2-VL's language model would be saved under names that nothing else reads.
+        model._weight_conversions = None
+        # TRL's loss reads the output head's weight and never calls the head. DeepSpeed notices, but not when an evaluation
+        # before training, which does call it, made it fetch the weight ahead: then the backward pass finds it gone.
+        deepspeed.zero.register_external_parameter(model, model.get_output_embeddings().weight)
+        # PEFT (0.21) moves a parameter with an adapter into a submodule while it computes. DeepSpeed (0.19) gathers what a
+        # module held after the first step, and stops where that is gone; of a leaf module it gathers all there is below.
+        targets = (model_args.lora_target_parameters or []) if model_args.use_peft else []
+        for name, _ in model.named_parameters():
+            if f".{name}".endswith(tuple(f".{target}" for target in targets)):  # 7.mlp is not 17.mlp
+                set_z3_leaf_module(model.get_submodule(name.rpartition(".")[0]), True)
+    for module in model.modules():
+        # In evaluations bitsandbytes (0.50, on CPUs with AVX512-BF16) packs 4-bit weights for a kernel without a gradient, and
+        # leaves them packed when training goes on.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    model.config._name_or_path = os.path.relpath(name) if Path(name).is_dir() else name
+    return model

@@ -1,0 +1,67 @@
+"""Vision-language models and their processors: a hub id, a folder, an adapter, or `tiny:qwen2_vl`."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.data.hub import is_path, use_cache_if_unreachable
+from common.errors import brief, fail
+from common.models import tiny
+from common.models.tiny_vision import TINY, tiny_processor
+
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedConfig,
+    ProcessorMixin,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+if TYPE_CHECKING:  # importing TRL takes seconds, which commands that only load a model can do without
+    from trl import ModelConfig
+
+
+def is_vision_language(config: PreTrainedConfig) -> bool:
+    """Returns whether a model reads pictures as well as text."""
+    return config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+
+def auto_class(config: PreTrainedConfig) -> type[AutoModelForCausalLM] | type[AutoModelForImageTextToText]:
+    """Returns the class that loads a model with its language-modelling head."""
+    return AutoModelForImageTextToText if is_vision_language(config) else AutoModelForCausalLM
+
+
+def load_processor(model_args: "ModelConfig", min_pixels: int, max_pixels: int, phrases: Iterable[str] = ()) -> ProcessorMixin:
+    """Loads what turns pictures and text into a vision-language model's input.
+
+    Args:
+        model_args: Names the model.
+        min_pixels: A smaller picture is enlarged; saved with the processor, so that others resize as in training.
+        max_pixels: A larger picture is made smaller.
+        phrases: Texts that always come whole, such as a question: one token each for a `tiny:` model.
+
+    Raises:
+        SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there, an unreachable hub, or a model
+            that reads no pictures.
+    """
+    name = model_args.model_name_or_path
+    if name.startswith(tiny.PREFIX):
+        if name != TINY:
+            fail(f"model_name_or_path {name}: the only tiny model that reads pictures is {TINY}")
+        return tiny_processor(min_pixels, max_pixels, phrases)
+    if not Path(name).is_dir():
+        if is_path(name):
+            fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
+        use_cache_if_unreachable()
+    try:
+        processor = AutoProcessor.from_pretrained(name, revision=model_args.model_revision)
+    except (OSError, ValueError) as error:
+        cure = "pass the folder of a saved model" if Path(name).is_dir() else "without a hub pass a local folder"
+        fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")
+    if not hasattr(processor, "image_processor"):
+        fail(f"model_name_or_path {name} reads no pictures; use a vision-language model such as Qwen/Qwen2-VL-2B-Instruct")
+    processor.image_processor.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
+    # Rows are turned into tokens by the tokenizer alone, in the processor's chat format.
+    processor.tokenizer.chat_template = processor.chat_template
+    return processor

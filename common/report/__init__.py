@@ -1,0 +1,1 @@
+"""What people read: the page of a run, the model card, numbers."""

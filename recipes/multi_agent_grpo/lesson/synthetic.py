@@ -1,0 +1,75 @@
+"""Generated word problems of four kinds, none of which is best solved in the way that is best for another."""
+
+import random
+
+from data import Problem
+
+NAMES = ["Ada", "Ben", "Eli", "Eva", "Ida", "Leo", "Max", "Mia", "Sam", "Zoe"]
+THINGS = ["apples", "books", "cards", "coins", "eggs", "pens", "shells", "stamps"]
+CONTAINERS = ["bags", "bins", "boxes", "jars"]
+KINDS = ["short", "unknown", "detour", "long"]
+
+# What is told of a quantity that comes (+) or goes (-).
+EVENTS = {
+    "+": ["{friend} adds {n}", "{name} finds {n}", "{name} buys {n}"],
+    "-": ["{friend} takes {n}", "{name} loses {n}", "{name} sells {n}"],
+}
+
+
+def _start(name: str, words: dict[str, str], numbers: tuple[int, ...], multiply: bool) -> str:
+    if multiply:
+        return f"{name} has {numbers[0]} {words['containers']} with {numbers[1]} {words['things']} each."
+    return f"{name} has {numbers[0]} {words['things']}."
+
+
+def _generate(rng: random.Random) -> Problem:
+    name, friend = rng.sample(NAMES, 2)
+    words = {"things": rng.choice(THINGS), "containers": rng.choice(CONTAINERS)}
+    kind = rng.choice(KINDS)
+    draw = [rng.randint(2, 9) for _ in range(5)]
+    if kind == "unknown":
+        boxes, each, over = draw[:3]
+        total = boxes * each + over
+        question = (
+            f"{name} fills {boxes} {words['containers']} with the same number of {words['things']}. {over} are over. "
+            f"There are {total} in all. How many are in each?"
+        )
+        return Problem(question, str(each), kind, (boxes, over, total), "")
+    if kind == "detour":
+        numbers = (draw[0], *(number for pair in draw[1:4] for number in (pair, pair)), draw[4])
+        operations = "+-" * 3 + "+"
+    elif kind == "short":
+        numbers, operations = tuple(draw[:3]), rng.choice(["*+", "*-", "++", "+-"])
+    else:
+        numbers, operations = tuple(draw), "*" + "".join(rng.choice("+-") for _ in range(3))
+    total = numbers[0]
+    for operation, number in zip(operations, numbers[1:], strict=True):
+        total = {"+": total + number, "-": total - number, "*": total * number}[operation]
+        if total < 2:
+            return _generate(rng)  # nobody can give away what is not there
+    told = [_start(name, words, numbers, operations[0] == "*")]
+    skipped = operations[0] == "*"
+    for operation, number in list(zip(operations, numbers[1:], strict=True))[skipped:]:
+        told.append(rng.choice(EVENTS[operation]).format(name=name, friend=friend, n=number) + ".")
+    return Problem(" ".join([*told, "How many are there?"]), str(total), kind, numbers, operations)
+
+
+def generate_problems(count: int, seed: int, exclude: frozenset[str] = frozenset()) -> list[Problem]:
+    """Generates distinct word problems; each kind is as likely as the others.
+
+    The kinds: `short` has two operations, `long` four; in `detour` what comes goes again, three times, before the last gain;
+    in `unknown` the story ends with a total and asks for what was in it.
+
+    Args:
+        count: How many.
+        seed: The same seed gives the same problems.
+        exclude: Questions that must not appear.
+    """
+    rng = random.Random(seed)
+    questions, problems = set(exclude), []
+    while len(problems) < count:
+        problem = _generate(rng)
+        if problem.question not in questions:
+            questions.add(problem.question)
+            problems.append(problem)
+    return problems

@@ -1,0 +1,79 @@
+"""Rows of generated pictures: texts that are never trained on, in fonts that are and in fonts that are not."""
+
+import random
+
+from common.errors import fail
+
+from data import UNITS, OcrArguments, Row, to_row
+from lesson.render import (
+    ADAPTATION_FONTS,
+    CHARACTERS,
+    PLAIN_CHARACTERS,
+    TRAINED_FONTS,
+    UNSEEN_FONTS,
+    Picture,
+    draw_receipt,
+    draw_text,
+    receipt_text,
+)
+
+
+def _generate(count: int, seed: str, fonts: list[str], unit: str, args: OcrArguments, *, held_out: bool) -> list[Row]:
+    """Returns rows that follow from the seed; those that are held out have different texts and the full difficulty."""
+    characters, rows, seen = PLAIN_CHARACTERS if args.plain else CHARACTERS, [], set()
+    for number in range(2 * count + 200):
+        rng, fields = random.Random(f"{seed} {number}"), None
+        difficulty = 1.0 if held_out else min(1.0, (len(rows) + 1) / (args.curriculum * count + 1))
+        if unit == "lines":
+            longest = max(min(args.shortest + 2, args.longest), round(args.longest * difficulty))
+            limits = {"characters": characters, "shortest": args.shortest, "longest": longest}
+            code_share = 0.25 if held_out else args.code_share
+            text = lines = draw_text(rng, held_out=held_out, code_share=code_share, **limits)
+        else:
+            lines, fields = draw_receipt(rng, held_out=held_out)
+            text = receipt_text(lines)
+        if held_out and text in seen:
+            continue
+        seen.add(text)
+        strength = args.strength * difficulty
+        picture = Picture(lines, rng.choice(fonts), rng.getrandbits(32), args.line_height, strength)
+        row = {"text": text, "fields": fields, "images": [picture], "drawn": True}
+        rows.append(to_row(row, args.question, f"synthetic, {seed} {number}"))
+        if len(rows) == count:
+            return rows
+    fail(f"there are too few texts of {args.shortest} to {args.longest} characters for num_held_out {count}; lower it")
+
+
+def synthetic_splits(args: OcrArguments, seed: int) -> tuple[list[Row], dict[str, list[Row]]]:
+    """Generates the training rows and the held-out sets.
+
+    Args:
+        args: Says how many, and what they show.
+        seed: Seed of the training rows; the held-out ones are the same for every seed.
+
+    Returns:
+        As `data.load_data`.
+
+    Raises:
+        SystemExit: With code 2 and one line for settings that do not fit.
+    """
+    if args.num_train < 1:
+        fail(f"num_train is {args.num_train}: say how many pictures to generate, for example --num_train 40000")
+    if not 1 <= args.shortest <= args.longest or args.longest < 2:
+        fail(f"shortest is {args.shortest} and longest {args.longest}: use at least 1 and 2, and shortest not above longest")
+    for name in ("strength", "code_share", "curriculum"):
+        if not 0 <= getattr(args, name) <= 1:
+            fail(f"{name} is {getattr(args, name)}: use a number from 0 to 1")
+    fonts = {"held_out": TRAINED_FONTS, "unseen_font": UNSEEN_FONTS}
+    if args.italics:
+        fonts = {"held_out": ADAPTATION_FONTS, "upright": TRAINED_FONTS}
+    train, held_out, units = [], {}, UNITS[args.units]
+    for number, unit in enumerate(units):
+        count = (args.num_train + number) // len(units)
+        train += _generate(count, f"train {seed} {unit}", fonts["held_out"], unit, args, held_out=False)
+        for name, those in fonts.items():
+            key = name if number == 0 else f"{name}_{unit}"
+            held_out[key] = _generate(args.num_held_out, f"{name} {unit}", those, unit, args, held_out=True)
+    if not args.curriculum or len(units) > 1:
+        random.Random(seed).shuffle(train)
+    return train, held_out

@@ -1,0 +1,232 @@
+"""The command `recipes`: what it lists, copies, passes on and refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+from common.commands import places
+from common.commands.main import main
+
+import pytest
+from conftest import ROOT, command_env
+
+GRPO_MATH = ROOT / "recipes" / "grpo_math"
+
+
+@pytest.fixture
+def recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Returns a function that runs the command in the repository's root: exit code, output, errors."""
+    monkeypatch.chdir(ROOT)
+
+    def recipes(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        return ended.value.code, *capsys.readouterr()
+
+    return recipes
+
+
+@pytest.fixture
+def own_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of recipes in which a test may write."""
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    monkeypatch.setattr(places, "RECIPES", folder)
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- list ---------------------------------------------------------------------------------------------------------------
+
+
+def test_list_is_an_installed_command_that_imports_no_model_library():
+    env = command_env(PYTHONPROFILEIMPORTTIME="1")  # writes each import on standard error
+    listed = subprocess.run(["recipes", "list"], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert listed.returncode == 0, listed.stderr
+    line = next(line for line in listed.stdout.splitlines() if line.startswith("grpo_math "))
+    assert line.split(maxsplit=2) == [
+        "grpo_math",
+        "Qwen/Qwen2.5-1.5B-Instruct",
+        "GRPO on grade-school math: a model learns from the reward alone that thinking pays.",
+    ]
+    imported = {line.rpartition("|")[2].strip() for line in listed.stderr.splitlines()}
+    assert "common.commands.main" in imported
+    assert imported.isdisjoint({"transformers", "trl", "peft", "deepspeed"})
+
+
+def test_list_shows_a_recipe_in_the_making_too(recipes, own_recipes: Path):
+    for name, script in {"broken": "def main(:\n", "silent": "raise RuntimeError\n", "no_recipe": None}.items():
+        (own_recipes / name).mkdir()
+        if script:
+            (own_recipes / name / "train.py").write_text(script)
+    code, out, _ = recipes("list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["broken", "silent"]
+    assert "train.py, line 1" in out
+
+
+# --- copy ---------------------------------------------------------------------------------------------------------------
+
+
+def test_copy_takes_what_git_would_carry(recipes, own_recipes: Path):
+    first, mine = own_recipes / "first", own_recipes.parent / "elsewhere" / "mine"
+    code, out, _ = recipes("copy", str(GRPO_MATH), "first")
+    assert code == 0
+    launch = out.splitlines()[-1]
+    assert launch == f"accelerate launch --config_file accelerate_configs/zero3.yaml {first / 'train.py'}"
+    carried = {name: text for name, text in files(GRPO_MATH).items() if "__pycache__" not in name}
+    assert "lesson/tiny_base/model.safetensors" in carried
+    assert files(first) == carried
+
+    for left_out in ("__pycache__/train.pyc", "outputs/run/model.safetensors"):
+        (first / left_out).parent.mkdir(parents=True)
+        (first / left_out).touch()
+    assert recipes("copy", "first", str(mine))[0] == 0
+    assert files(mine) == carried
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("copy grpo_mat mine", "there is no recipe `grpo_mat`; did you mean `grpo_math`?"),
+        ("copy {tmp} mine", "there is no recipe `{tmp}`; there is: "),
+        ("copy grpo_math grpo_math", "recipes/grpo_math is there already; choose another name"),
+        ("copy grpo_math {tmp}", "{tmp} is there already; choose another name"),
+        ("copy grpo_math {tmp}/file/mine", "recipes/grpo_math cannot be copied to {tmp}/file/mine: "),
+        ("copy grpo_math ../..", "`../..` is not a name for a recipe; use letters, digits, `_`, `-` and `.`, for example"),
+        ("copy grpo_math --mine", "No such option: --mine; `recipes --help` lists the commands"),
+        ("copy grpo_math -- -mine", "`-mine` is not a name for a recipe; use letters, digits, `_`, `-` and `.`, for example"),
+        ("copy grpo_math recipes/grpo_math/mine", "recipes/grpo_math/mine is inside recipes/grpo_math, which is copied"),
+        ("copy grpo_math", "Missing argument 'NEW'; `recipes --help` lists the commands"),
+        ("cpy grpo_math mine", "No such command 'cpy'. Did you mean 'copy'?"),
+    ],
+)
+def test_mistakes_end_in_a_line_and_write_nothing(recipes, tmp_path: Path, arguments: str, line: str):
+    (tmp_path / "file").touch()
+    before = files(GRPO_MATH)
+    code, out, error = recipes(*arguments.format(tmp=tmp_path).split())
+    assert code == 2
+    assert out == ""
+    assert error.startswith(f"error: {line.format(tmp=tmp_path)}")
+    assert error.count("\n") == 1
+    assert files(tmp_path) == {"file": b""}
+    assert files(GRPO_MATH) == before
+    assert not (ROOT / "recipes" / "mine").exists()
+
+
+# --- chat and export ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_chat_is_the_recipes_own_where_it_has_one(
+    recipes, own_recipes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+):
+    """Found by the folder in the run's record, and by the recipe's name for runs without one."""
+    recipe = tmp_path / "elsewhere" / "mine" if recorded else own_recipes / "mine"
+    recipe.mkdir(parents=True)
+    (recipe / "chat.py").write_text("import sys\nfrom sibling import NAME\nprint(NAME, sys.argv)\n")
+    (recipe / "sibling.py").write_text("NAME = 'own chat'\n")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"recipe": "mine"} | ({"folder": str(recipe)} if recorded else {})))
+    monkeypatch.setattr(sys, "argv", ["recipes"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    code, out, _ = recipes("chat", str(run), "--tools", "a b", "--help")
+    sys.modules.pop("sibling")
+    assert code == 0
+    assert out == f"own chat {[str(recipe / 'chat.py'), str(run), '--tools', 'a b', '--help']}\n"
+
+
+def test_mistakes_in_the_options_of_the_chat(recipes, own_recipes: Path, tmp_path: Path):
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": "mine"}))
+    for options, line in {
+        "--temperature -1": "--temperature is -1; use 0 for the likeliest token, or a number above 0",
+        "--max_new_tokens 0": "--max_new_tokens is 0; use at least 1",
+        "--temprature 1": "unrecognized arguments: --temprature 1; `recipes chat RUN --help` lists the options",
+    }.items():
+        assert recipes("chat", str(tmp_path), *options.split()) == (2, "", f"error: {line}\n")
+
+
+class Hub:
+    """Stands in for `huggingface_hub.HfApi` and writes down what it is asked for."""
+
+    def __init__(self, existing: str = ""):
+        self.existing, self.asked = existing, []
+
+    def __call__(self) -> "Hub":
+        return self
+
+    def repo_exists(self, name: str) -> bool:
+        return name == self.existing
+
+    def create_repo(self, name: str, **options) -> None:
+        self.asked.append(("create_repo", name, options))
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+        self.asked.append(("upload_folder", repo_id, sorted(path.name for path in Path(folder_path).iterdir())))
+
+
+@pytest.fixture
+def export(recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Returns a function that exports a run whose making is replaced by one file, to a hub that is replaced as well."""
+    from common.commands import export as module
+
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"recipe": "mine"}))
+
+    def export(push: str, hub: Hub, token: str | None = "secret") -> SimpleNamespace:
+        monkeypatch.setattr("huggingface_hub.HfApi", hub)
+        monkeypatch.setattr("huggingface_hub.get_token", lambda: token)
+        monkeypatch.setattr(module, "_make", lambda folder, working: (working / "model.safetensors").touch())
+        code, out, error = recipes("export", str(run), "--push", push)
+        return SimpleNamespace(code=code, out=out, error=error, run=run)
+
+    return export
+
+
+def test_push_makes_a_private_repository(export):
+    hub = Hub()
+    finished = export("me/model", hub)
+    assert finished.code == 0
+    assert hub.asked == [("create_repo", "me/model", {"private": True}), ("upload_folder", "me/model", ["model.safetensors"])]
+    assert "secret" not in finished.out + finished.error
+
+
+@pytest.mark.parametrize(
+    ("push", "token", "line"),
+    [
+        ("me/model", None, "--push needs a token of the Hugging Face hub with write access; `hf auth login` stores one"),
+        ("me/there", "secret", "--push me/there: that repository exists already, and nothing is overwritten"),
+        ("model", "secret", "--push model: name the owner too, for example --push my_name/model"),
+        ("me/mo del", "secret", "--push me/mo del: Repo id must use alphanumeric chars"),
+    ],
+)
+def test_push_fails_before_any_work(export, push: str, token: str | None, line: str):
+    hub = Hub(existing="me/there")
+    finished = export(push, hub, token)
+    assert finished.code == 2
+    assert finished.error.startswith(f"error: {line}")
+    assert finished.error.count("\n") == 1
+    assert hub.asked == []
+    assert [path.name for path in finished.run.iterdir()] == ["run.json"]
+
+
+def test_an_upload_that_breaks_keeps_the_export(export, monkeypatch: pytest.MonkeyPatch):
+    def upload_folder(self, **options) -> None:
+        raise ConnectionError("the connection was cut.\nSecond line.")
+
+    monkeypatch.setattr(Hub, "upload_folder", upload_folder)
+    finished = export("me/model", Hub())
+    assert finished.code == 2
+    folder = finished.run / "export"
+    assert finished.error == (
+        "error: --push me/model: the connection was cut. Second line; the export is kept: "
+        f"`hf upload me/model {folder} . --private` uploads it\n"
+    )
+    assert (folder / "model.safetensors").exists()

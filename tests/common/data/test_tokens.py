@@ -1,0 +1,109 @@
+"""What is trained: every token that the assistant writes, its end of turn, and nothing else."""
+
+from common.data.tokens import IGNORED, show_trained, tokenize, use_training_template
+from common.models.load import load_tokenizer
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+from trl import ModelConfig
+
+TURNS = [
+    {"role": "system", "content": "Answer briefly."},
+    {"role": "user", "content": "How much is 6 * 7?"},
+    {"role": "assistant", "content": "It is 42."},
+    {"role": "user", "content": "And 6 * 8?"},
+    {"role": "assistant", "content": "It is 48."},
+]
+END = {"llama": "<|eot_id|>", "qwen3": "<|im_end|>"}
+
+
+def load(architecture: str) -> PreTrainedTokenizerBase:
+    tokenizer = load_tokenizer(
+        ModelConfig(model_name_or_path=f"tiny:{architecture}"), [turn["content"] for turn in TURNS for _ in range(9)]
+    )
+    use_training_template(tokenizer)
+    return tokenizer
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_only_the_assistant_is_trained(architecture: str):
+    tokenizer = load(architecture)
+    row = tokenize([{"messages": TURNS}], tokenizer, 512, where="test")[0]
+    assert len(row["input_ids"]) == len(row["labels"])
+    shown = show_trained(row, tokenizer)
+    trained = [part.split("«")[0] for part in shown.split("»")[1:]]
+    assert [part.removeprefix("<think>\n\n</think>\n\n") for part in trained] == [
+        f"It is 42.{END[architecture]}",
+        f"It is 48.{END[architecture]}",
+    ]
+    # Without the marks it is the conversation, as the chat template writes it.
+    assert shown.replace("»", "").replace("«", "") == tokenizer.apply_chat_template(TURNS, tokenize=False)
+    assert [label for label in row["labels"] if label != IGNORED][-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_the_prompt_is_what_is_asked_later(architecture: str):
+    """The tokens before the answer are those that generation begins with, so training and asking agree."""
+    tokenizer = load(architecture)
+    row = tokenize([{"messages": TURNS[:3]}], tokenizer, 512, where="test")[0]
+    first = next(index for index, label in enumerate(row["labels"]) if label != IGNORED)
+    prompt = tokenizer.apply_chat_template(TURNS[:2], tokenize=False, add_generation_prompt=True)
+    assert row["input_ids"][:first] == tokenizer(prompt, add_special_tokens=False)["input_ids"]
+
+
+def test_the_template_is_the_same_tomorrow():
+    """Llama's own template writes today's date. What it always writes is one token, so that a tiny model is fast."""
+    tokenizer = load("llama")
+    text = tokenizer.apply_chat_template(TURNS, tokenize=False)
+    dates = "\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+    assert dates in text
+    assert dates in tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
+
+
+def end_of(conversations: list, tokenizer: PreTrainedTokenizerBase, max_length: int, capsys: pytest.CaptureFixture) -> str:
+    with pytest.raises(SystemExit) as ended:
+        tokenize(conversations, tokenizer, max_length, where="data.jsonl")
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_too_long(capsys: pytest.CaptureFixture):
+    tokenizer = load("llama")
+    long = {"messages": [{"role": "user", "content": "How much is 1 " + "+ 1 " * 100 + "?"}, TURNS[2]]}
+    line = end_of([{"messages": TURNS}, long], tokenizer, 100, capsys)
+    assert line.startswith("error: data.jsonl, conversation 2: the conversation has ")
+    assert "tokens and max_length is 100; raise it, shorten the conversation, or leave such rows out with" in line
+    assert line.count("\n") == 1
+    kept = tokenize([{"messages": TURNS}, long], tokenizer, 100, where="data.jsonl", skip_bad_rows=True)
+    assert len(kept) == 1
+    assert "Left out 1 of 2 conversations of data.jsonl. The first: conversation 2" in capsys.readouterr().out
+
+
+def test_no_token_is_trained(capsys: pytest.CaptureFixture):
+    tokenizer = load("llama")
+    tokenizer.chat_template = (
+        "{% for message in messages %}{% if message.role == 'user' %}{{ message.content }}{% endif %}{% endfor %}"
+    )
+    line = end_of([{"messages": TURNS[1:3]}], tokenizer, 100, capsys)
+    assert line == (
+        "error: data.jsonl, conversation 1: no token is trained: the chat template does not show what the assistant writes\n"
+    )
+
+
+def test_an_end_of_turn_that_is_not_trained(capsys: pytest.CaptureFixture):
+    tokenizer = load("llama")
+    tokenizer.eos_token = "<|begin_of_text|>"
+    line = end_of([{"messages": TURNS[1:3]}], tokenizer, 100, capsys)
+    assert line.startswith("error: data.jsonl, conversation 1: the last trained token is `<|eot_id|>`, not the end of turn")
+
+
+def test_a_template_that_rewrites_earlier_turns(capsys: pytest.CaptureFixture):
+    """Qwen3's own template drops the thoughts of earlier turns: what is trained would not be what is asked."""
+    tokenizer = load("llama")
+    tokenizer.chat_template = (
+        "{% for message in messages %}{% if loop.last %}LAST {% endif %}{{ message.content }}<|eot_id|>{% endfor %}"
+    )
+    line = end_of([{"messages": TURNS}], tokenizer, 512, capsys)
+    assert line == (
+        "error: data.jsonl, conversation 1: message 3: the chat template writes this turn differently once others follow\n"
+    )

@@ -1,0 +1,188 @@
+"""What a reader of `report.html` relies on."""
+
+import json
+import re
+import struct
+from pathlib import Path
+
+from common.report.page import Curve, write_report
+
+import pytest
+
+CURVES = [
+    Curve("Accuracy", {"held out": "held_out:accuracy", "unseen": "unseen_numbers:accuracy"}, percent=True),
+    Curve("Reward", {"reward": "reward", "never logged": "no_such_key"}),
+    Curve("Not in this run", {"entropy": "entropy"}),
+]
+
+
+def share(value: float) -> dict:
+    return {"value": value, "low": value - 0.043, "high": value + 0.047}
+
+
+def evaluation(step: int, split: str, accuracy: float) -> dict:
+    metrics = {"accuracy": share(accuracy), "mean_completion_length": {"value": 18.44}}
+    return {"step": step, "seconds": 2.0 * step, "split": split, "count": 400, "metrics": metrics}
+
+
+def sample(step: int, question: str, correct: bool, completion: str = "<think>\n6*7=42\n</think>\n42") -> dict:
+    row = {"step": step, "split": "held_out", "question": question, "answer": "42", "completion": completion}
+    return row | {"correct": correct}
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def report(folder: Path) -> str:
+    path = write_report(folder, title="GRPO on maths", summary="Tiny.", curves=CURVES, facts={"Memory": "2 GiB"})
+    assert path == folder / "report.html"
+    assert not list(folder.glob("*.tmp"))
+    return path.read_text()
+
+
+def visible(page: str) -> str:
+    """Returns the text a reader sees, each run of white space as one space."""
+    body = re.sub(r"<[^>]*>", " ", page.split("</style>")[1])
+    return " ".join(body.split())
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    metrics = [{"step": step, "seconds": 2.0 * step, "reward": step / 60} for step in range(1, 61)]
+    for split in ("held_out", "unseen_numbers"):
+        metrics += [evaluation(0, split, 0.3), evaluation(30, split, 0.7), evaluation(60, split, 0.92)]
+    write_rows(tmp_path / "metrics.jsonl", metrics)
+    after = {"Q1": True, "Q2": True, "Q3": True, "Q4": True, "Q5": True, "Q6": False}
+    rows = [sample(0, question, correct=False) for question in after]
+    rows += [sample(60, question, correct) for question, correct in after.items()]
+    write_rows(tmp_path / "samples.jsonl", rows)
+    (tmp_path / "config.yaml").write_text("# trl 1.16\nlearning_rate: 1.0e-3 # <fast>\n")
+    return tmp_path
+
+
+def test_numbers_stand_with_their_intervals(run_folder: Path) -> None:
+    text = visible(report(run_folder))
+    assert "before, step 0 30.0 % [25.7, 34.7] → after, step 60 92.0 % [87.7, 96.7]" in text
+    assert "held out · 400 problems · steps 0 and 60" in text
+    assert "unseen numbers · 400 problems" in text
+    assert "mean completion length 18.4 18.4" in text
+    assert "Memory 2 GiB" in text
+    assert "so far" not in text.lower()
+
+
+def test_a_repeated_step_of_a_resumed_run_counts_once_and_half_a_line_is_skipped(run_folder: Path) -> None:
+    with open(run_folder / "metrics.jsonl", "a") as file:
+        file.write(json.dumps(evaluation(60, "held_out", 0.8)) + '\n{"step": 61, "rew')
+    assert "after, step 60 80.0 %" in visible(report(run_folder))
+
+
+def test_what_a_model_or_a_file_says_is_text_not_markup(run_folder: Path) -> None:
+    attack = "<script>alert(1)</script>\n<img src=http://example.org onerror=alert(1)>"
+    write_rows(run_folder / "samples.jsonl", [sample(0, attack, False, attack), sample(60, attack, False, attack)])
+    page = report(run_folder)
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\n&lt;img" in page
+    assert "# &lt;fast&gt;" in page
+
+
+def test_page_needs_no_network(run_folder: Path) -> None:
+    page = report(run_folder)
+    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:|//)|@import|url\(|<link|<script""", page)
+    assert page.count("data:image/svg+xml;base64,") == 2
+
+
+def test_samples_show_corrected_problems_and_one_that_is_still_wrong(run_folder: Path) -> None:
+    page = report(run_folder)
+    assert re.findall(r"<h3>(.*?)</h3>", page) == ["Q1", "Q2", "Q3", "Q6"]
+    assert "5 went from wrong to right, 1 still wrong." in visible(page)
+    assert page.count("✓ right") == 3
+    assert page.count("✗ wrong") == 5
+    assert "&lt;think&gt;\n6*7=42\n" in page
+
+
+def test_pictures_and_marked_errors_of_samples(run_folder: Path) -> None:
+    picture = "data:image/png;base64,iVBORw0KGgo="
+    read = [["equal", "TOTAL "], ["missing", "4\n<2>"], ["wrong", "<i>\n7"], ["equal", "."]]
+    row = {"image": picture, "marked": read}
+    write_rows(run_folder / "samples.jsonl", [sample(step, "Read.", False, "TOTAL <i>\n7.") | row for step in (0, 60)])
+    page = report(run_folder)
+    assert page.count(f'<img alt="42" src="{picture}">') == 1
+    assert page.index(picture) < page.index("<h3>Read.</h3>")
+    # What marks a line break is seen; there is no space that was not said.
+    assert page.count(">TOTAL <del>4↵\n&lt;2&gt;</del><mark>&lt;i&gt;↵\n7</mark>.</div>") == 2
+    assert "what is wrong is underlined , and what is missing is there struck through ." in visible(page)
+
+
+def test_nothing_read_at_all_is_shown_as_missing(run_folder: Path) -> None:
+    rows = [sample(0, "Read.", False, "") | {"marked": [["missing", "AB"]]}, sample(60, "Read.", True, "") | {"marked": []}]
+    write_rows(run_folder / "samples.jsonl", rows)
+    page = report(run_folder)
+    assert "><del>AB</del></div>" in page
+    assert ">(nothing)</div>" in page
+
+
+@pytest.mark.parametrize("image", ["https://example.org/a.png", "javascript:alert(1)", "data:text/html,hello", "a.png", None])
+def test_only_images_within_the_page_are_shown(run_folder: Path, image: str | None) -> None:
+    write_rows(run_folder / "samples.jsonl", [sample(step, "Read.", False) | {"image": image} for step in (0, 60)])
+    page = report(run_folder)
+    assert "<h3>Read.</h3>" in page
+    assert page.count("<img") == 2  # the curves
+    assert str(image) not in page
+
+
+def test_a_picture_cannot_leave_its_attribute(run_folder: Path) -> None:
+    image = 'data:image/png,"><script>alert(1)</script>'
+    answer = '" onload="alert(1)'
+    rows = [sample(step, "Read.", False) | {"image": image, "answer": answer} for step in (0, 60)]
+    write_rows(run_folder / "samples.jsonl", rows)
+    page = report(run_folder)
+    assert "<script" not in page
+    assert 'onload="' not in page
+    assert 'src="data:image/png,&#34;&gt;&lt;script' in page
+
+
+def test_samples_of_one_question_are_told_apart_by_their_id(run_folder: Path) -> None:
+    right = {"a": False, "b": True, "c": True}
+    rows = [sample(0, "Read.", False, f"{name} before") | {"id": name} for name in right]
+    rows += [sample(60, "Read.", right[name], f"{name} after") | {"id": name} for name in reversed(right)]
+    write_rows(run_folder / "samples.jsonl", rows)
+    text = visible(report(run_folder))
+    assert "2 went from wrong to right, 1 still wrong." in text
+    for name in right:
+        assert re.search(rf"{name} before After, step 60 \S+ \w+ {name} after", text)
+
+
+def test_an_error_rate_that_falls_is_no_loss(tmp_path: Path) -> None:
+    rows = [evaluation(0, "held_out", 0.98), evaluation(60, "held_out", 0.05)]
+    for row in rows:
+        row["metrics"] = {"character_error_rate": row["metrics"]["accuracy"]}
+    write_rows(tmp_path / "metrics.jsonl", rows)
+    text = visible(report(tmp_path))
+    assert "Character error rate, held out before, step 0 98.0 % [93.7, 102.7] → after, step 60 5.0 % [0.7, 9.7]" in text
+    assert not re.search(r"better|worse|improve|higher|gain|loss", text)
+
+
+def test_curves_are_an_image_and_missing_series_are_left_out(run_folder: Path) -> None:
+    page = report(run_folder)
+    png = (run_folder / "curves.png").read_bytes()
+    width, height = struct.unpack(">II", png[16:24])
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(png) > 20_000
+    assert width > height > 400
+    assert 'alt="Reward, over training steps"' in page
+    assert "Not in this run" not in page
+
+
+def test_one_evaluation_is_a_report_so_far(tmp_path: Path) -> None:
+    write_rows(tmp_path / "metrics.jsonl", [evaluation(0, "held_out", 0.3)])
+    write_rows(tmp_path / "samples.jsonl", [sample(0, "Q1", correct=False)])
+    text = visible(report(tmp_path))
+    assert "so far, step 0 30.0 % [25.7, 34.7]" in text
+    assert "Answers so far" in text
+    assert "After" not in text
+
+
+def test_an_empty_run_still_gets_a_page(tmp_path: Path) -> None:
+    assert "Nothing has been evaluated so far." in visible(report(tmp_path))
+    assert not (tmp_path / "curves.png").exists()
