@@ -23,7 +23,8 @@ from trl import SFTConfig, SFTTrainer
 ROOT = Path(__file__).parent.parent
 RECIPE = ROOT / "recipes" / "ocr_vision_language"
 sys.path.insert(0, str(RECIPE))
-from data import OcrArguments, load_data  # noqa: E402
+from arguments import OcrArguments  # noqa: E402
+from data import load_data  # noqa: E402
 from images import fit  # noqa: E402
 
 

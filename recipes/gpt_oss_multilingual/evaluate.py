@@ -22,7 +22,8 @@ from accelerate import Accelerator
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
-from data import MultilingualArguments, load_data, read_date
+from arguments import MultilingualArguments
+from data import load_data, read_date
 from experts import describe_shares, expert_shares
 from metrics import Turn, parse_turn, score
 

@@ -20,7 +20,8 @@ from common.run.record import check_output_dir
 from transformers import EarlyStoppingCallback, set_seed
 from trl import SFTConfig, SFTTrainer, get_peft_config
 
-from data import MultilingualArguments, load_data, read_date, texts
+from arguments import MultilingualArguments
+from data import load_data, read_date, texts
 from evaluate import evaluate
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from common.data.rows import load_rows
 from common.errors import fail
@@ -10,19 +10,7 @@ from common.errors import fail
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-
-@dataclass
-class MathArguments:
-    """The recipe's own settings; GRPO's are TRL's `GRPOConfig`, the model's TRL's `ModelConfig`."""
-
-    dataset_name: str = field(
-        metadata={"help": "`synthetic`, a hub id, or a local file with the columns `question` and `answer`."}
-    )
-    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub data set that has several."})
-    num_train: int = field(default=0, metadata={"help": "Training problems; 0 means all there are."})
-    num_held_out: int = field(default=400, metadata={"help": "Problems in each held-out set."})
-    system_prompt: str = field(default="", metadata={"help": "What the model is told before the question; may be empty."})
-    max_prompt_length: int = field(default=512, metadata={"help": "Longest prompt in tokens; a longer one is an error."})
+from arguments import MathArguments
 
 
 @dataclass(frozen=True)

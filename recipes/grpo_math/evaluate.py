@@ -7,7 +7,6 @@ The model may be a hub id, a folder or a LoRA adapter. The problems are shared o
 is sharded, under the other stages each process holds a copy. An answer is scored by the function that rewards it in training.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from common.generate.completions import generate
@@ -22,15 +21,11 @@ from accelerate import Accelerator
 from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig
 
-from data import MathArguments, Problem, conversation, load_problems
+from arguments import EvaluationArguments, MathArguments
+from data import Problem, conversation, load_problems
 from rewards import has_reasoning, is_correct, is_correct_lenient
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
-
-
-@dataclass
-class EvaluationArguments(MathArguments):
-    num_samples: int = field(default=0, metadata={"help": "Answers sampled for each problem, for pass@k; 0 for greedy only."})
 
 
 def evaluate(

@@ -18,7 +18,8 @@ from common.run.record import check_output_dir
 
 from trl import GRPOConfig, GRPOTrainer, get_peft_config
 
-from data import MathArguments, load_problems, to_dataset
+from arguments import MathArguments
+from data import load_problems, to_dataset
 from evaluate import evaluate
 from rewards import correct, distinct_characters, formatted
 

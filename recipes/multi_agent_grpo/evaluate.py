@@ -7,7 +7,6 @@ Without `--run_dir` the untrained model plays all roles. The problems are shared
 is sharded, under the other stages each process holds a copy. An answer is scored by the function that rewards it in training.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,8 +21,9 @@ from common.run.loop import Evaluation
 from trl import GRPOConfig
 
 from agents import Agent, load_team
+from arguments import EvaluationArguments
 from combine import MeanLogits, Outcome, answers_of, combined
-from data import Problem, TeamArguments, aggregator_question, load_problems
+from data import Problem, aggregator_question, load_problems
 from members import Ask, Setup, leave, opened, team_weights
 from rewards import Answers, disagreement, is_same, read_answer, vote_value, winners
 
@@ -31,11 +31,6 @@ SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 TEMPERATURE = 1.0  # of self-consistency's samples; config.yaml trains with the same
 Said = list[dict[str, Completion]]  # for each problem the completion of each agent
 Measured = tuple[dict[str, Outcome], Said]
-
-
-@dataclass
-class EvaluationArguments(TeamArguments):
-    run_dir: str = field(default="", metadata={"help": "The output_dir of a run; empty for the untrained model."})
 
 
 def interval(values: list[float]) -> dict[str, float]:

@@ -17,9 +17,10 @@ from common.run.batch import describe_batch
 from common.run.record import launcher, versions
 
 from agents import Agent
+from arguments import TeamArguments
 from budget import sampled_tokens
 from combine import Outcome, agreement, answers_of
-from data import Problem, TeamArguments
+from data import Problem
 from evaluate import Measured, Said, interval, samples
 from members import Setup
 

@@ -26,9 +26,10 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, get_peft_config
 
 from agents import check_team, load_team
+from arguments import TeamArguments
 from budget import StopAtTokens, prompts_a_step, sampled_tokens, steps_of
 from combine import answers_of
-from data import TeamArguments, aggregator_dataset, check_prompts, load_problems, to_dataset
+from data import aggregator_dataset, check_prompts, load_problems, to_dataset
 from evaluate import aggregator_in_training, ask_team, in_training, measure_aggregator, measure_single, measure_team
 from members import Ask, Setup, asker, forget_accelerator, fresh, leave, load_members, opened, team_weights
 from results import finish, once

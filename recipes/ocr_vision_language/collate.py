@@ -11,7 +11,8 @@ from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 from transformers import ProcessorMixin
 
-from data import OcrArguments, Row
+from arguments import OcrArguments
+from data import Row
 from images import fit, image_size, num_image_tokens, open_images
 
 

@@ -23,8 +23,9 @@ from accelerate import Accelerator
 from transformers import ProcessorMixin
 from trl import SFTConfig
 
+from arguments import OcrArguments
 from collate import fitted_images, prompt_of
-from data import OcrArguments, Row, load_data
+from data import Row, load_data
 from images import open_images
 from metrics import exact_match, mark_errors, score
 

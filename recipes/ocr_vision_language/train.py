@@ -22,8 +22,9 @@ from common.run.record import check_output_dir
 from transformers import EarlyStoppingCallback, set_seed
 from trl import SFTConfig, SFTTrainer, get_peft_config
 
+from arguments import OcrArguments
 from collate import Collator
-from data import OcrArguments, load_data
+from data import load_data
 from evaluate import evaluate
 
 

@@ -24,7 +24,8 @@ from accelerate import Accelerator
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
-from data import InstructArguments, load_data
+from arguments import InstructArguments
+from data import load_data
 from metrics import exact_match, token_f1
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report

@@ -20,7 +20,8 @@ from common.run.record import check_output_dir
 from transformers import EarlyStoppingCallback, set_seed
 from trl import SFTConfig, SFTTrainer, get_peft_config
 
-from data import InstructArguments, load_data, texts
+from arguments import InstructArguments
+from data import load_data, texts
 from evaluate import evaluate
 
 

@@ -21,7 +21,8 @@ from transformers import EarlyStoppingCallback, Trainer, set_seed
 from trl import SFTConfig, pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from data import InstructArguments, load_data, texts
+from arguments import InstructArguments
+from data import load_data, texts
 from evaluate import evaluate
 
 

@@ -24,7 +24,8 @@ from accelerate import Accelerator
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
-from data import CallingArguments, Request, load_requests
+from arguments import CallingArguments
+from data import Request, load_requests
 from metrics import Mistake, find_mistake, parse_calls
 
 SAMPLES_SHOWN = 40  # kept in samples.jsonl, for the report

@@ -20,7 +20,8 @@ from common.run.record import check_output_dir
 from transformers import EarlyStoppingCallback
 from trl import SFTConfig, SFTTrainer, get_peft_config
 
-from data import CallingArguments, load_data, to_request
+from arguments import CallingArguments
+from data import load_data, to_request
 from evaluate import evaluate
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from common.data.conversations import Conversation
 from common.errors import fail
 
-from data import MultilingualArguments, add_others
+from arguments import MultilingualArguments
+from data import add_others
 from metrics import INSTRUCTION
 
 

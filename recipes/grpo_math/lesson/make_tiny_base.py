@@ -24,7 +24,8 @@ from datasets import Dataset
 from transformers import HfArgumentParser, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from trl import GRPOConfig, ModelConfig, SFTConfig, SFTTrainer
 
-from data import MathArguments, Problem
+from arguments import MathArguments
+from data import Problem
 from evaluate import evaluate
 from lesson.synthetic import synthetic_splits
 

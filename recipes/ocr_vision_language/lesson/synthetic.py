@@ -4,7 +4,8 @@ import random
 
 from common.errors import fail
 
-from data import UNITS, OcrArguments, Row, to_row
+from arguments import OcrArguments
+from data import UNITS, Row, to_row
 from lesson.render import (
     ADAPTATION_FONTS,
     CHARACTERS,

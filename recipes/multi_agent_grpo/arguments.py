@@ -1,0 +1,31 @@
+"""The recipe's own settings: a flag each, with a line of help."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class TeamArguments:
+    """The recipe's own settings; GRPO's are TRL's `GRPOConfig`, the model's TRL's `ModelConfig`."""
+
+    dataset_name: str = field(
+        metadata={"help": "`synthetic`, a hub id, or a local file with the columns `question` and `answer`."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub data set that has several."})
+    num_train: int = field(default=0, metadata={"help": "Training problems; 0 means all there are."})
+    num_held_out: int = field(default=400, metadata={"help": "Held-out problems."})
+    max_prompt_length: int = field(default=512, metadata={"help": "Longest prompt in tokens; a longer one is an error."})
+    agents_file: str = field(default="agents.yaml", metadata={"help": "The team; a file beside the recipe, or a path."})
+    adapter_per_agent: bool = field(
+        default=False, metadata={"help": "Give each agent a LoRA of its own on the shared base, and train them in turns."}
+    )
+    aggregator_steps: int = field(
+        default=0, metadata={"help": "Steps of the second phase, which trains the aggregator; 0 leaves it out."}
+    )
+    single_agent: str = field(
+        default="", metadata={"help": "Agent that is also trained alone on as many tokens, to compare; empty leaves it out."}
+    )
+
+
+@dataclass
+class EvaluationArguments(TeamArguments):
+    run_dir: str = field(default="", metadata={"help": "The output_dir of a run; empty for the untrained model."})

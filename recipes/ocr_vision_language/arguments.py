@@ -1,0 +1,56 @@
+"""The recipe's own settings: a flag each, with a line of help."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class OcrArguments:
+    """The recipe's own settings; training's are TRL's `SFTConfig`, the model's TRL's `ModelConfig`."""
+
+    dataset_name: str = field(
+        metadata={"help": "`synthetic`, a hub id, a folder of pictures, or a file with `image` and `text`, or with `messages`."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub data set that has several."})
+    num_train: int = field(default=0, metadata={"help": "Training rows; 0 means all there are."})
+    num_held_out: int = field(default=400, metadata={"help": "Rows in each held-out set."})
+    question: str = field(default="Read the text in the image.", metadata={"help": "What the user says beside the picture."})
+    units: str = field(
+        default="lines", metadata={"help": "Of generated receipts and of SROIE's: `lines`, whole `receipts`, or `both`."}
+    )
+    italics: bool = field(
+        default=False,
+        metadata={"help": "Print generated pictures in italics, which no other run sees: for an adapter to learn."},
+    )
+    plain: bool = field(default=False, metadata={"help": "Capitals, digits and . : / - alone in generated lines."})
+    shortest: int = field(default=3, metadata={"help": "Fewest characters of a generated line."})
+    longest: int = field(default=32, metadata={"help": "Most characters of a generated line."})
+    line_height: int = field(default=28, metadata={"help": "Height of a generated line in pixels."})
+    strength: float = field(default=1.0, metadata={"help": "How bad generated photographs are: 0 is clean print."})
+    code_share: float = field(
+        default=0.25,
+        metadata={"help": "Share of random codes among generated training lines: nothing in them can be guessed."},
+    )
+    curriculum: float = field(
+        default=0.0,
+        metadata={
+            "help": "Over this first share of the training rows generated lines grow from the shortest to the longest, and "
+            "from clean print to `strength`; the rows stay in this order."
+        },
+    )
+    min_pixels: int = field(
+        default=4 * 28 * 28, metadata={"help": "A smaller picture is enlarged; 28 x 28 pixels are a token."}
+    )
+    max_pixels: int = field(default=1024 * 28 * 28, metadata={"help": "A larger picture is made smaller: less memory."})
+    skip_bad_images: bool = field(
+        default=False,
+        metadata={
+            "help": "Leave out rows that cannot be used, and say how many. Decodes every picture first, which takes time."
+        },
+    )
+    freeze_vision_tower: bool = field(
+        default=False, metadata={"help": "Train the language model alone; pictures are seen as they were before."}
+    )
+    early_stopping_patience: int = field(
+        default=0, metadata={"help": "Stop after so many evaluations without a lower held-out loss; 0 trains to the end."}
+    )
+    max_new_tokens: int = field(default=256, metadata={"help": "Where a transcription is cut when the model is evaluated."})
