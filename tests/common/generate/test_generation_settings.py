@@ -56,7 +56,7 @@ def test_sampling_is_from_all_tokens_unless_asked_otherwise(model: PreTrainedMod
     model.generation_config = GenerationConfig(do_sample=True, top_k=1, top_p=0.001, min_p=1.0, temperature=0.001)
     likeliest = said(model, tokenizer)
     set_seed(0)
-    # Among thousands of nearly equal logits 200 draws leave transformers' default of the 50 likeliest behind.
+    # Random weights find all tokens nearly as likely: 200 draws show more than the 50 that transformers keeps by itself.
     assert len(set(said(model, tokenizer, 200, temperature=1.0, max_new_tokens=1))) > 50
     for narrowed in ({"top_k": 1}, {"top_p": 1e-9}, {"min_p": 1.0}):
         assert said(model, tokenizer, 4, temperature=1.0, **narrowed) == likeliest * 4, narrowed
