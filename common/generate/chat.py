@@ -34,17 +34,20 @@ def _max_new_tokens(text: str) -> int:
     return int(text)
 
 
-def chat_parser(description: str) -> argparse.ArgumentParser:
-    """Returns the parser of a chat: the run, and the options that every chat has.
+def chat_parser(description: str, *, history: bool = False) -> argparse.ArgumentParser:
+    """Returns the parser of a chat: the run, and the options that chats have in common.
 
     Args:
         description: The docstring of the chat; its first line is shown.
+        history: Whether lines are questions of their own unless there is `--history`, for `talk`.
     """
     parser = argparse.ArgumentParser(prog="recipes chat", description=description.partition("\n")[0], allow_abbrev=False)
     parser.error = lambda message: fail(f"{message}; `recipes chat RUN --help` lists the options")
     parser.add_argument("run", metavar="RUN", type=Path, help="a run's folder, or a checkpoint-N in it")
     parser.add_argument("--temperature", type=_temperature, default=0.0, help="0, the default, takes the likeliest token")
     parser.add_argument("--max_new_tokens", type=_max_new_tokens, help="where an answer is cut; as in the run if not given")
+    if history:
+        parser.add_argument("--history", action="store_true", help="keep the conversation from line to line; /new starts over")
     return parser
 
 

@@ -15,9 +15,8 @@ from metrics import INSTRUCTION, find_language, parse_turn
 
 
 def main() -> None:
-    parser = chat_parser(__doc__)
+    parser = chat_parser(__doc__, history=True)
     parser.add_argument("--reasoning_language", default="English", help="the language to think in, in English: French")
-    parser.add_argument("--history", action="store_true", help="keep the conversation from line to line; /new starts over")
     args = parser.parse_args()
     try:
         language = find_language(args.reasoning_language)

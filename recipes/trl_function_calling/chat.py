@@ -50,9 +50,8 @@ def reply(model: Any, tokenizer: Any, messages: list[dict[str, Any]], tools: lis
 
 
 def main() -> None:
-    parser = chat_parser(__doc__)
+    parser = chat_parser(__doc__, history=True)
     parser.add_argument("--tools", nargs="+", default=["set_timer", "get_weather"], help=f"those offered: {', '.join(KNOWN)}")
-    parser.add_argument("--history", action="store_true", help="keep the conversation from line to line; /new starts over")
     args = parser.parse_args()
     for name in args.tools:
         if name not in KNOWN:
