@@ -6,10 +6,10 @@
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from common.data.runs import read_rows
 from common.report.heatmap import draw_matrices
 
 TITLE = "Thoughts in the language asked for"
@@ -22,7 +22,7 @@ def last_matrices(run: Path, splits: list[str]) -> list[dict[str, Any]]:
         run: Its folder.
         splits: Names of its held-out sets.
     """
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_rows(run / "metrics.jsonl")
     last = {row["split"]: row for row in rows if "split" in row}
     return [next(matrix for matrix in last[split]["matrices"] if matrix["title"] == TITLE) for split in splits]
 

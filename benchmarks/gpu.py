@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.data.runs import read_rows
 from common.run.record import versions
 
 import torch
@@ -84,11 +85,6 @@ def launch(run: Run, flags: list[str], gpus: list[str], args: argparse.Namespace
         return entry | {"exit code": process.returncode, "log": log_path.read_text()[-3000:]}
     warnings = sum("warn" in line.lower() for line in log_path.read_text().splitlines())
     return entry | read(run, folder) | {"warnings in the log": warnings}
-
-
-def read_rows(path: Path) -> list[dict]:
-    """Returns the rows of a jsonl file."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def rows_a_step(run: Run, folder: Path) -> int:

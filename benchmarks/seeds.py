@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from common.data.runs import read_rows
+from common.report.numbers import format_value
 from common.run.record import versions
 
 ROOT = Path(__file__).parent.parent
@@ -111,12 +113,11 @@ def measure(recipe: str, seed: int, folder: Path, stage: str, num_processes: int
         command = [sys.executable, "-m", "accelerate.commands.launch", *arguments.split()]
         subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
     used = cpu_seconds() - used
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = read_rows(folder / "metrics.jsonl")
     evaluations = [row for row in rows if "split" in row]
     values: dict[str, int | str] = {"seed": seed, "stage": stage, "processes": num_processes}
     for column, (position, split, metric) in RECIPES[recipe][1].items():
-        found = [row for row in evaluations if row["split"] == split][position]["metrics"][metric]
-        values[column] = f"{found['value']:.1%}" if "low" in found else f"{found['value']:.3f}"
+        values[column] = format_value([row for row in evaluations if row["split"] == split][position]["metrics"][metric])
     return values | {"seconds": round(rows[-1]["seconds"]), "CPU seconds": round(used)}
 
 

@@ -1,14 +1,11 @@
 """A standalone model of a run: adapters merged, shards joined, and compared with the trained model before it is kept."""
 
-import contextlib
-import json
 import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
 
-from common.data.runs import read_record
+from common.data.runs import read_record, read_rows
 from common.errors import brief, fail, say
 from common.models.saved import load_run
 from common.models.vision import auto_class
@@ -127,14 +124,6 @@ def _merge(model: PeftModel) -> PreTrainedModel:
         return model.merge_and_unload()
 
 
-def _rows(run: Path, last_step: float) -> list[dict[str, Any]]:
-    rows = []
-    for line in (run / "metrics.jsonl").read_text().splitlines():
-        with contextlib.suppress(ValueError):  # half a line, of a run that goes on or was killed
-            rows.append(json.loads(line))
-    return [row for row in rows if row["step"] <= last_step]
-
-
 def _write_card(working: Path, folder: Path, exported: str) -> None:
     """Writes the run's card, or for a checkpoint one with the measures up to its step, and how the export was made."""
     run, record = read_record(folder)
@@ -142,13 +131,14 @@ def _write_card(working: Path, folder: Path, exported: str) -> None:
     if folder == run:
         shutil.copyfile(run / "README.md", card)
     else:
+        last_step = int(folder.name.rpartition("-")[2])
         header = [line[2:].partition(": ") for line in (run / "config.yaml").read_text().splitlines() if line.startswith("# ")]
         write_card(
             working,
             title=f"{folder.name} of the recipe {record['recipe']}",
             summary="The measures are the last ones up to this step.",
             settings=record["settings"],
-            rows=_rows(run, last_step=int(folder.name.rpartition("-")[2])),
+            rows=[row for row in read_rows(run / "metrics.jsonl") if row["step"] <= last_step],
             facts={"ran on" if name == record["recipe"] else name: value for name, _, value in header},
             model_name=run.name,
         )

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+from common.commands.chat import chat_with
 from common.commands.copy import copy_recipe
 from common.commands.list import list_recipes
 from common.errors import fail
@@ -42,9 +43,6 @@ def chat(
     args: Annotated[list[str] | None, typer.Argument(metavar="ARGS", help="`recipes chat RUN --help` lists them.")] = None,
 ) -> None:
     """Talks to a trained model, with the recipe's chat.py if it has one."""
-    # Imported here, as in `export`: transformers takes seconds to import, and `list` and `copy` do without it.
-    from common.commands.chat import chat_with
-
     chat_with(run, args or [])
 
 
@@ -59,6 +57,7 @@ def export(
     ] = None,
 ) -> None:
     """Makes a standalone model of a run, and checks it."""
+    # Imported here: transformers takes seconds to import, and the other commands do without it.
     from common.commands.export import export_run
 
     export_run(run, output_dir, push)

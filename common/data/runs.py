@@ -30,6 +30,32 @@ def read_record(folder: str | Path) -> tuple[Path, dict[str, Any]]:
     return run, json.loads((run / RECORD).read_text())
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Reads metrics.jsonl or samples.jsonl of a run.
+
+    A run that was killed while it wrote leaves half a last line: it is left out, and a run that is continued writes it again.
+    Anything else that is no row was damaged later. It is an error, since a report would be wrong without the row.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its rows in order; none if there is no file.
+
+    Raises:
+        SystemExit: With code 2 if a line before the last is no row.
+    """
+    lines = path.read_bytes().rstrip().split(b"\n") if path.is_file() else []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                fail(f"{path}, line {number} is damaged; remove the line, or put back the file that the run has written")
+    return rows
+
+
 def newest_complete_checkpoint(output_dir: str | Path) -> Path | None:
     """Returns the newest complete checkpoint of a run; torn ones are passed over, and that is said.
 

@@ -5,18 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from common.generate.settings import generating, generation_config
+from common.measure.shares import share_out
+
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from PIL.Image import Image
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    ProcessorMixin,
-)
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase, ProcessorMixin
 from trl.models import unwrap_model_for_generation
 
 
@@ -48,24 +44,6 @@ class _Confidence(LogitsProcessor):
         return scores
 
 
-def _generation_config(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, temperature: float
-) -> GenerationConfig:
-    stops = model.generation_config.eos_token_id
-    stops = {tokenizer.eos_token_id} | set(stops if isinstance(stops, list) else [] if stops is None else [stops])
-    # Penalties and nucleus sampling that a model suggests for chatting would change the score: each is set to "none".
-    return GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=temperature > 0,
-        temperature=temperature if temperature > 0 else 1.0,
-        top_k=0 if temperature > 0 else 50,
-        top_p=1.0,
-        repetition_penalty=1.0,
-        eos_token_id=sorted(stops),
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
 def _whole_model_fits(model: torch.nn.Module) -> bool:
     """Returns whether each GPU has room for all the weights under ZeRO-3, beside what it holds, and a quarter more."""
     if not torch.cuda.is_available():
@@ -84,6 +62,9 @@ def generate(
     batch_size: int,
     max_new_tokens: int,
     temperature: float = 0.0,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    min_p: float | None = None,
     gather_parameters: bool | None = None,
     tools: list[list[dict[str, Any]]] | None = None,
     open_images: Callable[[int], list[Image]] | None = None,
@@ -100,7 +81,11 @@ def generate(
         prompts: Conversations that the model continues.
         batch_size: Prompts generated at once on a device.
         max_new_tokens: Where a completion is cut.
-        temperature: 0 takes the likeliest token (greedy, reproducible); above 0 samples from the whole distribution.
+        temperature: 0 takes the likeliest token (greedy, reproducible); above 0 samples, from the whole distribution unless one
+            of the next three says otherwise.
+        top_p: See `common.generate.settings.generation_config`, also for the next two.
+        top_k: As above.
+        min_p: As above.
         gather_parameters: Under ZeRO-3, gather the whole model on each device while generating: much faster, but it must
             fit. `False` gathers layer by layer. TRL's `ds3_gather_for_generation`. None finds out whether it fits.
         tools: For each prompt the tools that the model may call.
@@ -112,29 +97,27 @@ def generate(
     Returns:
         The completions in the order of the prompts, on every process.
     """
-    rank, world_size = accelerator.process_index, accelerator.num_processes
     processor, tokenizer = tokenizer, getattr(tokenizer, "tokenizer", tokenizer)
     texts = [
         processor.apply_chat_template(prompt, tools=offered or None, tokenize=False, add_generation_prompt=True)
         for prompt, offered in zip(prompts, tools or [None] * len(prompts), strict=True)
     ]
-    # Every process takes as many steps as the others, or layer-by-layer gathering waits for ever: the last ones repeat.
-    indices = list(range(0, len(texts), together))
-    first = (indices[rank::world_size] + indices[:1])[: math.ceil(len(indices) / world_size)]
-    mine = [index + offset for index in first for offset in range(together)]
+    shared = share_out(len(texts) // together, accelerator.process_index, accelerator.num_processes)
+    mine = [(group * together + offset, counts) for group, counts in shared for offset in range(together)]
     batch_size = max(1, batch_size // together) * together
     completions = []
     if gather_parameters is None:
         gather_parameters = _whole_model_fits(model)
+    sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
     with (
         unwrap_model_for_generation(model, accelerator, gather_deepspeed3_params=gather_parameters) as unwrapped,
+        generating(unwrapped, generation_config(unwrapped, tokenizer, max_new_tokens=max_new_tokens, **sampling)) as config,
         torch.no_grad(),
     ):
         was_training = unwrapped.training
         unwrapped.eval()
-        config = _generation_config(unwrapped, tokenizer, max_new_tokens, temperature)
         for start in range(0, len(mine), batch_size):
-            chunk = mine[start : start + batch_size]
+            chunk, counts = zip(*mine[start : start + batch_size], strict=True)
             images = [open_images(index) for index in chunk] if open_images else []
             inputs = processor(
                 text=[texts[index] for index in chunk],
@@ -153,7 +136,10 @@ def generate(
                 processors.append(confidence)
             output = unwrapped.generate(**inputs, generation_config=config, logits_processor=LogitsProcessorList(processors))
             chosen = torch.stack(confidence.steps, dim=1).tolist() if temperature == 0 else [[math.nan]] * len(chunk)
-            for index, tokens, logs in zip(chunk, output[:, inputs["input_ids"].shape[1] :], chosen, strict=True):
+            generated = output[:, inputs["input_ids"].shape[1] :]
+            for index, counted, tokens, logs in zip(chunk, counts, generated, chosen, strict=True):
+                if not counted:
+                    continue
                 ends = torch.isin(tokens, torch.tensor(config.eos_token_id, device=tokens.device)).nonzero()
                 tokens = tokens[: ends[0].item() + 1] if len(ends) else tokens
                 text = tokenizer.decode(tokens, skip_special_tokens=True)

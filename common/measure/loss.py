@@ -1,6 +1,6 @@
 """The loss of held-out rows."""
 
-import math
+from common.measure.shares import share_out
 
 import torch
 from accelerate import Accelerator
@@ -27,10 +27,7 @@ def mean_loss(
     Returns:
         `value`, in nats a token.
     """
-    rank, world_size = accelerator.process_index, accelerator.num_processes
-    # As in `generate`, every process takes as many steps as the others: the last ones repeat a row, and do not count it.
-    rows = [(index, True) for index in range(rank, len(dataset), world_size)]
-    rows += [(0, False)] * (math.ceil(len(dataset) / world_size) - len(rows))
+    rows = share_out(len(dataset), accelerator.process_index, accelerator.num_processes)
     collate = DataCollatorForLanguageModeling(pad_token_id=0)  # padding is masked: its token does not matter
     was_training = model.training
     model.eval()

@@ -3,15 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from common.report.numbers import format_number
+from common.report.numbers import format_metric
 
 import yaml
-
-
-def _cell(metric: dict[str, float]) -> str:
-    if "low" in metric:
-        return f"{metric['value']:.1%} [{metric['low']:.1%}, {metric['high']:.1%}]"
-    return format_number(metric["value"])
 
 
 def write_card(
@@ -65,7 +59,7 @@ def write_card(
     for split, row in after.items():
         for name, metric in row["metrics"].items():
             first = before[split]["metrics"].get(name)
-            cells = [split, str(row["count"]), name, _cell(first) if first else "", _cell(metric)]
+            cells = [split, str(row["count"]), name, format_metric(first) if first else "", format_metric(metric)]
             lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "In brackets: 95 % intervals.", "", "## How it was made", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]

@@ -1,5 +1,6 @@
 """Measured numbers as people read them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from common.errors import say
@@ -16,12 +17,27 @@ def print_results(name: str, results: dict[str, dict[str, Any]]) -> None:
     for split, result in results.items():
         say(f"\n{split}: {result['count']} problems")
         for metric, values in result["metrics"].items():
-            if "low" in values:
-                say(f"  {metric:<24}{values['value']:7.1%}   95 % interval [{values['low']:.1%}, {values['high']:.1%}]")
-            else:
-                say(f"  {metric:<24}{format_number(values['value']):>7}")
+            interval = f"   95 % interval {format_interval(values)}" if "low" in values else ""
+            say(f"  {metric:<24}{format_value(values):>7}{interval}")
 
 
-def format_number(value: float) -> str:
-    """Returns a measured number with the digits worth reading: 12.3, 0.456."""
+def format_value(metric: Mapping[str, float]) -> str:
+    """Returns the value of a metric with the digits worth reading: 81.5% if it has an interval, else a number: 12.3, 0.456.
+
+    Args:
+        metric: `value`; of a share also `low` and `high`, its 95 % interval.
+    """
+    value = metric["value"]
+    if "low" in metric:
+        return f"{value:.1%}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def format_interval(metric: Mapping[str, float]) -> str:
+    """Returns the 95 % interval of a share: [77.0%, 85.0%]; an empty text for other metrics."""
+    return f"[{metric['low']:.1%}, {metric['high']:.1%}]" if "low" in metric else ""
+
+
+def format_metric(metric: Mapping[str, float]) -> str:
+    """Returns a metric with its interval, if it has one: 81.5% [77.0%, 85.0%], or 12.3."""
+    return f"{format_value(metric)} {format_interval(metric)}".rstrip()

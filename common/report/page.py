@@ -1,9 +1,7 @@
 """The page a run leaves behind: measures before and after, the curves, and the same problems answered twice."""
 
 import base64
-import contextlib
 import io
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -11,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from common.data.runs import read_rows
 from common.report.heatmap import draw_matrices
-from common.report.numbers import format_number
+from common.report.numbers import format_interval, format_value
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.axes import Axes
@@ -68,15 +67,6 @@ class Table:
         lines = [self.header, *self.rows]
         widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-
-
-def _read_rows(path: Path) -> list[dict]:
-    rows = []
-    for line in path.read_bytes().splitlines() if path.is_file() else []:
-        # A run killed while it wrote leaves half a line: the report shows all the others.
-        with contextlib.suppress(ValueError):
-            rows.append(json.loads(line))
-    return rows
 
 
 def _points(rows: list[dict], key: str) -> dict[int, dict]:
@@ -185,17 +175,6 @@ def _choose_samples(samples: list[dict]) -> tuple[list[dict], Counter]:
     return shown, Counter(pair["outcome"] for pair in pairs)
 
 
-def _number(metric: dict) -> str:
-    value = metric["value"]
-    if "low" in metric:
-        return f"{100 * value:.1f}\N{NARROW NO-BREAK SPACE}%"
-    return format_number(value)
-
-
-def _interval(metric: dict) -> str:
-    return f"[{100 * metric['low']:.1f}, {100 * metric['high']:.1f}]" if "low" in metric else ""
-
-
 def write_report(
     output_dir: Path,
     *,
@@ -222,8 +201,8 @@ def write_report(
     Returns:
         The path of `report.html`.
     """
-    rows = _read_rows(output_dir / "metrics.jsonl")
-    samples, outcomes = _choose_samples(_read_rows(output_dir / "samples.jsonl"))
+    rows = read_rows(output_dir / "metrics.jsonl")
+    samples, outcomes = _choose_samples(read_rows(output_dir / "samples.jsonl"))
     config = output_dir / "config.yaml"
     curves = [curve for curve in curves if any(_points(rows, key) for key in curve.series.values())]
     columns = 2 if len(curves) == 4 else min(len(curves), 3)
@@ -236,7 +215,7 @@ def write_report(
     # Escaping stays on for everything: a completion is text that nobody has vetted.
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": _number, "interval": _interval, "words": lambda name: name.replace("_", " ")}
+    environment.filters |= {"value": format_value, "interval": format_interval, "words": lambda name: name.replace("_", " ")}
     page = environment.get_template("page.html.jinja").render(
         title=title,
         summary=summary,

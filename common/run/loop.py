@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common.data.runs import COMPLETE, newest_complete_checkpoint
+from common.data.runs import COMPLETE, newest_complete_checkpoint, read_rows
 from common.errors import say
 from common.report.card import write_card
-from common.report.numbers import format_number
+from common.report.numbers import format_metric
 from common.report.page import Curve, write_report
 from common.run.checkpoints import MarkComplete
 from common.run.record import launcher, versions, write_record
@@ -27,14 +27,7 @@ Evaluation = dict[str, dict[str, Any]]
 
 def _keep_until(path: Path, step: int | None) -> list[dict[str, Any]]:
     """Drops the rows that a continued run will write again (or half a row, if it was killed) and returns the others."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() and step is not None else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if row["step"] <= step:
-            rows.append(row)
+    rows = [row for row in read_rows(path) if row["step"] <= step] if step is not None else []
     kept = path.with_name(f".{path.name}")
     kept.write_text("".join(json.dumps(row) + "\n" for row in rows))
     os.replace(kept, path)
@@ -83,10 +76,7 @@ class _Recorder(TrainerCallback):
             for sample in result["samples"]:
                 self.append("samples.jsonl", {"step": step, "split": split, **sample})
             name, first = next(iter(result["metrics"].items()))
-            measured = format_number(first["value"])
-            if "low" in first:
-                measured = f"{first['value']:.1%} [{first['low']:.1%}, {first['high']:.1%}]"
-            say(f"step {step:>4}  {split} {name} {measured} on {result['count']}, {self.seconds():.0f} s")
+            say(f"step {step:>4}  {split} {name} {format_metric(first)} on {result['count']}, {self.seconds():.0f} s")
             values = {f"{split}/{name}": metric["value"] for name, metric in result["metrics"].items()}
             self._track(values)
         self.last_line = time.monotonic()

@@ -1,7 +1,8 @@
 """How evenly a mixture of experts shares out its work."""
 
-import math
 from typing import Any
+
+from common.measure.shares import share_out
 
 import torch
 from accelerate import Accelerator
@@ -25,11 +26,8 @@ def expert_shares(model: torch.nn.Module, accelerator: Accelerator, dataset: Dat
     Returns:
         For each layer the shares of its experts, which add up to 1.
     """
-    rank, world_size = accelerator.process_index, accelerator.num_processes
     config = accelerator.unwrap_model(model).config
-    # Every process takes as many steps as the others, or gathering weights waits for ever: the last ones count nothing.
-    rows = [(index, True) for index in range(rank, len(dataset), world_size)]
-    rows += [(0, False)] * (math.ceil(len(dataset) / world_size) - len(rows))
+    rows = share_out(len(dataset), accelerator.process_index, accelerator.num_processes)
     collate = DataCollatorForLanguageModeling(pad_token_id=0)
     counts = torch.zeros(config.num_hidden_layers, config.num_local_experts, device=accelerator.device)
     was_training = model.training

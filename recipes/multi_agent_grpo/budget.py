@@ -1,9 +1,10 @@
 """How many tokens a training has sampled, and one that ends when it has sampled as many as another."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
+
+from common.data.runs import read_rows
 
 from transformers import TrainerCallback
 from trl import GRPOConfig
@@ -27,12 +28,12 @@ def _sampled(rows: list[dict[str, Any]], training_args: GRPOConfig) -> float:
 
 def sampled_tokens(folder: Path, training_args: GRPOConfig) -> float:
     """Returns how many tokens a run has sampled in training: those of completions, without prompts."""
-    return _sampled([json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()], training_args)
+    return _sampled(read_rows(folder / "metrics.jsonl"), training_args)
 
 
 def steps_of(folder: Path, phases: list[str]) -> int:
     """Returns how many steps some phases of a run took together."""
-    return sum(json.loads((folder / name / "metrics.jsonl").read_text().splitlines()[-1])["step"] for name in phases)
+    return sum(read_rows(folder / name / "metrics.jsonl")[-1]["step"] for name in phases)
 
 
 class StopAtTokens(TrainerCallback):

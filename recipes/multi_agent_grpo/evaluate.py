@@ -15,6 +15,7 @@ from common.errors import say
 from common.generate.completions import Completion
 from common.measure.statistics import mean, share
 from common.models.load import load_tokenizer
+from common.report.numbers import format_interval, format_value
 from common.run.config import parse
 from common.run.loop import Evaluation
 
@@ -210,8 +211,8 @@ def main() -> None:
     say(f"{args.run_dir or model_args.model_name_or_path}: {len(problems)} problems")
     for name, outcome in outcomes.items():
         metric = interval(outcome.values)
-        bounds = f"95 % interval [{metric['low']:.1%}, {metric['high']:.1%}]"
-        say(f"  {name:<20}{metric['value']:7.1%}   {bounds}   {outcome.tokens:.0f} tokens a problem")
+        bounds = f"95 % interval {format_interval(metric)}"
+        say(f"  {name:<20}{format_value(metric):>7}   {bounds}   {outcome.tokens:.0f} tokens a problem")
     leave()
 
 

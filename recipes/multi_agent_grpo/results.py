@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common.data.runs import COMPLETE, RECORD
+from common.data.runs import COMPLETE, RECORD, read_rows
 from common.errors import is_main_process, say
 from common.generate.completions import Completion
 from common.report.card import write_card
+from common.report.numbers import format_metric
 from common.report.page import Curve, Table, write_report
 from common.run.batch import describe_batch
 from common.run.record import launcher, versions
@@ -71,17 +72,13 @@ def difference(one: Outcome, other: Outcome) -> dict[str, float]:
     return {"value": average, "low": average - half, "high": average + half}
 
 
-def _percent(metric: dict[str, float]) -> str:
-    return f"{100 * metric['value']:.1f} % [{100 * metric['low']:.1f}, {100 * metric['high']:.1f}]"
-
-
 def _results_table(untrained: dict[str, Outcome], trained: dict[str, Outcome], single: str) -> Table:
     rows = []
     for name in trained:
         cells = []
         for outcomes in (untrained, trained):
             outcome = outcomes.get(name)
-            cells += [_percent(interval(outcome.values)), f"{outcome.tokens:.0f}"] if outcome else ["", ""]
+            cells += [format_metric(interval(outcome.values)), f"{outcome.tokens:.0f}"] if outcome else ["", ""]
         rows.append([LABELS.get(name, "{name}, alone").format(single=single, name=name), *cells])
     return Table(
         "Alone and together",
@@ -115,28 +112,20 @@ def comparisons(trained: dict[str, Outcome]) -> dict[str, str]:
     """Returns lines that compare the trained team's vote with what one agent achieves."""
     against = {name: trained[name] for name in ("single_agent", "self_consistency") if name in trained}
     return {
-        f"vote minus {name.replace('_', ' ')}": f"{_percent(difference(trained['vote'], other))} points"
+        f"vote minus {name.replace('_', ' ')}": f"{format_metric(difference(trained['vote'], other))} points"
         for name, other in against.items()
     }
 
 
-def _phase_rows(folder: Path, split: str, offset: int = 0) -> list[dict[str, Any]]:
-    """Returns the rows of a phase, those of its evaluations under another name."""
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    for row in rows:
-        row["step"] += offset
-    return [row | ({"split": split} if "split" in row else {}) for row in rows if "peak_memory_gib" not in row]
-
-
 def _phase_rows(folder: Path, split: str, offset: int) -> list[dict[str, Any]]:
     """Returns the rows of a phase, those of its evaluations under another name; the last row is the run's totals."""
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][:-1]
+    rows = read_rows(folder / "metrics.jsonl")[:-1]
     return [row | {"step": row["step"] + offset} | ({"split": split} if "split" in row else {}) for row in rows]
 
 
 def _totals(folder: Path, step: int) -> dict[str, Any]:
     """Returns the last row of the run: the time of all its parts, and the most memory that one of them took."""
-    parts = [json.loads(path.read_text().splitlines()[-1]) for path in folder.glob("*/metrics.jsonl")]
+    parts = [read_rows(path)[-1] for path in folder.glob("*/metrics.jsonl")]
     measured = [json.loads(path.read_text())["seconds"] for path in folder.glob("*.json") if path.name != RECORD]
     seconds = sum(part["seconds"] for part in parts) + sum(measured)
     return {"step": step, "seconds": round(seconds, 2), "peak_memory_gib": max(part["peak_memory_gib"] for part in parts)}

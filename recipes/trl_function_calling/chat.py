@@ -6,14 +6,11 @@ What the model writes is read as JSON and checked against the schema of the tool
 which touches nothing outside. Every line of input is a request of its own; `--history` keeps what was said before.
 """
 
-import argparse
 import json
-import sys
 from typing import Any
 
 from common.errors import fail, nearest
-from common.generate.chat import answer
-from common.models.saved import load_run
+from common.generate.chat import answer, chat_parser, load_for_chat, talk
 
 from metrics import parse_calls, schema_mistake
 from tools import TOOLS, UNSEEN_TOOLS, schema
@@ -53,33 +50,19 @@ def reply(model: Any, tokenizer: Any, messages: list[dict[str, Any]], tools: lis
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="recipes chat", description=__doc__.partition("\n")[0], allow_abbrev=False)
-    parser.error = lambda message: fail(f"{message}; `recipes chat RUN --help` lists the options")
-    parser.add_argument("run", metavar="RUN", help="a run's folder, or a checkpoint-N in it")
+    parser = chat_parser(__doc__, history=True)
     parser.add_argument("--tools", nargs="+", default=["set_timer", "get_weather"], help=f"those offered: {', '.join(KNOWN)}")
-    parser.add_argument("--history", action="store_true", help="keep the conversation from line to line; /new starts over")
     args = parser.parse_args()
     for name in args.tools:
         if name not in KNOWN:
             fail(f"--tools {name}: there is no such tool{nearest(name, list(KNOWN)) or '; there is: ' + ', '.join(KNOWN)}")
-    model, tokenizer, settings = load_run(args.run)
-    model.generation_config.update(do_sample=False, max_new_tokens=settings.get("max_new_tokens") or 256)
+    model, tokenizer, _ = load_for_chat(args.run, args)
     tools = [schema(KNOWN[name]) for name in args.tools]
-    at_terminal = sys.stdin.isatty()
-    if at_terminal:
-        print(f"Tools: {', '.join(args.tools)}. Ctrl-D ends.")
-    messages: list[dict[str, Any]] = []
-    try:
-        while True:
-            line = input("> " if at_terminal else "").strip()
-            if line == "/new" or not args.history:
-                messages = []
-            if line and line != "/new":
-                messages.append({"role": "user", "content": line})
-                reply(model, tokenizer, messages, tools)
-    except (EOFError, KeyboardInterrupt):
-        if at_terminal:
-            print()
+    talk(
+        lambda messages: reply(model, tokenizer, messages, tools),
+        history=args.history,
+        hint=f"Tools: {', '.join(args.tools)}.",
+    )
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def run_folder(tmp_path: Path) -> Path:
 
 def test_numbers_stand_with_their_intervals(run_folder: Path) -> None:
     text = visible(report(run_folder))
-    assert "before, step 0 30.0 % [25.7, 34.7] → after, step 60 92.0 % [87.7, 96.7]" in text
+    assert "before, step 0 30.0% [25.7%, 34.7%] → after, step 60 92.0% [87.7%, 96.7%]" in text
     assert "held out · 400 problems · steps 0 and 60" in text
     assert "unseen numbers · 400 problems" in text
     assert "mean completion length 18.4 18.4" in text
@@ -74,7 +74,7 @@ def test_numbers_stand_with_their_intervals(run_folder: Path) -> None:
 def test_a_repeated_step_of_a_resumed_run_counts_once_and_half_a_line_is_skipped(run_folder: Path) -> None:
     with open(run_folder / "metrics.jsonl", "a") as file:
         file.write(json.dumps(evaluation(60, "held_out", 0.8)) + '\n{"step": 61, "rew')
-    assert "after, step 60 80.0 %" in visible(report(run_folder))
+    assert "after, step 60 80.0%" in visible(report(run_folder))
 
 
 def test_what_a_model_or_a_file_says_is_text_not_markup(run_folder: Path) -> None:
@@ -159,7 +159,7 @@ def test_an_error_rate_that_falls_is_no_loss(tmp_path: Path) -> None:
         row["metrics"] = {"character_error_rate": row["metrics"]["accuracy"]}
     write_rows(tmp_path / "metrics.jsonl", rows)
     text = visible(report(tmp_path))
-    assert "Character error rate, held out before, step 0 98.0 % [93.7, 102.7] → after, step 60 5.0 % [0.7, 9.7]" in text
+    assert "Character error rate, held out before, step 0 98.0% [93.7%, 102.7%] → after, step 60 5.0% [0.7%, 9.7%]" in text
     assert not re.search(r"better|worse|improve|higher|gain|loss", text)
 
 
@@ -178,7 +178,7 @@ def test_one_evaluation_is_a_report_so_far(tmp_path: Path) -> None:
     write_rows(tmp_path / "metrics.jsonl", [evaluation(0, "held_out", 0.3)])
     write_rows(tmp_path / "samples.jsonl", [sample(0, "Q1", correct=False)])
     text = visible(report(tmp_path))
-    assert "so far, step 0 30.0 % [25.7, 34.7]" in text
+    assert "so far, step 0 30.0% [25.7%, 34.7%]" in text
     assert "Answers so far" in text
     assert "After" not in text
 
