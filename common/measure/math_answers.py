@@ -19,6 +19,7 @@ NO_UNIT = re.compile(
     r"\b(hundred|thousand|lakh|crore|million|billion|trillion|dozen|score|half|halves|third|quarter|and|or|to|minus|plus|times|over|"
     r"squared|cubed|k|bn|mn|mio|tn|pi|e|x|[MBT])s?\b"
 )
+MINUS = re.compile("[\u2212\u2013]")  # the sign of mathematics, and the dash that is often written for it
 LATEX_SPACE = re.compile(r"\\[,;:! ]|~|\\q?quad\b|\{,\}(?=\d)")
 LATEX_TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 NAMED = re.compile(r"[^\W\d_](?:_\w)? ?= ?")  # `x = 5`
@@ -27,16 +28,16 @@ NAMED = re.compile(r"[^\W\d_](?:_\w)? ?= ?")  # `x = 5`
 def _plain(text: str) -> str:
     """Returns a text with signs and spaces in one form: full-width digits, typographic minus, what LaTeX spaces with."""
     text = LATEX_SPACE.sub(lambda found: "," if found[0] == "{,}" else " ", LATEX_TEXT.sub(r" \1 ", text))
-    text = unicodedata.normalize("NFKC", text.replace("½", r"\frac{1}{2}")).replace("\\$", "$").replace("\\%", "%")
-    return " ".join(text.replace("−", "-").replace("–", "-").split())
+    text = unicodedata.normalize("NFKC", text).replace("\\$", "$").replace("\\%", "%")
+    return " ".join(MINUS.sub("-", text).split())
 
 
 def read_number(text: str) -> str | None:
     r"""Returns the number that a text is, as it would be written plainly: `-1234`, `0.5` or `1/2`; None if it is not one.
 
-    Currency, per cent signs, thousands separators (`1,234`, `1 234`, `1{,}234`), a unit (`18 dollars`) and the name of a variable
-    (`x = 5`) are left out. A comma that separates no thousands (`1,23`, `18,18`), several numbers, and a word that makes another
-    number (`18 thousand`) are not understood.
+    Left out are currency, per cent signs, thousands separators (`1,234`, `1 234`, `1{,}234`), a unit (`18 dollars`) and the name of
+    a variable (`x = 5`). No number is what has a comma that separates no thousands (`1,23`, `18,18`), several numbers, or a word
+    that makes another number (`18 thousand`).
 
     Args:
         text: An answer, perhaps in LaTeX.
@@ -73,7 +74,7 @@ def gold_number(solution: str) -> str | None:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Returns what stands in the last `\boxed{...}` of a text, its braces balanced; None if there is none or it is not closed."""
+    r"""Returns what the last `\boxed{...}` of a text holds, its braces balanced; None if there is none or it is not closed."""
     start = text.rfind("\\boxed{")
     if start < 0:
         return None
@@ -101,15 +102,17 @@ def boxed_answer(text: str) -> str | None:
 
 # --- Equality -------------------------------------------------------------------------------------------------------------
 
-# What math-verify is asked about: a short calculation in LaTeX. Of words, commas and equations it would take the last number, and
-# towers of exponents and factorials it would calculate for seconds.
+# What math-verify is asked about: a short calculation in LaTeX. Of words, commas and equations it would take the last number,
+# and towers of exponents and factorials it would calculate for seconds.
 CALCULATION = re.compile(
     r"(?!.*\^.*\^)(?:[\d\s.+\-*/(){}]|\^(?:\d|\{\d\})(?!\d)|\\(?:[dt]?frac|sqrt|cdot|times|div|left|right|pi)(?![a-zA-Z])){1,64}"
 )
 
 
 def is_same(answer: str | None, other: str | None) -> bool:
-    """Returns whether two answers are equal: as text, as numbers, or as math-verify finds (https://github.com/huggingface/Math-Verify).
+    """Returns whether two answers are equal: as text, as numbers, or as math-verify finds.
+
+    That is https://github.com/huggingface/Math-Verify: a calculation equals its result.
 
     Args:
         answer: What `boxed_answer` or `gold_number` returned.
