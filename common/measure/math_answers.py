@@ -35,9 +35,9 @@ def _plain(text: str) -> str:
 def read_number(text: str) -> str | None:
     r"""Returns the number that a text is, as it would be written plainly: `-1234`, `0.5` or `1/2`; None if it is not one.
 
-    Left out are currency, per cent signs, thousands separators (`1,234`, `1 234`, `1{,}234`), a unit (`18 dollars`) and the name of
-    a variable (`x = 5`). No number is what has a comma that separates no thousands (`1,23`, `18,18`), several numbers, or a word
-    that makes another number (`18 thousand`).
+    Left out are currency, per cent signs, thousands separators (`1,234`, `1 234`, `1{,}234`), a unit (`18 dollars`) and the
+    name of a variable (`x = 5`). No number is what has a comma that separates no thousands (`1,23`, `18,18`), several numbers,
+    or a word that makes another number (`18 thousand`).
 
     Args:
         text: An answer, perhaps in LaTeX.

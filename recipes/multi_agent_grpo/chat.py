@@ -13,6 +13,7 @@ from typing import Any
 from common.data.runs import read_record
 from common.errors import fail
 from common.generate.chat import answer
+from common.measure.math_answers import boxed_answer
 from common.models.saved import load_run
 
 from peft import PeftModel
@@ -21,7 +22,6 @@ from agents import Agent, load_team
 from data import aggregator_question, conversation
 from evaluate import describe_vote
 from members import team_weights
-from rewards import read_answer
 
 
 def load_agents(run: Path, team: list[Agent], max_new_tokens: int) -> tuple[Any, Any]:
@@ -70,7 +70,7 @@ def main() -> None:
                 print(f"--- {agent.name}")
                 if isinstance(model, PeftModel) and agent.name in model.peft_config:
                     model.set_adapter(agent.name)
-                answers[agent.name] = read_answer(answer(model, tokenizer, conversation(question, agent.prompt)))
+                answers[agent.name] = boxed_answer(answer(model, tokenizer, conversation(question, agent.prompt)))
             print(f"--- vote: {describe_vote(answers)}")
             if judge is not None:
                 print("--- aggregator")
