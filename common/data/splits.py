@@ -122,8 +122,8 @@ def hold_out(
     num_questions = len(_questions(train, question))
     if num_questions <= len(missing):
         fail(
-            f"{name} has {num_questions} different question{'s' * (num_questions != 1)} to train on, and needs at least "
-            f"{len(missing) + 1}: of those that are not trained some choose and some are reported on; add rows"
+            f"{name} has {num_questions} distinct row{'s' * (num_questions != 1)} to train on (those that ask the same are one) "
+            f"and needs at least {len(missing) + 1}, as some are kept apart to measure; add rows"
         )
     parts = {}
     for number, part in enumerate(missing):

@@ -17,7 +17,7 @@ LONGEST = 200  # characters; no answer has as many, and Python refuses to read a
 # A word after a number is a unit (`18 dollars`), unless it makes another number of it.
 NO_UNIT = re.compile(
     r"\b(hundred|thousand|lakh|crore|million|billion|trillion|dozen|score|half|halves|third|quarter|and|or|to|minus|plus|times|over|"
-    r"squared|cubed|k|bn|mn|mio|tn|pi|e|x|[MBT])s?\b"
+    r"squared|cubed|k|bn|mn|mio|tn|pi|e|x|[KMBT])s?\b"
 )
 MINUS = re.compile("[\u2212\u2013]")  # the sign of mathematics, and the dash that is often written for it
 LATEX_SPACE = re.compile(r"\\[,;:! ]|~|\\q?quad\b|\{,\}(?=\d)")

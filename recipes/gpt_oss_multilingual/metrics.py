@@ -146,8 +146,8 @@ def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, A
 
     Returns:
         The metrics, each with its 95 % interval: `thinking_language` (the thought is in the language asked for), `answer`,
-        `harmony_format`, and `thinking_language` for each language; and for each turn `thinking_language` (its thought is in the
-        language asked for), `answer` (it is right) and `correct` (both).
+        `harmony_format`, and `thinking_language` for each language; and for each turn `thinking_language` (its thought is in
+        the language asked for), `answer` (it is right) and `correct` (both).
     """
     turns = [parse_turn(text) for text in completions]
     asked_to = [row["thinking_language"] for row in rows]
