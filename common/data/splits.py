@@ -119,11 +119,11 @@ def hold_out(
     found = find_splits(splits)
     train = list(splits[found["train"]])
     size, missing = size_of_part(len(train), num_held_out), [part for part in ("test", "validation") if part not in found]
-    num_questions = len(_questions(train, question))
-    if num_questions <= len(missing):
+    count = len(_questions(train, question))
+    if count <= len(missing):
         fail(
-            f"{name} has {num_questions} distinct row{'s' * (num_questions != 1)} to train on (those that ask the same are one) "
-            f"and needs at least {len(missing) + 1}, as some are kept apart to measure; add rows"
+            f"{name} has {count} distinct row{'s' * (count != 1)} to train on (those that ask the same are one) and needs at least "
+            f"{len(missing) + 1}, as some are kept apart to measure; add rows"
         )
     parts = {}
     for number, part in enumerate(missing):
