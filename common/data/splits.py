@@ -122,8 +122,8 @@ def hold_out(
     count = len(_questions(train, question))
     if count <= len(missing):
         fail(
-            f"{name} has {count} distinct row{'s' * (count != 1)} to train on (those that ask the same are one) and needs at least "
-            f"{len(missing) + 1}, as some are kept apart to measure; add rows"
+            f"{name} has {count} distinct row{'s' * (count != 1)} to train on (those that ask the same are one) and needs at "
+            f"least {len(missing) + 1}, as some are kept apart to measure; add rows"
         )
     parts = {}
     for number, part in enumerate(missing):

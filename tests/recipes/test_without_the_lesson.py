@@ -67,7 +67,7 @@ def test_generated_data_ends_in_one_line(copy: Path, tmp_path: Path, python: Pyt
     model = ["--model_name_or_path", str(base)] if base.exists() else []
     done = python(str(copy / "train.py"), *model, "--output_dir", str(tmp_path / "run"), code=2)
     assert done.stderr == (
-        "error: dataset_name synthetic: the folder lesson/, which generates these rows, is not in this copy of the recipe; pass "
-        "a file, a folder or a hub id, or copy lesson/ from the recipe that this one was made of\n"
+        "error: dataset_name synthetic: the folder lesson/, which generates these rows, is not in this copy of the recipe; "
+        "pass a file, a folder or a hub id, or copy lesson/ from the recipe that this one was made of\n"
     )
     assert not (tmp_path / "run").exists()
