@@ -143,5 +143,6 @@ def load_data(args: OcrArguments, seed: int) -> tuple[list[Row], list[Row], dict
     lines, receipts = ([row for row in held_out if (row["fields"] is not None) == is_one] for is_one in (False, True))
     if args.units == "both" and lines and receipts:
         sets = {"held_out": lines, "held_out_receipts": receipts}
-    sets = {name: take(found, lambda row: row["messages"][-1]["content"], args.num_held_out)[0] for name, found in sets.items()}
+    for name, found in sets.items():
+        sets[name], _ = take(found, lambda row: f"{row['group']} {row['messages'][-1]['content']}", args.num_held_out)
     return train[: args.num_train or None], validation, sets
