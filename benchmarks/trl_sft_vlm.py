@@ -61,7 +61,7 @@ def main() -> None:
     settings = ("per_device_train_batch_size", "gradient_accumulation_steps")
     (folder / "config.yaml").write_text(yaml.safe_dump({name: getattr(training_args, name) for name in settings}))
 
-    rows, _ = load_data(args, seed=0)
+    rows, _, _ = load_data(args, seed=0)
     rows = rows[: given.max_steps * training_args.per_device_train_batch_size * training_args.world_size]
     processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)
     patch_size = processor.image_processor.patch_size

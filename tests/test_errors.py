@@ -240,7 +240,8 @@ DATA_SETS = [
     case(
         "too few rows",
         DATA,
-        "{tmp}/data.jsonl has 1 rows, of which num_held_out 1 would be held out; lower num_held_out or add rows",
+        "{tmp}/data.jsonl has 1 distinct row to train on (those that ask the same are one) and needs at least 3, as some are "
+        "kept apart to measure; add rows",
         data__jsonl=jsonl(QUESTION),
     ),
     case(
@@ -290,7 +291,11 @@ DATA_SETS = [
         "question too long",
         DATA,
         "{tmp}/data.jsonl, row 2: the prompt has ... tokens and max_prompt_length is 128; raise it, or shorten the question",
-        data__jsonl=jsonl(QUESTION, {"question": "1 + " * 200, "answer": "#### 200"}, QUESTION),
+        data__jsonl=jsonl(
+            QUESTION,
+            {"question": "1 + " * 200, "answer": "#### 200"},
+            *({"question": f"What is 6 * {number}?", "answer": f"#### {6 * number}"} for number in (8, 9)),
+        ),
     ),
     case(
         "folder without data",

@@ -64,7 +64,7 @@ def load_conversations(
         skip_bad_rows: Leave out the rows that cannot be used, and say how many, instead of ending at the first.
 
     Returns:
-        The conversations by split; a local file is one split, `train`.
+        The conversations by split (see `load_rows`), each with `where`, its file and row; a local file is one split, `train`.
 
     Raises:
         SystemExit: With code 2 and one line that names the file and the row.
@@ -84,7 +84,7 @@ def load_conversations(
             try:
                 conversation = convert(row)
                 check_conversation(conversation)
-                conversations[split].append(conversation)
+                conversations[split].append(conversation | {"where": where})
             except BadRow as error:
                 if not skip_bad_rows:
                     fail(f"{where}: {error}")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from common.data.hub import is_path, use_cache_if_unreachable
+from common.data.splits import find_splits
 from common.errors import brief, fail
 
 from datasets import Dataset, DatasetDict, load_dataset
@@ -47,7 +48,7 @@ def load_rows(name: str, columns: list[str], config: str | None = None, kind: ty
         kind: What these columns hold.
 
     Returns:
-        The splits by name; a local file is one split, `train`.
+        The splits by name, of those that `splits.find_splits` knows; a local file is one split, `train`.
 
     Raises:
         SystemExit: With code 2 and one line for a missing or empty file, an unreachable hub, or a row without a column.
@@ -66,8 +67,10 @@ def load_rows(name: str, columns: list[str], config: str | None = None, kind: ty
             fail(f"dataset_name {name} cannot be read: {brief(error.__cause__ or error)}")
         except (OSError, ValueError) as error:
             fail(f"dataset_name {name} cannot be loaded: {brief(error)}; without a hub pass a local file or `synthetic`")
-    if "train" not in splits:
+    found = find_splits(splits)
+    if "train" not in found:
         fail(f"dataset_name {name} has no split `train` (found: {', '.join(splits)})")
+    splits = DatasetDict({split: splits[split] for split in found.values()})
     for split, rows in splits.items():
         where = str(path) if path.is_file() else f"{name} ({split})"
         for column in columns:
@@ -78,6 +81,6 @@ def load_rows(name: str, columns: list[str], config: str | None = None, kind: ty
                     fail(f"{where}, row {number}: no value in column `{column}`; fill it in or remove the row")
                 if not isinstance(value, kind):
                     fail(f"{where}, row {number}: column `{column}` must be {kind.__name__}, not {type(value).__name__}")
-    if len(splits["train"]) == 0:
+    if len(splits[found["train"]]) == 0:
         fail(f"{name} has no rows; it needs at least one")
     return splits

@@ -56,10 +56,10 @@ def tokenize(
     """Turns conversations into tokens and labels; only what the assistant writes is trained, its end of turn included.
 
     Args:
-        conversations: Checked conversations.
+        conversations: Checked conversations; `where` of one names it in an error.
         tokenizer: The model's tokenizer, with its chat template.
         max_length: Longest conversation in tokens.
-        where: Name of the data, for the error.
+        where: Name of the data, for the others.
         skip_bad_rows: Leave out longer conversations, and say how many, instead of ending at the first.
 
     Returns:
@@ -101,8 +101,8 @@ def tokenize(
                 )
         except BadRow as error:
             if not skip_bad_rows:
-                fail(f"{where}, conversation {number}: {error}")
-            first = first or f"conversation {number}: {error}"
+                fail(f"{conversation.get('where', f'{where}, conversation {number}')}: {error}")
+            first = first or f"{conversation.get('where', f'conversation {number}')}: {error}"
             continue
         input_ids.append(tokens)
         labels.append(trained)

@@ -15,7 +15,7 @@ class MultilingualArguments:
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub data set that has several."})
     num_train: int = field(default=0, metadata={"help": "Training conversations; 0 means all there are."})
-    num_held_out: int = field(default=400, metadata={"help": "Conversations in each held-out set."})
+    num_held_out: int = field(default=400, metadata={"help": "Rows of each held-out set and of the validation, at most."})
     thinking_languages: list[str] = field(
         default_factory=list,
         metadata={"help": "Languages to think in; rows in others are not trained and make a set of their own. Empty: all."},
@@ -29,6 +29,6 @@ class MultilingualArguments:
     )
     skip_bad_rows: bool = field(default=False, metadata={"help": "Leave out rows that cannot be used, and say how many."})
     early_stopping_patience: int = field(
-        default=0, metadata={"help": "Stop after so many evaluations without a lower held-out loss; 0 trains to the end."}
+        default=0, metadata={"help": "Stop after so many evaluations without a lower validation loss; 0 trains to the end."}
     )
     max_new_tokens: int = field(default=256, metadata={"help": "Where thought and answer are cut in evaluation."})

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from common.data.conversations import BadRow, Conversation, load_conversations
+from common.data.lesson import import_lesson
+from common.data.splits import check_num_held_out, find_splits, hold_out, normalize_question, question_of, size_of_part, take
 from common.errors import fail
 
 from arguments import MultilingualArguments
@@ -68,22 +70,56 @@ def add_others(
     return mixed
 
 
-def load_data(args: MultilingualArguments, seed: int) -> tuple[list[Conversation], dict[str, list[Conversation]]]:
-    """Loads conversations to train on and conversations that are never trained on.
+def _question(row: Conversation) -> str:
+    return normalize_question(question_of(row))
+
+
+def place_others(
+    others: list[Conversation],
+    train: list[Conversation],
+    validation: list[Conversation],
+    held_out: list[Conversation],
+    num_held_out: int,
+) -> tuple[list[Conversation], list[Conversation]]:
+    """Shares out rows in languages that are not trained: a question that is held out in one language is so in all.
+
+    Args:
+        others: The rows.
+        train: The training rows in languages that are trained.
+        validation: The validation rows in languages that are trained.
+        held_out: The held-out rows in languages that are trained.
+        num_held_out: How many to hold out at most.
+
+    Returns:
+        The rows that may be trained on after all, and those to report on.
+    """
+    asked = {part: {_question(row) for row in rows} for part, rows in {"train": train, "held_out": held_out}.items()}
+    apart = [row for row in others if _question(row) in asked["held_out"]]
+    if not apart:  # no question is held out in both kinds of languages
+        apart = [row for row in others if _question(row) not in asked["train"]]
+        num_held_out = size_of_part(len(others), num_held_out)
+    apart, _ = take(apart, question_of, num_held_out)
+    kept_apart = {_question(row) for row in [*apart, *validation, *held_out]}
+    return [row for row in others if _question(row) not in kept_apart], apart
+
+
+def load_data(
+    args: MultilingualArguments, seed: int
+) -> tuple[list[Conversation], list[Conversation], dict[str, list[Conversation]]]:
+    """Loads conversations to train on, conversations to choose by, and conversations that are reported on.
 
     Args:
         args: Names the data and says how much to use, and which languages to think in.
         seed: Seed of the generated training problems; the held-out ones are the same for every seed.
 
     Returns:
-        The training conversations, and the held-out sets by name: `held_out`, and `other_languages` where only some languages
-        are trained. A folder of MGSM is one set, `mgsm`, and nothing to train on.
+        The training and validation conversations, and the held-out sets by name (see `common.data.splits`): `held_out`, and
+        `other_languages` where only some languages are trained. A folder of MGSM is one held-out set, `mgsm`, and no more.
 
     Raises:
         SystemExit: With code 2 and one line if the data cannot be used.
     """
-    if args.num_held_out < 1:
-        fail(f"num_held_out is {args.num_held_out}: without held-out problems nothing can be measured; use at least 1")
+    check_num_held_out(args.num_held_out)
     if not 0 <= args.other_share < 1:
         fail(f"other_share is {args.other_share:g}; use at least 0 and less than 1")
     for language in args.thinking_languages:
@@ -92,31 +128,28 @@ def load_data(args: MultilingualArguments, seed: int) -> tuple[list[Conversation
         except ValueError as error:
             fail(f"thinking_languages: {error}")
     if args.dataset_name == "synthetic":
-        from lesson.synthetic import synthetic_splits  # a copy of the recipe may do without the folder
-
-        return synthetic_splits(args, seed)
+        return import_lesson("synthetic").synthetic_splits(args, seed)
     if list(Path(args.dataset_name).glob("mgsm_*.tsv")):
-        return [], {"mgsm": load_mgsm(args.dataset_name, args.thinking_languages)[: args.num_held_out]}
+        return [], [], {"mgsm": load_mgsm(args.dataset_name, args.thinking_languages)[: args.num_held_out]}
     splits = load_conversations(args.dataset_name, convert, config=args.dataset_config, skip_bad_rows=args.skip_bad_rows)
-    rows = {
-        split: (
-            [row for row in found if row["thinking_language"] in (args.thinking_languages or [row["thinking_language"]])],
-            [row for row in found if row["thinking_language"] not in (args.thinking_languages or [row["thinking_language"]])],
-        )
-        for split, found in splits.items()
-    }
-    (train, others), (held_out, other_languages) = rows["train"], rows.get("test", ([], []))
-    if not held_out:
-        if len(train) <= args.num_held_out:
-            fail(
-                f"{args.dataset_name} has {len(train)} rows to train on, of which num_held_out {args.num_held_out} would be "
-                "held out; lower num_held_out or add rows"
-            )
-        train, held_out = train[: -args.num_held_out], train[-args.num_held_out :]
-        others, other_languages = others[: -args.num_held_out], others[-args.num_held_out :]
-    train = add_others(train[: args.num_train or None], others, args, seed)
-    sets = {"held_out": held_out[: args.num_held_out], "other_languages": other_languages[: args.num_held_out]}
-    return train, {name: found for name, found in sets.items() if found}
+    asked_for, others = {}, {}
+    for split, rows in splits.items():
+        languages = args.thinking_languages or [row["thinking_language"] for row in rows]
+        asked_for[split] = [row for row in rows if row["thinking_language"] in languages]
+        others[split] = [row for row in rows if row["thinking_language"] not in languages]
+        if not asked_for[split]:
+            fail(f"{args.dataset_name} ({split}) has no row in {', '.join(languages)}; change thinking_languages or add rows")
+    train, validation, held_out = hold_out(asked_for, question_of, args.num_held_out, name=args.dataset_name)
+    found = find_splits(splits)
+    if "test" in found:
+        chosen_by = {_question(row) for row in validation}
+        free = [row for row in others[found["train"]] if _question(row) not in chosen_by]
+        other_languages, _ = take(others[found["test"]], question_of, args.num_held_out)
+    else:
+        free, other_languages = place_others(others[found["train"]], train, validation, held_out, args.num_held_out)
+    train = add_others(train[: args.num_train or None], free, args, seed)
+    sets = {"held_out": held_out, "other_languages": other_languages}
+    return train, validation, {name: rows for name, rows in sets.items() if rows}
 
 
 def read_date(args: MultilingualArguments) -> date:
@@ -143,9 +176,8 @@ def texts(train: list[Conversation], args: MultilingualArguments) -> list[str]:
     """
     others = []
     if args.dataset_name == "synthetic":
-        from lesson.synthetic import LANGUAGES, all_problems, generate
-
-        others = generate(all_problems()[args.num_held_out :], 3000, LANGUAGES, "tokenizer")
+        lesson = import_lesson("synthetic")
+        others = lesson.generate(lesson.all_problems()[args.num_held_out :], 3000, lesson.LANGUAGES, "tokenizer")
     return [
         text
         for conversation in [*train, *others]

@@ -25,13 +25,14 @@ from trl import SFTConfig
 from arguments import MultilingualArguments
 from data import load_data, read_date
 from experts import describe_shares, expert_shares
-from metrics import Turn, parse_turn, score
+from metrics import language_matrix, parse_turn, score
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 ROWS_ROUTED = 100  # conversations on which the experts' work is counted
 
 
-def _shown(turn: Turn) -> str:
+def _shown(text: str) -> str:
+    turn = parse_turn(text)
     return f"[thinks] {turn.thinking}\n[answers] {turn.final}" if turn.thinking or turn.final else ""
 
 
@@ -68,9 +69,8 @@ def evaluate(
             batch_size=batch_size,
             max_new_tokens=args.max_new_tokens,
         )
-        turns = [parse_turn(completion.raw) for completion in completions]
-        metrics, languages, follows, rights = score(rows, turns)
-        matrices = [languages]
+        metrics, verdicts = score(rows, [completion.raw for completion in completions])
+        matrices = [language_matrix(rows, verdicts)]
         if not results:
             routed = tokenize(rows[:ROWS_ROUTED], tokenizer, training_args.max_length, where=name, skip_bad_rows=True)
             work, experts = describe_shares(expert_shares(model, accelerator, routed, batch_size=batch_size))
@@ -80,11 +80,11 @@ def evaluate(
                 "id": f"{name} {number}",
                 "question": f"{row['messages'][-2]['content']}\n(think in {row['thinking_language']})",
                 "answer": row["messages"][-1]["content"],
-                "completion": _shown(turn),
-                "correct": follow and right,
+                "completion": _shown(completion.raw),
+                "correct": verdict["correct"],
             }
-            for number, (row, turn, follow, right) in enumerate(
-                list(zip(rows, turns, follows, rights, strict=True))[:SAMPLES_SHOWN]
+            for number, (row, completion, verdict) in enumerate(
+                list(zip(rows, completions, verdicts, strict=True))[:SAMPLES_SHOWN]
             )
         ]
         results[name] = {"metrics": metrics, "matrices": matrices, "samples": samples, "count": len(rows)}
@@ -93,7 +93,7 @@ def evaluate(
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, MultilingualArguments, SFTConfig)
-    _, held_out = load_data(args, training_args.seed)
+    _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, day=read_date(args))
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)

@@ -137,21 +137,21 @@ def _plain(text: str) -> str:
 # --- All of them ----------------------------------------------------------------------------------------------------------
 
 
-def score(rows: list[Conversation], turns: list[Turn]) -> tuple[dict[str, Any], dict[str, Any], list[bool], list[bool]]:
+def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Scores turns.
 
     Args:
         rows: What was asked, with `thinking_language` and perhaps `question_language`.
-        turns: What the model wrote, one for each.
+        completions: What the model wrote, one text for each, with its special tokens: harmony format is made of them.
 
     Returns:
         The metrics, each with its 95 % interval: `thinking_language` (the thought is in the language asked for), `answer`,
-        `harmony_format`, and `thinking_language` for each language; a matrix of the first for `common.report.heatmap`; and for
-        each turn whether its thought is in the language asked for, and whether its answer is right.
+        `harmony_format`, and `thinking_language` for each language; and for each turn `thinking_language` (its thought is in
+        the language asked for), `answer` (it is right) and `correct` (both).
     """
+    turns = [parse_turn(text) for text in completions]
     asked_to = [row["thinking_language"] for row in rows]
-    known = {row["question_language"] for row in rows if row.get("question_language")} | set(asked_to)
-    asked_in = [row.get("question_language") or language_of(row["messages"][-2]["content"], known) for row in rows]
+    known = _languages(rows)
     follows = [language_of(turn.thinking, known) == language for turn, language in zip(turns, asked_to, strict=True)]
     rights = [is_right(turn.final, row["messages"][-1]["content"]) for row, turn in zip(rows, turns, strict=True)]
     metrics = {
@@ -159,15 +159,34 @@ def score(rows: list[Conversation], turns: list[Turn]) -> tuple[dict[str, Any], 
         "answer": share(rights),
         "harmony_format": share([turn.is_valid for turn in turns]),
     }
-    cells: dict[tuple[str, str], list[bool]] = {}
-    for question, thought, right in zip(asked_in, asked_to, follows, strict=True):
-        cells.setdefault((question or "no language", thought), []).append(right)
-    questions, thoughts = ([*dict.fromkeys(cell[position] for cell in cells)] for position in (0, 1))
-    for thought in thoughts:
-        metrics[f"thinks_in_{thought}"] = share(
-            [right for cell, found in cells.items() if cell[1] == thought for right in found]
+    for language in dict.fromkeys(asked_to):
+        metrics[f"thinks_in_{language}"] = share(
+            [right for right, asked in zip(follows, asked_to, strict=True) if asked == language]
         )
-    matrix = {
+    pairs = zip(follows, rights, strict=True)
+    return metrics, [{"correct": follow and right, "thinking_language": follow, "answer": right} for follow, right in pairs]
+
+
+def _languages(rows: list[Conversation]) -> set[str]:
+    """Returns the languages that rows are known to be in, or to ask for."""
+    named = {row["question_language"] for row in rows if row.get("question_language")}
+    return named | {row["thinking_language"] for row in rows}
+
+
+def language_matrix(rows: list[Conversation], verdicts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the share of thoughts in the language asked for by the two languages, for `common.report.heatmap`.
+
+    Args:
+        rows: What was asked.
+        verdicts: What `score` returned for each.
+    """
+    known = _languages(rows)
+    cells: dict[tuple[str, str], list[bool]] = {}
+    for row, verdict in zip(rows, verdicts, strict=True):
+        question = row.get("question_language") or language_of(row["messages"][-2]["content"], known) or "no language"
+        cells.setdefault((question, row["thinking_language"]), []).append(verdict["thinking_language"])
+    questions, thoughts = ([*dict.fromkeys(cell[position] for cell in cells)] for position in (0, 1))
+    return {
         "title": "Thoughts in the language asked for",
         "rows": questions,
         "columns": thoughts,
@@ -178,4 +197,3 @@ def score(rows: list[Conversation], turns: list[Turn]) -> tuple[dict[str, Any], 
             for question in questions
         ],
     }
-    return metrics, matrix, follows, rights

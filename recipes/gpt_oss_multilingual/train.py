@@ -30,11 +30,11 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # 1. Data: conversations as tokens, in harmony format. Only the assistant's thought and its answer have labels.
-    train, held_out = load_data(args, training_args.seed)
+    train, validation, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, texts(train, args), read_date(args))
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
-    eval_dataset = tokenize(held_out["held_out"], tokenizer, where="held_out", **settings)
+    eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
 
     # 2. Model: gpt-oss, its MXFP4 weights put back into 16 bits, or any causal language model with experts.

@@ -12,7 +12,7 @@ class MathArguments:
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub data set that has several."})
     num_train: int = field(default=0, metadata={"help": "Training problems; 0 means all there are."})
-    num_held_out: int = field(default=400, metadata={"help": "Problems in each held-out set."})
+    num_held_out: int = field(default=400, metadata={"help": "Rows of each held-out set and of the validation, at most."})
     system_prompt: str = field(default="", metadata={"help": "What the model is told before the question; may be empty."})
     max_prompt_length: int = field(default=512, metadata={"help": "Longest prompt in tokens; a longer one is an error."})
 

@@ -3,9 +3,13 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from common.data.lesson import import_lesson
 from common.data.rows import load_rows
+from common.data.splits import check_num_held_out, hold_out
 from common.errors import fail
+from common.measure.math_answers import gold_number
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -21,11 +25,13 @@ class Problem:
         question: What the model reads.
         solution: The worked steps, without the final answer; never shown to the model in GRPO.
         answer: The number that the reward looks for, as text.
+        where: File and row, for errors; empty where it is generated.
     """
 
     question: str
     solution: str
     answer: str
+    where: str = ""
 
 
 # --- GSM8K and files in its form ----------------------------------------------------------------------------------------
@@ -38,13 +44,10 @@ def parse_solution(text: str) -> tuple[str, str] | None:
         text: Worked steps with calculator notes in << >>, then `#### ` and the answer (Cobbe et al. 2021, arXiv:2110.14168).
 
     Returns:
-        The steps without calculator notes, and the number without thousands separators; None if there is no number.
+        The steps without calculator notes, and the number as `gold_number` writes it; None if there is no number.
     """
-    steps, mark, answer = text.rpartition("####")
-    answer = answer.strip().lstrip("$").replace(",", "")
-    if not mark or re.fullmatch(r"-?\d+(\.\d+)?", answer) is None:
-        return None
-    return re.sub(r"<<[^>]*>>", "", steps).strip(), answer
+    answer = gold_number(text)
+    return (re.sub(r"<<[^>]*>>", "", text.rpartition("####")[0]).strip(), answer) if answer else None
 
 
 def reference_completion(problem: Problem) -> str:
@@ -58,43 +61,38 @@ def _problems(rows: Iterable[dict[str, str]], where: str) -> list[Problem]:
         parsed = parse_solution(row["answer"])
         if parsed is None:
             fail(f"{where}, row {number}: no final answer in column `answer`; end it with `#### ` and a number")
-        problems.append(Problem(row["question"], *parsed))
+        problems.append(Problem(row["question"], *parsed, f"{where}, row {number}"))
     return problems
 
 
-def load_problems(args: MathArguments, seed: int) -> tuple[list[Problem], dict[str, list[Problem]]]:
-    """Loads problems to train on and problems that are never trained on.
+def load_data(args: MathArguments, seed: int) -> tuple[list[Problem], list[Problem], dict[str, list[Problem]]]:
+    """Loads problems to train on, problems to choose by, and problems that are reported on.
 
     Args:
         args: Names the data and says how many problems to train on and to hold out.
-        seed: Seed of the generated training problems.
+        seed: Seed of the generated training problems; the held-out ones are the same for every seed.
 
     Returns:
-        The training problems, and the held-out sets by name.
+        The training problems, the validation problems, and the held-out sets by name; see `common.data.splits`.
 
     Raises:
         SystemExit: With code 2 and one line if the data cannot be used.
     """
-    if args.num_held_out < 1:
-        fail(f"num_held_out is {args.num_held_out}: without held-out problems nothing can be measured; use at least 1")
+    check_num_held_out(args.num_held_out)
     if args.dataset_name == "synthetic":
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 4000")
-        from lesson.synthetic import synthetic_splits  # a copy of the recipe may do without the folder
-
-        return synthetic_splits(args.num_train, args.num_held_out, seed)
+        return import_lesson("synthetic").synthetic_splits(args.num_train, args.num_held_out, seed)
     splits = load_rows(args.dataset_name, ["question", "answer"], args.dataset_config)
-    train = _problems(splits["train"], args.dataset_name)
-    if "test" in splits:
-        held_out = _problems(splits["test"], f"{args.dataset_name} (test)")[: args.num_held_out]
-    else:
-        if len(train) <= args.num_held_out:
-            fail(
-                f"{args.dataset_name} has {len(train)} rows, of which num_held_out {args.num_held_out} would be held out; "
-                "lower num_held_out or add rows"
-            )
-        train, held_out = train[: -args.num_held_out], train[-args.num_held_out :]
-    return train[: args.num_train or None], {"held_out": held_out}
+    is_file = Path(args.dataset_name).is_file()
+    problems = {
+        split: _problems(rows, args.dataset_name if is_file else f"{args.dataset_name} ({split})")
+        for split, rows in splits.items()
+    }
+    train, validation, held_out = hold_out(
+        problems, lambda problem: problem.question, args.num_held_out, name=args.dataset_name
+    )
+    return train[: args.num_train or None], validation, {"held_out": held_out}
 
 
 def conversation(question: str, system_prompt: str) -> list[dict[str, str]]:
@@ -116,10 +114,10 @@ def to_dataset(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, args
     """
     prompts = [conversation(problem.question, args.system_prompt) for problem in problems]
     texts = [tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True) for prompt in prompts]
-    for number, tokens in enumerate(tokenizer(texts, add_special_tokens=False)["input_ids"], start=1):
+    for problem, tokens in zip(problems, tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True):
         if len(tokens) > args.max_prompt_length:
             fail(
-                f"{args.dataset_name}, row {number}: the prompt has {len(tokens)} tokens and max_prompt_length is "
+                f"{problem.where or repr(problem.question)}: the prompt has {len(tokens)} tokens and max_prompt_length is "
                 f"{args.max_prompt_length}; raise it, or shorten the question"
             )
     return Dataset.from_dict({"prompt": prompts, "answer": [problem.answer for problem in problems]})

@@ -10,7 +10,7 @@ is sharded, under the other stages each process holds a copy. An answer is score
 from typing import Any
 
 from common.generate.completions import generate
-from common.measure.statistics import pass_at_k, share
+from common.measure.statistics import pass_at_k
 from common.models.devices import prepare
 from common.models.load import load_model, load_tokenizer
 from common.report.numbers import print_results
@@ -22,8 +22,8 @@ from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig
 
 from arguments import EvaluationArguments, MathArguments
-from data import Problem, conversation, load_problems
-from rewards import has_reasoning, is_correct, is_correct_lenient
+from data import Problem, conversation, load_data
+from rewards import is_correct, score
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 
@@ -61,14 +61,8 @@ def evaluate(
             "gather_parameters": training_args.ds3_gather_for_generation,
         }
         greedy = generate(model, accelerator, tokenizer, prompts, **settings)
-        scored = list(zip(problems, greedy, strict=True))
-        right = [is_correct(completion.text, problem.answer) for problem, completion in scored]
-        metrics = {
-            "accuracy": share(right),
-            "lenient_accuracy": share([is_correct_lenient(done.text, problem.answer) for problem, done in scored]),
-            "thinking_share": share([has_reasoning(completion.text) for completion in greedy]),
-            "mean_completion_length": {"value": sum(completion.num_tokens for completion in greedy) / len(greedy)},
-        }
+        metrics, verdicts = score(problems, [completion.text for completion in greedy])
+        metrics["mean_completion_length"] = {"value": sum(completion.num_tokens for completion in greedy) / len(greedy)}
         if num_samples:
             repeated = [prompt for prompt in prompts for _ in range(num_samples)]
             sampled = generate(model, accelerator, tokenizer, repeated, temperature=training_args.temperature, **settings)
@@ -79,8 +73,8 @@ def evaluate(
             for k in (2**power for power in range(num_samples.bit_length()) if 2**power <= num_samples):
                 metrics[f"pass@{k}"] = pass_at_k(num_correct, num_samples, k)
         samples = [
-            {"question": problem.question, "answer": problem.answer, "completion": done.text, "correct": is_right}
-            for (problem, done), is_right in list(zip(scored, right, strict=True))[:SAMPLES_SHOWN]
+            {"question": problem.question, "answer": problem.answer, "completion": done.text, **verdict}
+            for problem, done, verdict in list(zip(problems, greedy, verdicts, strict=True))[:SAMPLES_SHOWN]
         ]
         results[name] = {"metrics": metrics, "samples": samples, "count": len(problems)}
     return results
@@ -88,7 +82,7 @@ def evaluate(
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, EvaluationArguments, GRPOConfig)
-    _, held_out = load_problems(args, training_args.seed)
+    _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args, args.num_samples)

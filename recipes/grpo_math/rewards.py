@@ -2,43 +2,26 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
-from math_verify import LatexExtractionConfig, parse, verify
+from common.measure.math_answers import boxed_answer, is_same
+from common.measure.statistics import share
+
+from data import Problem
 
 Completions = list[list[dict[str, str]]]  # TRL's form: a list of messages for each completion
 
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
-
-
-def final_box(text: str) -> str | None:
-    r"""Returns the last `\boxed{...}` of a text with its braces balanced, or None if there is none or it is not closed."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    depth = 0
-    for position in range(start + len("\\boxed"), len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return text[start : position + 1]
-    return None
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 
 def is_correct(text: str, answer: str) -> bool:
     r"""Returns whether the last `\boxed{}` of a completion equals the answer: strict, no box is wrong.
 
-    Equality is math-verify's (1/2 equals 0.5, 1,000 equals 1000; https://github.com/huggingface/Math-Verify).
-
     Args:
         text: A completion.
-        answer: A number, as text.
+        answer: A number, as text; see `common.measure.math_answers.is_same` for what equals it.
     """
-    box = final_box(text)
-    if box is None:
-        return False
-    if box == f"\\boxed{{{answer}}}":  # most right answers are: spare them a millisecond of parsing
-        return True
-    found = parse(box, extraction_config=[LatexExtractionConfig()])
-    return bool(found) and verify(parse(f"\\boxed{{{answer}}}", extraction_config=[LatexExtractionConfig()]), found)
+    return is_same(boxed_answer(text), answer)
 
 
 def is_correct_lenient(text: str, answer: str) -> bool:
@@ -47,13 +30,33 @@ def is_correct_lenient(text: str, answer: str) -> bool:
     Many published GSM8K scores read answers this way; it is reported beside the strict score and never rewarded.
     """
     numbers = NUMBER.findall(text)
-    return bool(numbers) and float(numbers[-1].replace(",", "")) == float(answer.replace(",", ""))
+    return bool(numbers) and is_same(numbers[-1].replace(",", ""), answer)
 
 
 def has_reasoning(text: str) -> bool:
     r"""Returns whether anything is written before the final `\boxed{}`, empty think tags aside."""
     before = text[: text.rfind("\\boxed{")] if "\\boxed{" in text else text
     return bool(re.sub(r"</?think>", "", before).strip())
+
+
+def score(rows: list[Problem], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Scores completions as they are rewarded in training.
+
+    Args:
+        rows: The problems.
+        completions: What was answered, one text for each.
+
+    Returns:
+        The metrics, shares with their 95 % intervals: `accuracy`, `lenient_accuracy` and `thinking_share`; and for each problem
+        whether the answer is `correct`.
+    """
+    right = [is_correct(text, problem.answer) for problem, text in zip(rows, completions, strict=True)]
+    metrics = {
+        "accuracy": share(right),
+        "lenient_accuracy": share([is_correct_lenient(text, row.answer) for row, text in zip(rows, completions, strict=True)]),
+        "thinking_share": share([has_reasoning(text) for text in completions]),
+    }
+    return metrics, [{"correct": is_right} for is_right in right]
 
 
 # --- Reward functions in TRL's form -------------------------------------------------------------------------------------
@@ -80,9 +83,9 @@ def correct(
 
 
 def formatted(completions: Completions, **kwargs) -> list[float]:
-    r"""1 for a completion with exactly one, closed `\boxed{}`, else 0: worth a little, so that the form is found early."""
+    r"""1 for exactly one `\boxed{}`, closed and not empty, else 0: worth a little, so that the form is found early."""
     texts = [completion[0]["content"] for completion in completions]
-    return [float(text.count("\\boxed{") == 1 and final_box(text) is not None) for text in texts]
+    return [float(text.count("\\boxed{") == 1 and boxed_answer(text) is not None) for text in texts]
 
 
 def distinct_characters(completions: Completions, **kwargs) -> list[float]:

@@ -16,10 +16,11 @@ from common.run.grpo import check_reward_weights
 from common.run.loop import run
 from common.run.record import check_output_dir
 
+from transformers import set_seed
 from trl import GRPOConfig, GRPOTrainer, get_peft_config
 
 from arguments import MathArguments
-from data import load_problems, to_dataset
+from data import load_data, to_dataset
 from evaluate import evaluate
 from rewards import correct, distinct_characters, formatted
 
@@ -31,11 +32,12 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # 1. Data: questions, and for each the number that the reward will look for.
-    train, held_out = load_problems(args, training_args.seed)
+    train, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, texts=[text for problem in train for text in (problem.question, problem.solution)])
     train_dataset = to_dataset(train, tokenizer, args)
 
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
+    set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
 
     # 3. Trainer: for each question sample `num_generations` completions, reward each, and make those that did better than

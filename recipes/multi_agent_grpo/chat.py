@@ -15,11 +15,12 @@ def main() -> None:
     args = chat_parser(__doc__).parse_args()
     _, record = read_record(args.run)
 
+    from common.measure.math_answers import boxed_answer
+
     from agents import load_team
     from data import aggregator_question, conversation
     from evaluate import describe_vote
     from members import team_weights
-    from rewards import read_answer
 
     # One model for all, or one with an adapter for each agent under its name; the aggregator has learned from another start.
     team, aggregator = load_team(record["settings"]["agents_file"])
@@ -37,7 +38,7 @@ def main() -> None:
             print(f"--- {agent.name}")
             if agent.name in adapters:
                 model.set_adapter(agent.name)
-            answers[agent.name] = read_answer(answer(model, tokenizer, conversation(question, agent.prompt)))
+            answers[agent.name] = boxed_answer(answer(model, tokenizer, conversation(question, agent.prompt)))
         print(f"--- vote: {describe_vote(answers)}")
         if judge is not None:
             print("--- aggregator")

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from common.generate.completions import Completion
+from common.measure.math_answers import boxed_answer, is_same
 
 import torch
 from transformers import LogitsProcessor
 
-from rewards import Answers, is_same, read_answer, vote_value
+from rewards import Answers, vote_value
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class MeanLogits(LogitsProcessor):
 
 def answers_of(said: dict[str, Completion]) -> Answers:
     """Returns the answer in each agent's completion."""
-    return {name: read_answer(completion.text) for name, completion in said.items()}
+    return {name: boxed_answer(completion.text) for name, completion in said.items()}
 
 
 def confidences(said: dict[str, Completion]) -> dict[str, float]:

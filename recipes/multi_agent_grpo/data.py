@@ -1,12 +1,15 @@
 """Math problems with a number as the answer: GSM8K, a file of your own, or generated ones; and what agents read of them."""
 
 import random
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from common.data.lesson import import_lesson
 from common.data.rows import load_rows
+from common.data.splits import check_num_held_out, hold_out
 from common.errors import fail
+from common.measure.math_answers import gold_number
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -38,63 +41,45 @@ class Problem:
 # --- GSM8K and files in its form ----------------------------------------------------------------------------------------
 
 
-def parse_answer(text: str) -> str | None:
-    """Returns the final number of a GSM8K solution, without thousands separators; None if there is no number.
-
-    Args:
-        text: Worked steps, then `#### ` and the answer (Cobbe et al. 2021, arXiv:2110.14168).
-    """
-    _, mark, answer = text.rpartition("####")
-    answer = answer.strip().lstrip("$").replace(",", "")
-    return answer if mark and re.fullmatch(r"-?\d+(\.\d+)?", answer) else None
-
-
 def _problems(rows: Iterable[dict[str, str]], where: str) -> list[Problem]:
     problems = []
     for number, row in enumerate(rows, start=1):
-        answer = parse_answer(row["answer"])
+        answer = gold_number(row["answer"])
         if answer is None:
             fail(f"{where}, row {number}: no final answer in column `answer`; end it with `#### ` and a number")
         problems.append(Problem(row["question"], answer))
     return problems
 
 
-def load_problems(args: TeamArguments, seed: int) -> tuple[list[Problem], list[Problem]]:
-    """Loads problems to train on, shuffled, and problems that are never trained on.
+def load_data(args: TeamArguments, seed: int) -> tuple[list[Problem], list[Problem], dict[str, list[Problem]]]:
+    """Loads problems to train on, shuffled, problems to choose by, and problems that are reported on.
 
     Args:
         args: Names the data and says how many problems to train on and to hold out.
         seed: Seed of the generated training problems and of the order. The held-out ones are the same for every seed.
 
     Returns:
-        The training problems and the held-out ones.
+        The training problems, the validation problems, and the held-out set by its name; see `common.data.splits`.
 
     Raises:
         SystemExit: With code 2 and one line if the data cannot be used.
     """
-    if args.num_held_out < 1:
-        fail(f"num_held_out is {args.num_held_out}: without held-out problems nothing can be measured; use at least 1")
+    check_num_held_out(args.num_held_out)
     if args.dataset_name == "synthetic":
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 4000")
-        from lesson.synthetic import generate_problems  # a copy of the recipe may do without the folder
-
-        held_out = generate_problems(args.num_held_out, seed=1)
-        exclude = frozenset(problem.question for problem in held_out)
-        return generate_problems(args.num_train, seed=1000 + seed, exclude=exclude), held_out
+        return import_lesson("synthetic").synthetic_splits(args.num_train, args.num_held_out, seed)
     splits = load_rows(args.dataset_name, ["question", "answer"], args.dataset_config)
-    train = _problems(splits["train"], args.dataset_name)
-    if "test" in splits:
-        held_out = _problems(splits["test"], f"{args.dataset_name} (test)")[: args.num_held_out]
-    else:
-        if len(train) <= args.num_held_out:
-            fail(
-                f"{args.dataset_name} has {len(train)} rows, of which num_held_out {args.num_held_out} would be held out; "
-                "lower num_held_out or add rows"
-            )
-        train, held_out = train[: -args.num_held_out], train[-args.num_held_out :]
+    is_file = Path(args.dataset_name).is_file()
+    problems = {
+        split: _problems(rows, args.dataset_name if is_file else f"{args.dataset_name} ({split})")
+        for split, rows in splits.items()
+    }
+    train, validation, held_out = hold_out(
+        problems, lambda problem: problem.question, args.num_held_out, name=args.dataset_name
+    )
     random.Random(seed).shuffle(train)
-    return train[: args.num_train or None], held_out
+    return train[: args.num_train or None], validation, {"held_out": held_out}
 
 
 # --- What an agent reads ------------------------------------------------------------------------------------------------

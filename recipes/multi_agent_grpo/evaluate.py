@@ -13,6 +13,7 @@ from typing import Any
 
 from common.errors import say
 from common.generate.completions import Completion
+from common.measure.math_answers import boxed_answer, is_same
 from common.measure.statistics import mean, share
 from common.models.load import load_tokenizer
 from common.report.numbers import format_interval, format_value
@@ -24,9 +25,9 @@ from trl import GRPOConfig
 from agents import Agent, load_team
 from arguments import EvaluationArguments
 from combine import MeanLogits, Outcome, answers_of, combined
-from data import Problem, aggregator_question, load_problems
+from data import Problem, aggregator_question, load_data
 from members import Ask, Setup, leave, opened, team_weights
-from rewards import Answers, disagreement, is_same, read_answer, vote_value, winners
+from rewards import Answers, disagreement, vote_value, winners
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 TEMPERATURE = 1.0  # of self-consistency's samples; config.yaml trains with the same
@@ -59,7 +60,7 @@ def decode_together(ask: Ask, problems: list[Problem], team: list[Agent]) -> Out
     """Solves the problems with the mean of the agents' logits at each token."""
     turns = [(agent, problem.question) for problem in problems for agent in team]
     done = ask(turns, together=len(team), logits_processor=MeanLogits(len(team)))[:: len(team)]
-    values = [float(is_same(read_answer(one.text), problem.answer)) for one, problem in zip(done, problems, strict=True)]
+    values = [float(is_same(boxed_answer(one.text), problem.answer)) for one, problem in zip(done, problems, strict=True)]
     return Outcome(values, len(team) * sum(one.num_tokens for one in done) / len(done))
 
 
@@ -120,7 +121,7 @@ def measure_aggregator(ask: Ask, problems: list[Problem], said: Said, aggregator
     heard = [answers_of(completions) for completions in said]
     questions = [aggregator_question(problem.question, answers) for problem, answers in zip(problems, heard, strict=True)]
     decisions = ask([(aggregator, question) for question in questions])
-    right = [float(is_same(read_answer(done.text), problem.answer)) for done, problem in zip(decisions, problems, strict=True)]
+    right = [float(is_same(boxed_answer(done.text), problem.answer)) for done, problem in zip(decisions, problems, strict=True)]
     tokens = sum(done.num_tokens for completions in said for done in completions.values())
     outcome = Outcome(right, (tokens + sum(done.num_tokens for done in decisions)) / len(problems))
     return {"aggregator": outcome}, [{"aggregator": done} for done in decisions]
@@ -199,7 +200,7 @@ def describe_vote(answers: Answers) -> str:
 def main() -> None:
     args, training_args, model_args = parse(__file__, EvaluationArguments, GRPOConfig)
     team, aggregator = load_team(args.agents_file)
-    _, problems = load_problems(args, training_args.seed)
+    problems = load_data(args, training_args.seed)[2]["held_out"]
     setup = Setup(training_args, model_args, load_tokenizer(model_args))
     run = Path(args.run_dir)
     weights = team_weights(run, team) if args.run_dir else {}

@@ -14,57 +14,20 @@ the team's value by as much. Foerster et al. 2018 (arXiv:1705.08926) use the sam
 With `num_generations` samples of each agent, the j-th samples of all agents on a problem are a team.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import combinations
 from statistics import fmean
 
+from common.measure.math_answers import boxed_answer, is_same
+
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from math_verify import LatexExtractionConfig, parse, verify
 
 Completions = list[list[dict[str, str]]]  # TRL's form: a list of messages for each completion
 Answers = dict[str, str | None]  # the answer of each agent by its name; None where it gave none
 Sample = tuple[int, int]  # a team: the number of its problem, and the number of the sample
 RewardFunction = Callable[..., list[float]]
-
-NUMBER = re.compile(r"-?\d+(\.\d+)?")
-
-
-def read_answer(text: str) -> str | None:
-    r"""Returns what stands in the last `\boxed{...}` of a text; None if there is none, or it is empty or not closed."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    start += len("\\boxed{")
-    depth = 1
-    for position in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return text[start:position].strip().replace(",", "").lstrip("$") or None
-    return None
-
-
-def is_same(answer: str | None, other: str | None) -> bool:
-    """Returns whether two answers are equal: as text, as numbers, or as math-verify finds (1/2 equals 0.5).
-
-    Args:
-        answer: What `read_answer` found.
-        other: Another one. No answer equals none.
-    """
-    if answer is None or other is None:
-        return False
-    if answer == other:
-        return True
-    if NUMBER.fullmatch(answer) and NUMBER.fullmatch(other):
-        return float(answer) == float(other)
-    found, expected = (
-        parse(f"\\boxed{{{text}}}", extraction_config=[LatexExtractionConfig()], raise_on_error=False)
-        for text in (answer, other)
-    )
-    return bool(found and expected) and verify(expected, found, raise_on_error=False)
-
 
 # --- The vote -----------------------------------------------------------------------------------------------------------
 
@@ -138,7 +101,7 @@ def difference(name: str, answers: Answers) -> float:
 
 
 def _answers(completions: Completions) -> list[str | None]:
-    return [read_answer(completion[0]["content"]) for completion in completions]
+    return [boxed_answer(completion[0]["content"]) for completion in completions]
 
 
 def correct(completions: Completions, answer: list[str], **kwargs) -> list[float]:
@@ -147,9 +110,9 @@ def correct(completions: Completions, answer: list[str], **kwargs) -> list[float
 
 
 def formatted(completions: Completions, **kwargs) -> list[float]:
-    r"""1 for a completion with exactly one, closed `\boxed{}`, else 0: worth a little, so that the form is found early."""
+    r"""1 for exactly one `\boxed{}`, closed and not empty, else 0: worth a little, so that the form is found early."""
     texts = [completion[0]["content"] for completion in completions]
-    return [float(text.count("\\boxed{") == 1 and read_answer(text) is not None) for text in texts]
+    return [float(text.count("\\boxed{") == 1 and boxed_answer(text) is not None) for text in texts]
 
 
 def whole_teams(problem: list[int], agent: list[str], answers: list[str | None]) -> tuple[dict[Sample, Answers], list[Sample]]:

@@ -23,13 +23,14 @@ from common.run.loop import run
 from common.run.record import check_output_dir, write_record
 
 from datasets import Dataset
+from transformers import set_seed
 from trl import GRPOConfig, GRPOTrainer, get_peft_config
 
 from agents import check_team, load_team
 from arguments import TeamArguments
 from budget import StopAtTokens, prompts_a_step, sampled_tokens, steps_of
 from combine import answers_of
-from data import aggregator_dataset, check_prompts, load_problems, to_dataset
+from data import aggregator_dataset, check_prompts, load_data, to_dataset
 from evaluate import aggregator_in_training, ask_team, in_training, measure_aggregator, measure_single, measure_team
 from members import Ask, Setup, asker, forget_accelerator, fresh, leave, load_members, opened, team_weights
 from results import finish, once
@@ -61,6 +62,7 @@ def learn(
     weights = (setup.training_args.reward_weights or [1.0] * 4)[: len(reward_funcs)]
     training_args = fresh(setup.training_args, output_dir=str(folder), reward_weights=weights, **changes)
 
+    set_seed(training_args.seed)  # adapters, and a `tiny:` model, begin with random weights
     # For each prompt sample `num_generations` completions, reward each, and make those that did better than the others of their
     # group more likely.
     trainer = GRPOTrainer(
@@ -94,13 +96,15 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # 1. Data: problems, and for each the number that the rewards look for. Every agent reads every problem.
-    train, held_out = load_problems(args, training_args.seed)
+    train, _, sets = load_data(args, training_args.seed)
+    held_out = sets["held_out"]
     tokenizer = load_tokenizer(model_args)
     check_prompts(train, team, tokenizer, args)
     setup = Setup(training_args, model_args, tokenizer)
     write_record(__file__, training_args)
 
     # 2. Before: the base model in all roles.
+    set_seed(training_args.seed)
     single = next((agent for agent in team if agent.name == args.single_agent), None)
     with opened(setup, {}) as ask:
         untrained = once(setup.folder / "untrained.json", lambda: measure_team(ask, held_out, team, aggregator, single))

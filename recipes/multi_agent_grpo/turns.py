@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import lru_cache
 
+from common.measure.math_answers import boxed_answer
 from common.models.load import load_model
 
 from peft import PeftModel, get_peft_model
@@ -11,7 +12,7 @@ from trl import get_peft_config
 from agents import Agent
 from data import Problem
 from members import Ask, Setup
-from rewards import Answers, Sample, read_answer
+from rewards import Answers, Sample
 
 OWN = "default"  # the adapter that is trained; the others carry the names of their agents
 
@@ -52,6 +53,6 @@ def ask_mates(
     @lru_cache(maxsize=1)  # two rewards ask for the same
     def sample(teams: tuple[Sample, ...], step: int) -> dict[Sample, Answers]:
         done = iter(ask([(mate, problems[number].question) for number, _ in teams for mate in mates], temperature))
-        return {team: {mate.name: read_answer(next(done).text) for mate in mates} for team in teams}
+        return {team: {mate.name: boxed_answer(next(done).text) for mate in mates} for team in teams}
 
     return sample

@@ -12,7 +12,7 @@ class OcrArguments:
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub data set that has several."})
     num_train: int = field(default=0, metadata={"help": "Training rows; 0 means all there are."})
-    num_held_out: int = field(default=400, metadata={"help": "Rows in each held-out set."})
+    num_held_out: int = field(default=400, metadata={"help": "Rows of each held-out set and of the validation, at most."})
     question: str = field(default="Read the text in the image.", metadata={"help": "What the user says beside the picture."})
     units: str = field(
         default="lines", metadata={"help": "Of generated receipts and of SROIE's: `lines`, whole `receipts`, or `both`."}
@@ -51,6 +51,6 @@ class OcrArguments:
         default=False, metadata={"help": "Train the language model alone; pictures are seen as they were before."}
     )
     early_stopping_patience: int = field(
-        default=0, metadata={"help": "Stop after so many evaluations without a lower held-out loss; 0 trains to the end."}
+        default=0, metadata={"help": "Stop after so many evaluations without a lower validation loss; 0 trains to the end."}
     )
     max_new_tokens: int = field(default=256, metadata={"help": "Where a transcription is cut when the model is evaluated."})

@@ -66,7 +66,7 @@ class Collator:
         Raises:
             SystemExit: With code 2 and one line if no row is left, or nothing in one is trained.
         """
-        conversations = [{"messages": _in_parts(row)} for row in rows]
+        conversations = [{"messages": _in_parts(row), "where": row["where"]} for row in rows]
         tokens = tokenize(conversations, self.processor.tokenizer, sys.maxsize, where=where)  # long ones are found below
         lengths = [
             _num_tokens(row, len(tokens[number]["input_ids"]), self.processor, self.args) for number, row in enumerate(rows)

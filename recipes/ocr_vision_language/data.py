@@ -1,16 +1,19 @@
 """Pictures and what is written in them: generated lines and receipts, SROIE, a hub data set, or files of your own."""
 
+from math import ceil
 from typing import Any
 
 from common.data.conversations import BadRow, check_conversation
+from common.data.lesson import import_lesson
+from common.data.splits import check_num_held_out, hold_out, question_of, take
 from common.errors import fail, nearest, say
 
 from arguments import OcrArguments
-from images import fitted_size, image_size, open_image
+from images import fitted_size, image_size, name_source, open_image
 from receipts import FIELDS, Made, read, read_cord
 
-# `images` (see images.Source), `messages`, `fields` of a receipt or None, `where` it was read, and `drawn`: whether its
-# pictures are made when they are needed.
+# `images` (see images.Source), `messages`, `fields` of a receipt or None, `where` it was read, `drawn`: whether its pictures
+# are made when they are needed, and `group`: a text that rows which belong together share; they are on one side of a split.
 Row = dict[str, Any]
 UNITS = {"lines": ["lines"], "receipts": ["receipts"], "both": ["lines", "receipts"]}
 
@@ -63,7 +66,10 @@ def to_row(row: dict[str, Any], question: str, where: str) -> Row:
     fields = {name: str(value) for name, value in fields.items() if value} or None
     found = {"images": row["images"], "fields": fields, "where": where, "drawn": row.get("drawn", False)}
     if row.get("messages") is not None:
-        return found | {"messages": _check_messages(row["messages"], len(row["images"]))}
+        messages = _check_messages(row["messages"], len(row["images"]))
+        # A picture may be asked about in many rows, and an answer such as "yes" be that of many pictures.
+        shown = " ".join(name_source(source) for source in row["images"])
+        return found | {"messages": messages, "group": shown or question_of({"messages": messages})}
     columns = ", ".join(str(column) for column in row if column != "images") or "nothing"
     text = row.get("text")
     if "text" not in row and row.get("ground_truth"):
@@ -75,7 +81,7 @@ def to_row(row: dict[str, Any], question: str, where: str) -> Row:
     if not row["images"]:
         raise BadRow(f"no picture (found: {columns}); write its path in `image` or `file_name`")
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
-    return found | {"messages": messages, "fields": fields}
+    return found | {"messages": messages, "fields": fields, "group": row.get("receipt_text") or text}
 
 
 def _collect(found: Made, name: str, args: OcrArguments) -> list[Row]:
@@ -103,46 +109,40 @@ def _collect(found: Made, name: str, args: OcrArguments) -> list[Row]:
 # --- All of them --------------------------------------------------------------------------------------------------------
 
 
-def load_data(args: OcrArguments, seed: int) -> tuple[list[Row], dict[str, list[Row]]]:
-    """Loads pictures to train on and pictures that are never trained on.
+def load_data(args: OcrArguments, seed: int) -> tuple[list[Row], list[Row], dict[str, list[Row]]]:
+    """Loads pictures to train on, pictures to choose by, and pictures that are reported on.
 
     Args:
         args: Names the data and says how many rows to train on and to hold out.
         seed: Seed of the generated training pictures; the held-out ones are the same for every seed.
 
     Returns:
-        The training rows, and the held-out sets by name. Of generated pictures there are two: `held_out`, texts that were never
-        trained in the fonts that are, and `unseen_font`, such texts in fonts that are not; of italics `held_out` and `upright`.
-        With `units` both, whole receipts are sets of their own, whose names end with `_receipts`.
+        The training and validation rows, and the held-out sets by name; see `common.data.splits`. Of generated pictures there
+        are two: `held_out`, texts that were never trained in the fonts that are, and `unseen_font`, such texts in fonts that
+        are not; of italics `held_out` and `upright`. With `units` both, whole receipts are sets of their own, whose names end
+        with `_receipts`.
 
     Raises:
         SystemExit: With code 2 and one line that names the file and the row, if the data cannot be used.
     """
-    if args.num_held_out < 1:
-        fail(f"num_held_out is {args.num_held_out}: without held-out pictures nothing can be measured; use at least 1")
+    check_num_held_out(args.num_held_out)
     if args.units not in UNITS:
         fail(f"units is {args.units}{nearest(args.units, list(UNITS)) or '; use one of ' + ', '.join(UNITS)}")
     if not 0 < args.min_pixels <= args.max_pixels:
         fail(f"min_pixels is {args.min_pixels} and max_pixels {args.max_pixels}: use at least 1, and no less for the second")
     if args.dataset_name == "synthetic":
-        from lesson.synthetic import synthetic_splits  # a copy of the recipe may do without the folder
-
-        return synthetic_splits(args, seed)
+        return import_lesson("synthetic").synthetic_splits(args, seed)
     splits = read(args.dataset_name, args.dataset_config, UNITS[args.units])
-    train = _collect(splits["train"], f"{args.dataset_name} (train)", args)
-    test = next((split for split in ("test", "validation") if split in splits), None)
-    if test:
-        held_out = _collect(splits[test], f"{args.dataset_name} ({test})", args)
-    else:
-        if len(train) <= args.num_held_out:
-            fail(
-                f"{args.dataset_name} has {len(train)} rows, of which num_held_out {args.num_held_out} would be held out; "
-                "lower num_held_out or add rows"
-            )
-        train, held_out = train[: -args.num_held_out], train[-args.num_held_out :]
-    train = train[: args.num_train or None]
-    lines = [row for row in held_out if row["fields"] is None]
-    if args.units != "both" or len(lines) in (0, len(held_out)):
-        return train, {"held_out": held_out[: args.num_held_out]}
-    receipts = [row for row in held_out if row["fields"] is not None]
-    return train, {"held_out": lines[: args.num_held_out], "held_out_receipts": receipts[: args.num_held_out]}
+    rows = {split: _collect(found, f"{args.dataset_name} ({split})", args) for split, found in splits.items()}
+    # A receipt is held out with all its lines, and `num_held_out` is the most of either.
+    num_receipts = sum(row["fields"] is not None for found in rows.values() for row in found)
+    together = ceil(sum(map(len, rows.values())) / num_receipts) if args.units == "both" and num_receipts else 1
+    count = args.num_held_out * together
+    train, validation, held_out = hold_out(rows, lambda row: row["group"], count, name=args.dataset_name)
+    sets = {"held_out": held_out}
+    lines, receipts = ([row for row in held_out if (row["fields"] is not None) == is_one] for is_one in (False, True))
+    if args.units == "both" and lines and receipts:
+        sets = {"held_out": lines, "held_out_receipts": receipts}
+    for name, found in sets.items():
+        sets[name], _ = take(found, lambda row: f"{row['group']} {row['messages'][-1]['content']}", args.num_held_out)
+    return train[: args.num_train or None], validation, sets

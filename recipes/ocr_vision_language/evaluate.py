@@ -27,7 +27,7 @@ from arguments import OcrArguments
 from collate import fitted_images, prompt_of
 from data import Row, load_data
 from images import open_images
-from metrics import exact_match, mark_errors, score
+from metrics import score
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 LARGEST_SHOWN = 480  # pixels of the longer edge of a picture in the report
@@ -46,20 +46,20 @@ def _data_uri(row: Row) -> str | None:
 def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
-    processor: ProcessorMixin,
+    tokenizer: ProcessorMixin,
     held_out: dict[str, list[Row]],
     args: OcrArguments,
-    batch_size: int,
+    training_args: SFTConfig,
 ) -> dict[str, dict[str, Any]]:
     """Transcribes each held-out picture greedily; draws no random numbers.
 
     Args:
         model: The model as the accelerator wrapped it.
         accelerator: Shares the pictures out over the processes.
-        processor: The model's processor.
+        tokenizer: The model's processor: its tokenizer, and what makes patches of pictures.
         held_out: Rows by the name of the set.
         args: Says how large pictures may be and where a transcription is cut.
-        batch_size: Pictures read at once on a device.
+        training_args: Gives the batch size of a device.
 
     Returns:
         For each set `metrics` (see `metrics.score`), `samples` (the first pictures with what was read) and `count`.
@@ -69,36 +69,34 @@ def evaluate(
         completions = generate(
             model,
             accelerator,
-            processor,
+            tokenizer,
             [prompt_of(row) for row in rows],
-            batch_size=batch_size,
+            batch_size=training_args.per_device_eval_batch_size,
             max_new_tokens=args.max_new_tokens,
-            open_images=lambda number, rows=rows: fitted_images(rows[number], processor, args),
+            open_images=lambda number, rows=rows: fitted_images(rows[number], tokenizer, args),
         )
-        texts, references = [completion.text for completion in completions], [row["messages"][-1]["content"] for row in rows]
+        metrics, verdicts = score(rows, [completion.text for completion in completions])
         samples = [
             {
                 "id": row["where"],
                 "question": args.question,
                 "image": _data_uri(row),
-                "answer": reference,
-                "completion": text,
-                "marked": mark_errors(reference, text),
-                "correct": exact_match(text, reference),
+                "answer": row["messages"][-1]["content"],
+                "completion": completion.text,
+                **verdict,
             }
-            for row, text, reference in list(zip(rows, texts, references, strict=True))[:SAMPLES_SHOWN]
+            for row, completion, verdict in list(zip(rows, completions, verdicts, strict=True))[:SAMPLES_SHOWN]
         ]
-        metrics = score(texts, references, [row["fields"] for row in rows])
         results[name] = {"metrics": metrics, "samples": samples, "count": len(rows)}
     return results
 
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig)
-    _, held_out = load_data(args, training_args.seed)
+    _, _, held_out = load_data(args, training_args.seed)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels)
     model, accelerator = prepare(load_model(model_args, processor), training_args)
-    results = evaluate(model, accelerator, processor, held_out, args, training_args.per_device_eval_batch_size)
+    results = evaluate(model, accelerator, processor, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)
     accelerator.end_training()
 

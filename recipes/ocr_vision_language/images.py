@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,6 +71,17 @@ class Cell:
     def open(self) -> Source:
         value = self.table[self.row][self.column]
         return value if self.number is None else value[self.number]
+
+
+def name_source(source: Source) -> str:
+    """Returns what tells a picture from others, without decoding it: the name of its file, or a hash of its bytes."""
+    if isinstance(source, dict):
+        source = source.get("bytes") or str(source.get("path"))
+    if isinstance(source, str | Path):
+        return Path(source).name
+    if isinstance(source, Image.Image):
+        source = source.tobytes()
+    return blake2b(source, digest_size=16).hexdigest() if isinstance(source, bytes) else name_source(source.open())
 
 
 # --- Opening ------------------------------------------------------------------------------------------------------------

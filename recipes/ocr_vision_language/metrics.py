@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from typing import Any
 
 from common.measure.statistics import share
 
@@ -79,24 +80,30 @@ def field_f1(completions: list[str], references: list[str], fields: list[dict[st
     return _ratio(right, asked)
 
 
-def score(completions: list[str], references: list[str], fields: list[dict[str, str] | None]) -> dict[str, dict[str, float]]:
-    """Returns all the metrics of a set of images, each with its 95 % interval.
+def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Scores transcriptions.
 
     Args:
-        completions: What was read in each image.
-        references: What is written there.
-        fields: Of each image the fields, or None where it is no receipt; `field_f1` is left out where none is one.
+        rows: The last of their `messages` says what is written in the image; `fields` are those of a receipt, or None.
+        completions: What was read, one text for each.
+
+    Returns:
+        The metrics, each with its 95 % interval: `character_error_rate`, `word_error_rate`, `exact_match` and, where a row is a
+        receipt, `field_f1`; and for each row whether it is read exactly, so `correct`, and the transcription with its errors
+        `marked` (see `mark_errors`).
     """
-    pairs = list(zip(completions, references, strict=True))
+    references = [row["messages"][-1]["content"] for row in rows]
+    right = [exact_match(text, reference) for text, reference in zip(completions, references, strict=True)]
     metrics = {
         "character_error_rate": character_error_rate(completions, references),
         "word_error_rate": word_error_rate(completions, references),
-        "exact_match": share([exact_match(*pair) for pair in pairs]),
+        "exact_match": share(right),
     }
-    receipts = [(*pair, values) for pair, values in zip(pairs, fields, strict=True) if values]
+    receipts = [found for found in zip(completions, references, [row["fields"] for row in rows], strict=True) if found[2]]
     if receipts:
         metrics["field_f1"] = field_f1(*(list(column) for column in zip(*receipts, strict=True)))
-    return metrics
+    marked = [mark_errors(reference, text) for text, reference in zip(completions, references, strict=True)]
+    return metrics, [{"marked": parts, "correct": is_right} for parts, is_right in zip(marked, right, strict=True)]
 
 
 def mark_errors(reference: str, completion: str) -> list[tuple[str, str]]:

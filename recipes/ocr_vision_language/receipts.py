@@ -9,6 +9,7 @@ from typing import Any
 
 from common.data.conversations import BadRow, read_json
 from common.data.rows import load_rows
+from common.data.splits import find_splits
 from common.errors import fail
 
 from datasets import Dataset, Features, Image, List
@@ -74,7 +75,7 @@ def read_sroie(picture: Path, units: list[str]) -> list[dict[str, Any]]:
         picture: Beside it are a csv of the same name, a line `x1,y1,x2,y2,x3,y3,x4,y4,text` for each text, and a json with the
             four fields.
         units: `lines`: for each text a row with the part of the picture that shows it. `receipts`: a row with the whole
-            picture, the text of all its lines from top to bottom, and the `fields`.
+            picture, the text of all its lines from top to bottom, and the `fields`. Each row has that text as `receipt_text`.
 
     Raises:
         BadRow: If the picture, a line or the json cannot be read; says in which file.
@@ -99,7 +100,8 @@ def read_sroie(picture: Path, units: list[str]) -> list[dict[str, Any]]:
         raise BadRow(f"{facts.name} holds a {type(found).__name__}; write an object with {', '.join(FIELDS)}")
     fields = {name: str(found[name]) for name in FIELDS if found.get(name)}
     whole = {"images": [picture], "text": _reading_order(boxes), "fields": fields}
-    return [*(lines if "lines" in units else []), *([whole] if "receipts" in units else [])]
+    rows = [*(lines if "lines" in units else []), *([whole] if "receipts" in units else [])]
+    return [row | {"receipt_text": whole["text"]} for row in rows]
 
 
 # --- CORD ---------------------------------------------------------------------------------------------------------------
@@ -153,17 +155,21 @@ def read_cord(ground_truth: Any) -> tuple[str, dict[str, str]]:
 # --- Any data -----------------------------------------------------------------------------------------------------------
 
 
+def _split_folders(folder: Path) -> list[Path]:
+    return [folder / name for name in find_splits([path.name for path in folder.iterdir() if path.is_dir()]).values()]
+
+
 def _find_tables(folder: Path) -> dict[str, Path]:
-    """Returns the jsonl or csv that describes a folder's pictures by split, or those of its folders `train` and `test`."""
+    """Returns the jsonl or csv that describes a folder's pictures by split, or those of its folders named as splits are."""
     tables = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in (".jsonl", ".csv")}
     if "metadata" in tables or len(tables) == 1:
         return {"train": tables.get("metadata") or next(iter(tables.values()))}
-    if tables and "train" not in tables:
+    if tables and "train" not in find_splits(tables):
         fail(f"{folder} has {', '.join(path.name for path in tables.values())}; call the one to read metadata.jsonl or .csv")
     if not tables:
-        parts = [(part.name, _find_tables(part)) for part in sorted(folder.iterdir()) if part.name in ("train", "test")]
+        parts = [(part.name, _find_tables(part)) for part in _split_folders(folder)]
         tables = {name: found["train"] for name, found in parts if found}
-    return tables
+    return {name: tables[name] for name in find_splits(tables).values()}
 
 
 def _read_table(path: Path) -> Made:
@@ -216,13 +222,13 @@ def read(name: str, config: str | None, units: list[str]) -> dict[str, Made]:
     """Finds the rows of a data set; they are made one by one.
 
     Args:
-        name: A folder of SROIE (or with two, `train` and `test`); a jsonl, json or csv, or a folder that has one beside its
-            pictures; or whatever `datasets` loads: a parquet, a folder, a hub id.
+        name: A folder of SROIE (or with folders of it, named as `splits.NAMES` says); a jsonl, json or csv, or a folder that
+            has one beside its pictures; or whatever `datasets` loads: a parquet, a folder, a hub id.
         config: Name of the hub data set's configuration, where it has several.
         units: What of SROIE's receipts makes a row; see `read_sroie`.
 
     Returns:
-        By split, where each row is and what makes it. Without a folder `test` it is the last of SROIE's receipts, one in eight.
+        By split, where each row is and what makes it.
 
     Raises:
         SystemExit: With code 2 and one line if there is no such data set.
@@ -231,15 +237,16 @@ def read(name: str, config: str | None, units: list[str]) -> dict[str, Made]:
     if path.is_file() and path.suffix in (".jsonl", ".json", ".csv"):
         return {"train": _read_table(path)}
     if path.is_dir():
-        pictures = {split: found for split in ("train", "test") if (found := find_sroie(path / split))}
+        pictures = {part.name: found for part in _split_folders(path) if (found := find_sroie(part))}
         if here := find_sroie(path):
-            pictures = {"train": here[: -max(1, len(here) // 8)], "test": here[-max(1, len(here) // 8) :]}
-        if "train" in pictures:
+            pictures = {"train": here}
+        if "train" in find_splits(pictures):
             return {
                 split: [(str(picture), partial(read_sroie, picture, units)) for picture in found]
                 for split, found in pictures.items()
             }
-        if tables := _find_tables(path):
+        tables = _find_tables(path)
+        if "train" in find_splits(tables):
             return {split: _read_table(table) for split, table in tables.items()}
     splits = load_rows(name, [], config)
     folder = path.parent if path.is_file() else path

@@ -34,11 +34,12 @@ def main() -> None:
     training_args.remove_unused_columns = False  # the pictures are no argument of the model's, and needed
 
     # 1. Data: pictures and their text. Only the transcription has labels, so only that is learned.
-    train, held_out = load_data(args, training_args.seed)
+    train, validation, held_out = load_data(args, training_args.seed)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels, phrases=[args.question])
     collator = Collator(processor, args, training_args.max_length)
     train_dataset, _ = collator.tokenize(train, where=args.dataset_name)
-    eval_dataset, held_out["held_out"] = collator.tokenize(held_out["held_out"], where="held_out")
+    eval_dataset, _ = collator.tokenize(validation, where="validation")
+    _, held_out["held_out"] = collator.tokenize(held_out["held_out"], where="held_out")
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], processor.tokenizer)}")
 
     # 2. Model: any that reads pictures in Qwen2-VL's way. Under ZeRO-3 each process loads only its part.
@@ -67,9 +68,7 @@ def main() -> None:
     run(
         __file__,
         trainer,
-        evaluate=lambda model: evaluate(
-            model, trainer.accelerator, processor, held_out, args, training_args.per_device_eval_batch_size
-        ),
+        evaluate=lambda model: evaluate(model, trainer.accelerator, processor, held_out, args, training_args),
         title="Reading pictures",
         summary="Trained on the transcriptions alone. The texts below were never trained on.",
         curves=[

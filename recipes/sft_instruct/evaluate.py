@@ -13,7 +13,6 @@ from common.data.conversations import Conversation
 from common.data.tokens import tokenize
 from common.generate.completions import generate
 from common.measure.loss import mean_loss
-from common.measure.statistics import mean, share
 from common.models.devices import prepare
 from common.models.load import load_model, load_tokenizer
 from common.report.numbers import print_results
@@ -26,7 +25,7 @@ from trl import SFTConfig
 
 from arguments import InstructArguments
 from data import load_data
-from metrics import exact_match, token_f1
+from metrics import score
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 
@@ -50,29 +49,30 @@ def evaluate(
         training_args: Gives the longest conversation and the batch size of a device.
 
     Returns:
-        For each set `metrics` (`exact_match` and `token_f1` with their 95 % intervals, `loss` in nats a trained token),
-        `samples` (the first questions with their completions) and `count`.
+        For each set `metrics` (see `metrics.score`, and `loss` in nats a trained token), `samples` (the first questions with
+        their completions) and `count`.
     """
     batch_size = training_args.per_device_eval_batch_size
     results = {}
     for name, conversations in held_out.items():
         prompts = [conversation["messages"][:-1] for conversation in conversations]
         tools = [conversation.get("tools") for conversation in conversations]
-        answers = [conversation["messages"][-1]["content"] for conversation in conversations]
         completions = generate(
             model, accelerator, tokenizer, prompts, batch_size=batch_size, max_new_tokens=args.max_new_tokens, tools=tools
         )
-        pairs = [(completion.text, answer) for completion, answer in zip(completions, answers, strict=True)]
-        right = [exact_match(*pair) for pair in pairs]
+        metrics, verdicts = score(conversations, [completion.text for completion in completions])
         rows = tokenize(conversations, tokenizer, training_args.max_length, where=name, skip_bad_rows=args.skip_bad_rows)
-        metrics = {
-            "exact_match": share(right),
-            "token_f1": mean([token_f1(*pair) for pair in pairs]),
-            "loss": mean_loss(model, accelerator, rows, batch_size=batch_size),
-        }
+        metrics["loss"] = mean_loss(model, accelerator, rows, batch_size=batch_size)
         samples = [
-            {"question": prompt[-1]["content"], "answer": answer, "completion": text, "correct": is_right}
-            for prompt, (text, answer), is_right in list(zip(prompts, pairs, right, strict=True))[:SAMPLES_SHOWN]
+            {
+                "question": conversation["messages"][-2]["content"],
+                "answer": conversation["messages"][-1]["content"],
+                "completion": completion.text,
+                **verdict,
+            }
+            for conversation, completion, verdict in list(zip(conversations, completions, verdicts, strict=True))[
+                :SAMPLES_SHOWN
+            ]
         ]
         results[name] = {"metrics": metrics, "samples": samples, "count": len(conversations)}
     return results
@@ -80,7 +80,7 @@ def evaluate(
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
-    _, held_out = load_data(args, training_args.seed)
+    _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)

@@ -3,6 +3,10 @@
 import re
 import string
 from collections import Counter
+from typing import Any
+
+from common.data.conversations import Conversation
+from common.measure.statistics import mean, share
 
 
 def normalize(text: str) -> str:
@@ -22,3 +26,20 @@ def token_f1(completion: str, answer: str) -> float:
     if not found or not wanted:
         return float(found == wanted)
     return 2 * sum((Counter(found) & Counter(wanted)).values()) / (len(found) + len(wanted))
+
+
+def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Scores completions by the answers that conversations end with.
+
+    Args:
+        rows: The conversations.
+        completions: What was answered to the last question, one text for each.
+
+    Returns:
+        The metrics with their 95 % intervals: `exact_match` and `token_f1`; and for each conversation whether the answer is
+        `correct`, an exact match.
+    """
+    pairs = [(text, row["messages"][-1]["content"]) for row, text in zip(rows, completions, strict=True)]
+    right = [exact_match(*pair) for pair in pairs]
+    metrics = {"exact_match": share(right), "token_f1": mean([token_f1(*pair) for pair in pairs])}
+    return metrics, [{"correct": is_right} for is_right in right]

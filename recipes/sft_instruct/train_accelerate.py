@@ -48,7 +48,7 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
-    train, held_out = load_data(args, training_args.seed)
+    train, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, texts(train))
     use_training_template(tokenizer)
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}

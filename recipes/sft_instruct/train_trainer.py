@@ -33,12 +33,12 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
-    train, held_out = load_data(args, training_args.seed)
+    train, validation, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, texts(train))
     use_training_template(tokenizer)
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
-    eval_dataset = tokenize(held_out["held_out"], tokenizer, where="held_out", **settings)
+    eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
     if training_args.packing:
         train_dataset = pack_dataset(train_dataset, training_args.max_length)

@@ -2,52 +2,19 @@
 
 import json
 import random
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.data.conversations import BadRow, Conversation, load_conversations
+from common.data.lesson import import_lesson
+from common.data.splits import check_num_held_out, find_splits, hold_out, question_of, size_of_part, take
 from common.errors import fail
 
 from arguments import CallingArguments
 from bfcl import load_bfcl
-from metrics import Answer, Call, answers_of
 
 # Who speaks, in data sets of the ShareGPT form and as chat templates name it.
 SPEAKERS = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "tool": "tool"}
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a model is asked, and what is right.
-
-    Attributes:
-        messages: The conversation up to the turn that the model has to write.
-        tools: The tools it may call.
-        answers: The calls that are right; none where nothing is to be called.
-        reply: The reference's text.
-        kind: `call`, `no_call`, or the kind of a generated conversation.
-    """
-
-    messages: list[dict[str, Any]]
-    tools: list[dict[str, Any]]
-    answers: list[Answer]
-    reply: str
-    kind: str
-
-
-def to_request(conversation: Conversation) -> Request:
-    """Returns the last assistant turn of a conversation as a request."""
-    messages = conversation["messages"]
-    last = max(index for index, message in enumerate(messages) if message["role"] == "assistant")
-    calls = [call.get("function", call) for call in messages[last].get("tool_calls") or []]
-    return Request(
-        messages=messages[:last],
-        tools=conversation.get("tools") or [],
-        answers=answers_of([Call(call["name"], call["arguments"]) for call in calls]),
-        reply=messages[last].get("content") or "",
-        kind=conversation.get("kind") or ("call" if calls else "no_call"),
-    )
 
 
 # --- Rows of others -----------------------------------------------------------------------------------------------------
@@ -107,72 +74,48 @@ def _mix(train: list[Conversation], chat: list[Conversation], seed: int) -> list
 
 def load_data(
     args: CallingArguments, seed: int
-) -> tuple[list[Conversation], dict[str, list[Conversation]], list[Conversation]]:
-    """Loads conversations to train on, held-out ones, and plain chat to see what is forgotten.
+) -> tuple[list[Conversation], list[Conversation], dict[str, list[Conversation]]]:
+    """Loads conversations to train on, conversations to choose by, and conversations that are reported on.
 
     Args:
         args: Names the data and says how much to use.
         seed: Seed of the generated training conversations; the held-out ones are the same for every seed.
 
     Returns:
-        The training conversations, the held-out ones by the name of the set, and the plain chat (perhaps none).
+        The training and validation conversations, and the held-out sets by name (see `common.data.splits`). `plain_chat`, where
+        there is chat, shows what is forgotten. A folder of BFCL has held-out sets alone, whose rows have `answers`.
 
     Raises:
         SystemExit: With code 2 and one line if the data cannot be used.
     """
     if not 0 <= args.chat_share < 1 or (args.chat_share and args.dataset_name != "synthetic" and not args.chat_dataset_name):
         fail(f"chat_share is {args.chat_share:g}; use at least 0 and less than 1, with a chat_dataset_name to take it from")
-    if args.num_held_out < 1:
-        fail(f"num_held_out is {args.num_held_out}: without held-out requests nothing can be measured; use at least 1")
+    check_num_held_out(args.num_held_out)
+    if list(Path(args.dataset_name).glob("BFCL_*.json")):
+        return [], [], {name: rows[: args.num_held_out] for name, rows in load_bfcl(args.dataset_name).items()}
     if args.dataset_name == "synthetic":
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many conversations to generate, for example --num_train 7200")
-        # A copy of the recipe may do without the folder.
-        from lesson.plain_chat import generate_chat
-        from lesson.synthetic import generate_conversations, generate_unseen
-
-        held_out = generate_conversations(args.num_held_out, seed=1, held_out=True)
-        unseen = generate_unseen(max(1, args.num_held_out // 4), seed=2)
-        train = generate_conversations(args.num_train, seed=1000 + seed)
-        chat = generate_chat(args.num_chat, seed=3, held_out=True)
-        train = _mix(train, generate_chat(round(args.chat_share * len(train)), seed=2000 + seed), seed)
-        return train, {"held_out": held_out, "unseen_tools": unseen}, chat
-    chat, kept = [], []
-    if args.chat_dataset_name:
-        found = load_conversations(args.chat_dataset_name, convert, skip_bad_rows=args.skip_bad_rows)["train"]
-        chat, kept = found[: args.num_chat], found[args.num_chat :]
-    splits = load_conversations(args.dataset_name, convert, config=args.dataset_config, skip_bad_rows=args.skip_bad_rows)
-    train, held_out = splits["train"], splits.get("test", [])[: args.num_held_out]
-    if not held_out:
-        if len(train) <= args.num_held_out:
-            fail(
-                f"{args.dataset_name} has {len(train)} rows, of which num_held_out {args.num_held_out} would be held out; "
-                "lower num_held_out or add rows"
-            )
-        train, held_out = train[: -args.num_held_out], train[-args.num_held_out :]
-    train = train[: args.num_train or None]
-    return _mix(train, kept[: round(args.chat_share * len(train))], seed), {"held_out": held_out}, chat
+        train, validation, held_out = import_lesson("synthetic").synthetic_splits(args.num_train, args.num_held_out, seed)
+        generate_chat = import_lesson("plain_chat").generate_chat
+        held_out["plain_chat"] = generate_chat(args.num_chat, seed=3, held_out=True)
+        chat = generate_chat(round(args.chat_share * len(train)), seed=2000 + seed)
+    else:
+        splits = load_conversations(args.dataset_name, convert, config=args.dataset_config, skip_bad_rows=args.skip_bad_rows)
+        train, validation, requests = hold_out(splits, question_of, args.num_held_out, name=args.dataset_name)
+        train, held_out, chat = train[: args.num_train or None], {"held_out": requests}, []
+        if args.chat_dataset_name:
+            held_out["plain_chat"], chat = load_chat(args)
+        chat = chat[: round(args.chat_share * len(train))]
+    return _mix(train, chat, seed), validation, {name: rows for name, rows in held_out.items() if rows}
 
 
-def load_requests(args: CallingArguments, seed: int) -> tuple[dict[str, list[Request]], list[Conversation]]:
-    """Loads what evaluate.py asks: the held-out conversations of the training data, or the questions of a BFCL folder.
+def load_chat(args: CallingArguments) -> tuple[list[Conversation], list[Conversation]]:
+    """Loads plain chat to see what is forgotten, taken by the hash of its question, and plain chat that may be trained on.
 
     Args:
-        args: Names the data.
-        seed: As in `load_data`.
-
-    Returns:
-        Requests by the name of the set, and plain chat (perhaps none).
+        args: Names the data and says how many conversations to hold out at most.
     """
-    if list(Path(args.dataset_name).glob("BFCL_*.json")):
-        rows = load_bfcl(args.dataset_name)
-        sets = {
-            name: [
-                Request(row["messages"], row["tools"], row["answers"], "", "call" if row["answers"] else "no_call")
-                for row in found[: args.num_held_out]
-            ]
-            for name, found in rows.items()
-        }
-        return sets, []
-    _, held_out, chat = load_data(args, seed)
-    return {name: [to_request(conversation) for conversation in found] for name, found in held_out.items()}, chat
+    splits = load_conversations(args.chat_dataset_name, convert, skip_bad_rows=args.skip_bad_rows)
+    rows = splits[find_splits(splits)["train"]]
+    return take(rows, question_of, size_of_part(len(rows), args.num_chat), questions_left=1)

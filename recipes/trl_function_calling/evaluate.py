@@ -11,9 +11,8 @@ from typing import Any
 
 from common.data.conversations import Conversation
 from common.data.tokens import tokenize, use_training_template
-from common.generate.completions import Completion, generate
+from common.generate.completions import generate
 from common.measure.loss import mean_loss
-from common.measure.statistics import share
 from common.models.devices import prepare
 from common.models.load import load_model, load_tokenizer
 from common.report.numbers import print_results
@@ -25,19 +24,11 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from arguments import CallingArguments
-from data import Request, load_requests
-from metrics import Mistake, find_mistake, parse_calls
+from calls import Request, to_request
+from data import load_data
+from metrics import reply_of, score
 
 SAMPLES_SHOWN = 40  # kept in samples.jsonl, for the report
-
-
-def _text(completion: Completion) -> str:
-    """Returns a completion without the empty thoughts that Qwen3 begins with."""
-    return completion.text.rpartition("</think>")[2].strip()
-
-
-def _names(request: Request) -> list[str]:
-    return sorted(name for answer in request.answers for name in answer)
 
 
 def _question(request: Request) -> str:
@@ -45,42 +36,11 @@ def _question(request: Request) -> str:
     return "\n".join([*(message.get("content") or "(a call)" for message in request.messages), f"[tools: {tools}]"])
 
 
-def score(requests: list[Request], completions: list[Completion]) -> tuple[dict[str, Any], list[Mistake | None]]:
-    """Scores completions by BFCL's rules.
-
-    Args:
-        requests: What was asked.
-        completions: One for each request.
-
-    Returns:
-        The metrics, each over the requests it applies to, and what is wrong with each completion (None: nothing).
-        Where calls are right: `exact_call`, of these `parallel_call` where there are several, `function_name`, `valid_json`,
-        `relevance` (anything was called). Where none is: `irrelevance` (nothing was called). For generated conversations also
-        `asks_back` and `final_answer`, whether the text is the expected one.
-    """
-    calls = [parse_calls(completion.text) for completion in completions]
-    found = list(zip(requests, completions, calls, strict=True))
-    mistakes = [find_mistake(made, request.tools, request.answers) for request, _, made in found]
-    needed = [(request, made, mistake) for (request, _, made), mistake in zip(found, mistakes, strict=True) if request.answers]
-    metrics = {
-        "exact_call": [mistake is None for _, _, mistake in needed],
-        "parallel_call": [mistake is None for request, _, mistake in needed if len(request.answers) > 1],
-        "function_name": [sorted(call.name for call in made or []) == _names(request) for request, made, _ in needed],
-        "valid_json": [bool(made) for _, made, _ in needed],
-        "relevance": ["<tool_call>" in done.text for request, done, _ in found if request.answers],
-        "irrelevance": [made == [] for request, _, made in found if request.kind in ("no_tool", "no_call")],
-    }
-    for name, kind in {"asks_back": "missing_argument", "final_answer": "answer"}.items():
-        metrics[name] = [_text(done) == request.reply for request, done, _ in found if request.kind == kind]
-    return {name: share(values) for name, values in metrics.items() if values}, mistakes
-
-
 def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
     tokenizer: PreTrainedTokenizerBase,
-    held_out: dict[str, list[Request]],
-    chat: list[Conversation],
+    held_out: dict[str, list[Conversation]],
     args: CallingArguments,
     training_args: SFTConfig,
 ) -> dict[str, dict[str, Any]]:
@@ -90,18 +50,24 @@ def evaluate(
         model: The model as the accelerator wrapped it.
         accelerator: Shares the requests out over the processes.
         tokenizer: The model's tokenizer.
-        held_out: Requests by the name of the set.
-        chat: Conversations without tools; their loss rises as the model forgets.
+        held_out: Conversations by the name of the set; those of `plain_chat` have no tools, and their loss rises as the model
+            forgets.
         args: Says where an answer is cut.
         training_args: Gives the longest conversation and the batch size of a device.
 
     Returns:
-        For each set `metrics` (see `score`), `samples` (the first requests with their completions) and `count`; for the chat
-        `loss`, in nats a token.
+        For each set `metrics` (see `metrics.score`), `samples` (the first requests with their completions) and `count`; for the
+        chat `loss`, in nats a token.
     """
     batch_size = training_args.per_device_eval_batch_size
     results = {}
-    for name, requests in held_out.items():
+    for name, rows in held_out.items():
+        if name == "plain_chat":
+            tokens = tokenize(rows, tokenizer, training_args.max_length, where=name, skip_bad_rows=args.skip_bad_rows)
+            loss = mean_loss(model, accelerator, tokens, batch_size=batch_size)
+            results[name] = {"metrics": {"loss": loss}, "samples": [], "count": len(rows)}
+            continue
+        requests = [to_request(row) for row in rows]
         completions = generate(
             model,
             accelerator,
@@ -111,31 +77,27 @@ def evaluate(
             max_new_tokens=args.max_new_tokens,
             tools=[request.tools for request in requests],
         )
-        metrics, mistakes = score(requests, completions)
+        metrics, verdicts = score(rows, [completion.text for completion in completions])
         samples = [
             {
                 "question": _question(request),
                 "answer": str(request.answers or request.reply),
-                "completion": _text(done),
-                "correct": mistake is None if request.answers or not request.reply else _text(done) == request.reply,
+                "completion": reply_of(completion.text),
+                **verdict,
             }
-            for request, done, mistake in list(zip(requests, completions, mistakes, strict=True))[:SAMPLES_SHOWN]
+            for request, completion, verdict in list(zip(requests, completions, verdicts, strict=True))[:SAMPLES_SHOWN]
         ]
-        results[name] = {"metrics": metrics, "samples": samples, "count": len(requests)}
-    if chat:
-        rows = tokenize(chat, tokenizer, training_args.max_length, where="plain chat", skip_bad_rows=args.skip_bad_rows)
-        loss = mean_loss(model, accelerator, rows, batch_size=batch_size)
-        results["plain_chat"] = {"metrics": {"loss": loss}, "samples": [], "count": len(chat)}
+        results[name] = {"metrics": metrics, "samples": samples, "count": len(rows)}
     return results
 
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, CallingArguments, SFTConfig)
-    held_out, chat = load_requests(args, training_args.seed)
+    _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     use_training_template(tokenizer)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
-    results = evaluate(model, accelerator, tokenizer, held_out, chat, args, training_args)
+    results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)
     accelerator.end_training()
 

@@ -1,4 +1,4 @@
-"""Which tools a completion calls, and what is wrong with the calls: one reading for the reward and for the evaluation.
+"""What is wrong with the calls of a completion, and how many have nothing wrong.
 
 Calls are compared with answers by the rules of the AST check of the Berkeley Function Calling Leaderboard (BFCL v4; Patil et
 al., ICML 2025; bfcl_eval/eval_checker/ast_eval/ast_checker.py in https://github.com/ShishirPatil/gorilla), except that:
@@ -10,16 +10,15 @@ al., ICML 2025; bfcl_eval/eval_checker/ast_eval/ast_checker.py in https://github
 - Where nothing is to be called, a malformed call is wrong; BFCL takes it for no call.
 """
 
-import json
 import re
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# {function: {parameter: [accepted values]}}, BFCL's form. "" among the values means that the parameter may be left out. The
-# keys of an accepted object, also in a list, have lists of accepted values in turn; one with anything else is meant as it is.
-Answer = dict[str, dict[str, list[Any]]]
+from common.measure.statistics import share
+
+from calls import Answer, Call, Request, accept_only, parse_calls, to_request
 
 # From the furthest off to the nearest miss.
 KINDS = (
@@ -32,14 +31,6 @@ KINDS = (
     "wrong type",
     "wrong value",
 )
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of a tool."""
-
-    name: str
-    arguments: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,56 +47,6 @@ class Mistake:
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}"
-
-
-# --- Reading --------------------------------------------------------------------------------------------------------------
-
-TAG = re.compile(r"<think>|<tool_call>\s*|</tool_call>")
-END = re.compile(r"\s*</tool_call>")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = dict(pairs)
-    if len(keys) < len(pairs):
-        raise ValueError("a key stands twice in an object")
-    return keys
-
-
-def _constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")  # Python's reader takes NaN and Infinity otherwise
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
-
-
-def parse_calls(text: str) -> list[Call] | None:
-    """Reads the tool calls of a completion in the form of Qwen's chat templates.
-
-    Args:
-        text: A completion: blocks of `<tool_call>`, a JSON object with exactly `name` and `arguments`, `</tool_call>`, perhaps
-            with text around them. Reasoning calls nothing; as in Qwen3's template it is all up to the last `</think>`, and
-            all after a `<think>` that is never closed.
-
-    Returns:
-        The calls, [] if there are none, or None if a block is not closed or does not hold one valid call.
-    """
-    text = text.rpartition("</think>")[2]
-    calls, position = [], 0
-    while (tag := TAG.search(text, position)) and tag[0] != "<think>":
-        if tag[0] == "</tool_call>":
-            return None
-        try:
-            call, position = DECODER.raw_decode(text, tag.end())
-        except (ValueError, RecursionError):  # a thousand opening brackets are a completion, too
-            return None
-        end = END.match(text, position)
-        if not end or not isinstance(call, dict) or call.keys() != {"name", "arguments"}:
-            return None
-        if not isinstance(call["name"], str) or not isinstance(call["arguments"], dict):
-            return None
-        calls.append(Call(**call))
-        position = end.end()
-    return calls
 
 
 # --- Comparing ------------------------------------------------------------------------------------------------------------
@@ -158,20 +99,13 @@ def _worst(mistakes: Iterable[Mistake | None]) -> Mistake | None:
     return min((mistake for mistake in mistakes if mistake), key=_nearness, default=None)
 
 
-def _accept_only(value: Any) -> Any:
-    """Returns a value in the form of accepted values: a list of one for each key of its objects."""
-    if isinstance(value, dict):
-        return {key: [_accept_only(item)] for key, item in value.items()}
-    return [_accept_only(item) for item in value] if isinstance(value, list) else value
-
-
 def _value_mistake(value: Any, accepted: list[Any], schema: dict[str, Any], path: str) -> Mistake | None:
     """Returns what is wrong with a value, or None if it equals one of the accepted ones."""
     inside = []
     for option in accepted:
         if isinstance(value, dict) and isinstance(option, dict):
             as_it_is = not all(isinstance(values, list) for values in option.values())
-            mistake = _object_mistake(value, _accept_only(option) if as_it_is else option, schema, f"{path}.")
+            mistake = _object_mistake(value, accept_only(option) if as_it_is else option, schema, f"{path}.")
         elif isinstance(value, list) and isinstance(option, list) and len(value) == len(option):
             items = schema.get("items", {})
             pairs = enumerate(zip(value, option, strict=True))
@@ -286,13 +220,57 @@ def schema_mistake(call: Call, tools: list[dict[str, Any]]) -> Mistake | None:
     return None
 
 
-def answers_of(calls: list[Call]) -> list[Answer]:
-    """Returns the answers that accept exactly these calls.
+# --- All of them ----------------------------------------------------------------------------------------------------------
+
+
+def reply_of(completion: str) -> str:
+    """Returns what a completion says, without the empty thoughts that Qwen3 begins with."""
+    return completion.rpartition("</think>")[2].strip()
+
+
+def _is_correct(request: Request, completion: str, mistake: Mistake | None) -> bool:
+    """Returns whether the calls are right, or, where there is a reply and nothing to call, whether it is the expected one."""
+    return mistake is None if request.answers or not request.reply else reply_of(completion) == request.reply
+
+
+def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Scores completions by BFCL's rules.
 
     Args:
-        calls: The right calls, of a data set that knows one right value for each argument.
+        rows: What was asked; see `calls.to_request`.
+        completions: What the model wrote, one text for each.
 
     Returns:
-        For each call each argument with its value. What the call leaves out is not accepted.
+        The metrics, each over the requests it applies to, with their 95 % intervals; and for each row whether it is `correct`,
+        and what the `mistake` in its calls is (None: nothing).
+        Where calls are right: `exact_call`, of these `parallel_call` where there are several, `function_name`, `valid_json`,
+        `relevance` (anything was called). Where none is: `irrelevance` (nothing was called). For generated conversations also
+        `asks_back` and `final_answer`, whether the text is the expected one.
     """
-    return [{call.name: _accept_only(call.arguments)} for call in calls]
+    requests, calls = [to_request(row) for row in rows], [parse_calls(text) for text in completions]
+    found = list(zip(requests, completions, calls, strict=True))
+    mistakes = [find_mistake(made, request.tools, request.answers) for request, _, made in found]
+    needed = [(request, made, mistake) for (request, _, made), mistake in zip(found, mistakes, strict=True) if request.answers]
+    metrics = {
+        "exact_call": [mistake is None for _, _, mistake in needed],
+        "parallel_call": [mistake is None for request, _, mistake in needed if len(request.answers) > 1],
+        "function_name": [_names_called(made) == _names_asked(request) for request, made, _ in needed],
+        "valid_json": [bool(made) for _, made, _ in needed],
+        "relevance": ["<tool_call>" in text for request, text, _ in found if request.answers],
+        "irrelevance": [made == [] for request, _, made in found if request.kind in ("no_tool", "no_call")],
+    }
+    for name, kind in {"asks_back": "missing_argument", "final_answer": "answer"}.items():
+        metrics[name] = [reply_of(text) == request.reply for request, text, _ in found if request.kind == kind]
+    verdicts = [
+        {"correct": _is_correct(request, text, mistake), "mistake": mistake and str(mistake)}
+        for (request, text, _), mistake in zip(found, mistakes, strict=True)
+    ]
+    return {name: share(values) for name, values in metrics.items() if values}, verdicts
+
+
+def _names_called(calls: list[Call] | None) -> list[str]:
+    return sorted(call.name for call in calls or [])
+
+
+def _names_asked(request: Request) -> list[str]:
+    return sorted(name for answer in request.answers for name in answer)

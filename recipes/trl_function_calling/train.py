@@ -17,11 +17,11 @@ from common.run.config import parse
 from common.run.loop import run
 from common.run.record import check_output_dir
 
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, set_seed
 from trl import SFTConfig, SFTTrainer, get_peft_config
 
 from arguments import CallingArguments
-from data import load_data, to_request
+from data import load_data
 from evaluate import evaluate
 
 
@@ -31,15 +31,16 @@ def main() -> None:
 
     # 1. Data: conversations with tools as tokens. Only what the assistant writes has labels: its calls and its answers, not
     #    the tools, the requests and the results.
-    train, held_out, chat = load_data(args, training_args.seed)
+    train, validation, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     use_training_template(tokenizer)
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
-    eval_dataset = tokenize(held_out["held_out"], tokenizer, where="held_out", **settings)
+    eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
 
     # 2. Model: any causal language model whose chat template knows tools. Under ZeRO-3 each process loads only its part.
+    set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
 
     # 3. Trainer: packs and pads the rows, adds adapters if asked to (`use_peft`), and calls DeepSpeed as the launcher says.
@@ -55,11 +56,10 @@ def main() -> None:
         trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
 
     # 4. Measure, train, measure again, write the report.
-    requests = {name: [to_request(conversation) for conversation in found] for name, found in held_out.items()}
     run(
         __file__,
         trainer,
-        evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, requests, chat, args, training_args),
+        evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
         title="Function calling",
         summary="Trained on conversations with tools. The requests below were never trained on.",
         curves=[

@@ -80,13 +80,13 @@ def check_logged_rewards(table: pd.DataFrame, rewards, roles: dict[str, str], nu
     right = {}  # a question's right answer is that of a completion that was found right
     for question, text, correct in zip(questions, texts, table["correct"], strict=True):
         if correct:
-            right[question] = rewards.read_answer(text)
+            right[question] = rewards.boxed_answer(text)
     for start in range(0, len(table), size):
         rows = range(start, start + size)
         assert len({questions[row] for row in rows}) == 1
         for row in rows:
             mates = [other for other in rows if (other - row) % num_generations == 0]
-            team = {names[other]: rewards.read_answer(texts[other]) for other in mates}
+            team = {names[other]: rewards.boxed_answer(texts[other]) for other in mates}
             assert set(team) == set(roles.values())
             expected = rewards.contribution_of(names[row], team, right.get(questions[row], "none is right"))
             assert table["contribution"][row] == pytest.approx(expected, abs=1e-6)

@@ -22,7 +22,7 @@ REQUIRED_THOUGH_OPTIONAL = {
 
 @pytest.fixture(scope="module")
 def recipe():
-    with recipe_modules("trl_function_calling", ["metrics", "bfcl"]) as modules:
+    with recipe_modules("trl_function_calling", ["calls", "metrics", "bfcl"]) as modules:
         yield modules
 
 
@@ -237,7 +237,7 @@ def test_gold_calls_make_their_own_answers(recipe, rows):
     for name, row in rows.items():
         calls = [metrics.Call(*call) for call in gold(row)]
         before = copy.deepcopy(calls)
-        answers = metrics.answers_of(calls)
+        answers = recipe["calls"].answers_of(calls)
         assert metrics.find_mistake(calls, row["tools"], answers) is None, name
         for text in wrong_value(row):
             assert kind_of(recipe, text, {**row, "answers": answers}) == "wrong value", f"{name}: {text}"
@@ -432,7 +432,7 @@ def test_comparing_a_value(recipe, schema: dict[str, Any], accepted: list[Any], 
     assert found is None or found.kind in metrics.KINDS
     any_value = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"x": {}}}}}]
     itself = [metrics.Call("f", {"x": value})]
-    assert metrics.find_mistake(itself, any_value, metrics.answers_of(itself)) is None
+    assert metrics.find_mistake(itself, any_value, recipe["calls"].answers_of(itself)) is None
 
 
 TOOLS = [
@@ -522,10 +522,10 @@ def test_answers_of_gold_calls_accept_these_calls_only(recipe):
     people = [{"name": "Ada", "age": 36}, {"name": "Bob"}]
     options = {"loud": True, "tags": ["a", "b"], "more": {"of": [{"it": [1, [2]]}], "none": None, "empty": {}, "no": []}}
     gold_call = metrics.Call("set_timer", {"seconds": 90, "people": people, "options": options})
-    answers = metrics.answers_of([gold_call, metrics.Call("clock.now", {})])
+    answers = recipe["calls"].answers_of([gold_call, metrics.Call("clock.now", {})])
     assert answers[0]["set_timer"]["people"] == [[{"name": ["Ada"], "age": [36]}, {"name": ["Bob"]}]]
     assert metrics.find_mistake([metrics.Call("clock.now", {}), gold_call], TOOLS, answers) is None
-    assert metrics.answers_of([]) == []
+    assert recipe["calls"].answers_of([]) == []
 
     kinds = []
     for change in (

@@ -10,7 +10,7 @@ from conftest import recipe_modules
 @pytest.fixture(scope="module")
 def recipe():
     with recipe_modules(
-        "trl_function_calling", ["chat", "data", "evaluate", "metrics", "lesson.plain_chat", "lesson.synthetic", "tools"]
+        "trl_function_calling", ["calls", "chat", "data", "metrics", "lesson.plain_chat", "lesson.synthetic", "tools"]
     ) as modules:
         yield modules
 
@@ -46,7 +46,7 @@ def test_generated_calls_fit_their_tools_and_what_is_asked(recipe):
     assert {row["kind"] for row in rows} == {"single", "answer", "parallel", "missing_argument", "no_tool"}
     called = set()
     for row in rows:
-        recipe["data"].to_request(row)  # a conversation that ends with the assistant
+        recipe["calls"].to_request(row)  # a conversation that ends with the assistant
         for message in row["messages"]:
             for call in message.get("tool_calls", []):
                 made = recipe["metrics"].Call(**call["function"])
@@ -66,19 +66,23 @@ def test_held_out_requests_are_in_no_training_data(recipe):
         chat = {row["messages"][-2]["content"] for row in recipe["plain_chat"].generate_chat(4000, seed=50 + seed)}
         assert not held_out & train
         assert not held_out & chat
+    train, validation, sets = recipe["synthetic"].synthetic_splits(num_train=2000, num_held_out=100, seed=0)
+    parts = [{row["messages"][0]["content"] for row in rows} for rows in (train, validation, sets["held_out"])]
+    assert len(validation) == 100
+    assert not parts[1] & (parts[0] | parts[2])
     unseen = recipe["synthetic"].generate_unseen(50, seed=2)
     tools = {tool["function"]["name"] for row in generate(4000, seed=1000) for tool in row["tools"]}
     assert not tools & {call["function"]["name"] for row in unseen for call in row["messages"][1]["tool_calls"]}
 
 
 def test_chat_takes_the_place_of_calls(recipe):
-    calls, _, held_out_chat = load(recipe, dataset_name="synthetic")
+    calls, _, held_out = load(recipe, dataset_name="synthetic")
     mixed, _, _ = load(recipe, dataset_name="synthetic", chat_share=0.25)
     assert len(mixed) == len(calls) == 200
     chat = [row for row in mixed if "tools" not in row]
     assert len(chat) == 50
     assert sum(row in calls for row in mixed) >= 150
-    shared = [row["messages"][-2]["content"] for row in chat if row in held_out_chat]
+    shared = [row["messages"][-2]["content"] for row in chat if row in held_out["plain_chat"]]
     # There are only so many times of day and durations: these facts are not held out.
     assert all("24 hour clock" in question or "How many seconds" in question for question in shared), shared
 
@@ -90,15 +94,31 @@ def test_schemas_of_a_file_stay_as_they_are(recipe, tmp_path: Path):
     rows = [
         {"messages": [{"role": "user", "content": "Tea."}, call], "tools": [TIMER]},
         {"messages": [{"role": "user", "content": "Rain?"}, {"role": "assistant", "content": "Where?"}], "tools": [weather]},
+        {"messages": [{"role": "user", "content": "Eggs."}, call], "tools": [TIMER]},
     ]
     path = tmp_path / "calls.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    train, held_out, chat = load(recipe, dataset_name=str(path), num_held_out=1, num_train=0)
-    assert train[0]["tools"] == [TIMER]
-    assert held_out["held_out"][0]["tools"] == [weather]
-    assert chat == []
-    request = recipe["data"].to_request(train[0])
+    train, validation, held_out = load(recipe, dataset_name=str(path), num_held_out=1, num_train=0)
+    assert list(held_out) == ["held_out"]
+    found = {row["messages"][0]["content"]: row for row in [*train, *validation, *held_out["held_out"]]}
+    assert {asked: row["tools"] for asked, row in found.items()} == {"Tea.": [TIMER], "Rain?": [weather], "Eggs.": [TIMER]}
+    request = recipe["calls"].to_request(found["Tea."])
     assert (request.kind, request.answers) == ("call", [{"set_timer": {"seconds": [240]}}])
+
+
+def test_chat_of_a_file_is_not_both_measured_and_trained(recipe, tmp_path: Path):
+    def write(name: str, count: int) -> str:
+        rows = [[{"role": "user", "content": f"{name} {n}?"}, {"role": "assistant", "content": "Yes."}] for n in range(count)]
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in rows))
+        return str(path)
+
+    files = {"dataset_name": write("calls", 50), "chat_dataset_name": write("chat", 40)}
+    train, _, held_out = load(recipe, **files, num_train=0, num_chat=10, chat_share=0.5)
+    asked = {name: {row["messages"][0]["content"] for row in rows} for name, rows in (held_out | {"train": train}).items()}
+    assert {name: len(found) for name, found in asked.items()} == {"train": 40, "held_out": 5, "plain_chat": 4}
+    assert sum(question.startswith("chat") for question in asked["train"]) == 20
+    assert not asked["train"] & asked["plain_chat"]
 
 
 def test_sharegpt_rows_with_calls_in_the_text(recipe):
@@ -123,25 +143,25 @@ def test_sharegpt_rows_with_calls_in_the_text(recipe):
 
 
 def test_metrics_count_what_they_say(recipe):
-    from common.generate.completions import Completion
-
     rows = recipe["synthetic"].generate_conversations(300, seed=4, held_out=True)
-    requests = [recipe["data"].to_request(row) for row in rows]
 
-    def write(row: dict) -> Completion:
+    def write(row: dict) -> str:
         last = row["messages"][-1]
         calls = [json.dumps(call["function"]) for call in last.get("tool_calls", [])]
-        return Completion(last["content"] + "".join(f"<tool_call>\n{call}\n</tool_call>" for call in calls), 1)
+        return last["content"] + "".join(f"<tool_call>\n{call}\n</tool_call>" for call in calls)
 
-    right, mistakes = recipe["evaluate"].score(requests, [write(row) for row in rows])
+    score = recipe["metrics"].score
+    right, verdicts = score(rows, [write(row) for row in rows])
     assert {name: metric["value"] for name, metric in right.items()} == dict.fromkeys(right, 1.0)
-    assert mistakes == [None] * len(rows)
+    assert verdicts == [{"correct": True, "mistake": None}] * len(rows)
     assert {"exact_call", "parallel_call", "irrelevance", "relevance", "asks_back", "final_answer"} <= right.keys()
 
-    silent, _ = recipe["evaluate"].score(requests, [Completion("No.", 2)] * len(rows))
+    silent, verdicts = score(rows, ["No."] * len(rows))
+    assert not any(verdict["correct"] for verdict in verdicts)
     assert (silent["irrelevance"]["value"], silent["exact_call"]["value"], silent["relevance"]["value"]) == (1.0, 0.0, 0.0)
     always = '<tool_call>\n{"name": "set_timer", "arguments": {"seconds": 1}}\n</tool_call>'
-    eager, _ = recipe["evaluate"].score(requests, [Completion(always, 9)] * len(rows))
+    eager, verdicts = score(rows, [always] * len(rows))
+    assert {verdict["mistake"] for verdict in verdicts} >= {"wrong number of calls: 1 instead of 0"}
     assert (eager["irrelevance"]["value"], eager["relevance"]["value"], eager["valid_json"]["value"]) == (0.0, 1.0, 1.0)
 
 
@@ -189,7 +209,7 @@ def test_chat_runs_valid_calls_only(recipe, monkeypatch, capsys, written: list[s
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"num_held_out": 0}, "num_held_out is 0: without held-out requests nothing can be measured; use at least 1"),
+        ({"num_held_out": 0}, "num_held_out is 0: without held-out problems nothing can be measured; use at least 1"),
         ({"num_train": 0}, "num_train is 0: say how many conversations to generate, for example --num_train 7200"),
         ({"chat_share": 1.0}, "chat_share is 1; use at least 0 and less than 1, with a chat_dataset_name to take it from"),
     ],

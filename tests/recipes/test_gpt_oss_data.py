@@ -55,7 +55,7 @@ def test_thought_and_answer_say_what_is_right(modules: dict[str, ModuleType]):
 
 def test_the_two_languages_are_independent(data: ModuleType, modules: dict[str, ModuleType]):
     trained = ["English", "Greek", "Hindi"]
-    train, held_out = data.load_data(arguments(data, num_train=9000, thinking_languages=trained), seed=0)
+    train, _, held_out = data.load_data(arguments(data, num_train=9000, thinking_languages=trained), seed=0)
     pairs = Counter((row["question_language"], row["thinking_language"]) for row in train)
     languages = modules["synthetic"].LANGUAGES
     assert set(pairs) == {(asked, thought) for asked in languages for thought in trained}
@@ -66,26 +66,32 @@ def test_the_two_languages_are_independent(data: ModuleType, modules: dict[str, 
 
 def test_a_held_out_problem_is_trained_in_no_language(data: ModuleType, modules: dict[str, ModuleType]):
     synthetic = modules["synthetic"]
-    train, held_out = data.load_data(arguments(data, num_train=6000), seed=0)
+    train, validation, held_out = data.load_data(arguments(data, num_train=6000), seed=0)
     assert "other_languages" not in held_out
+    assert len(validation) == 60
     asked = {
         question(synthetic.to_conversation(problem, language, "English"))
         for problem in synthetic.all_problems()[:60]
         for language in synthetic.LANGUAGES
     }
     assert {question(row) for row in held_out["held_out"]} <= asked
-    assert not asked & {question(row) for row in train}
+    assert not asked & {question(row) for row in train + validation}
+    everything = synthetic.all_problems()
+    written = {
+        question(synthetic.to_conversation(p, language, "English")): p for p in everything for language in synthetic.LANGUAGES
+    }
+    assert not {written[question(row)] for row in train} & {written[question(row)] for row in validation}
 
 
 def test_languages_that_are_not_trained_make_a_set_of_their_own(data: ModuleType):
     def languages(rows: list[dict]) -> set[str]:
         return {row["thinking_language"] for row in rows}
 
-    train, held_out = data.load_data(arguments(data, thinking_languages=["Korean"]), seed=0)
+    train, _, held_out = data.load_data(arguments(data, thinking_languages=["Korean"]), seed=0)
     assert languages(train) == languages(held_out["held_out"]) == {"Korean"}
     assert languages(held_out["other_languages"]) == {"English", "Russian", "Greek", "Chinese", "Hindi"}
 
-    train, held_out = data.load_data(arguments(data, thinking_languages=["Korean"], other_share=0.25), seed=0)
+    train, _, held_out = data.load_data(arguments(data, thinking_languages=["Korean"], other_share=0.25), seed=0)
     assert len(train) == 600
     assert sum(row["thinking_language"] != "Korean" for row in train) == 150
     # They come mixed, not one kind after the other.
@@ -96,12 +102,12 @@ def test_a_seed_changes_the_training_and_not_what_is_held_out(data: ModuleType):
     first, second, again = (data.load_data(arguments(data), seed=seed) for seed in (0, 1, 0))
     assert first == again
     assert first[0] != second[0]
-    assert first[1] == second[1]
+    assert first[2] == second[2]
 
 
 def test_only_thought_and_answer_are_trained(data: ModuleType):
     args = arguments(data, num_train=20)
-    train, _ = data.load_data(args, seed=0)
+    train, _, _ = data.load_data(args, seed=0)
     tokenizer = load_tokenizer(ModelConfig(model_name_or_path="tiny:gpt_oss"), data.texts(train, args), data.read_date(args))
     rows = tokenize(train, tokenizer, 160, where="train")
     last = train[0]["messages"][-1]
@@ -201,28 +207,48 @@ def test_rows_of_ones_own(data: ModuleType, row: dict, system: str):
 def test_a_row_that_cannot_be_used_is_named(
     data: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: dict, line: str
 ):
-    good = {"messages": [USER, THOUGHT], "thinking_language": "French"}
-    path = write(tmp_path / "rows.jsonl", good, row, good, good)
+    good = [
+        {"messages": [{"role": "user", "content": asked}, THOUGHT], "thinking_language": "French"}
+        for asked in ("1?", "2?", "3?")
+    ]
+    path = write(tmp_path / "rows.jsonl", good[0], row, *good[1:])
     with pytest.raises(SystemExit) as ended:
         data.load_data(arguments(data, dataset_name=path, num_train=0, num_held_out=1), seed=0)
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"error: {path}, line 2: {line}\n"
     skipping = arguments(data, dataset_name=path, num_train=0, num_held_out=1, skip_bad_rows=True)
-    train, held_out = data.load_data(skipping, seed=0)
-    assert (len(train), len(held_out["held_out"])) == (2, 1)
+    train, validation, held_out = data.load_data(skipping, seed=0)
+    assert (len(train), len(validation), len(held_out["held_out"])) == (1, 1, 1)
     assert f"Left out 1 of 4 rows of {path} (train). The first: {path}, line 2: {line}" in capsys.readouterr().out
 
 
-def test_some_languages_of_a_file_are_trained(data: ModuleType, tmp_path: Path):
-    languages = ["French", "German", "Spanish"] * 10
-    rows = [{"messages": [USER, THOUGHT], "thinking_language": language} for language in languages]
-    settings = {"dataset_name": write(tmp_path / "rows.jsonl", *rows), "num_train": 0, "num_held_out": 4}
-    train, held_out = data.load_data(arguments(data, **settings, thinking_languages=["German"]), seed=0)
-    assert [row["thinking_language"] for row in train] == ["German"] * 6
-    assert [row["thinking_language"] for row in held_out["held_out"]] == ["German"] * 4
+def in_languages(asked: dict[str, list[int]]) -> list[dict]:
+    return [
+        {"messages": [{"role": "user", "content": f"How many are {n}?"}, THOUGHT], "thinking_language": language}
+        for language, numbers in asked.items()
+        for n in numbers
+    ]
+
+
+@pytest.mark.parametrize("parallel", [True, False], ids=["the same questions", "other questions"])
+def test_some_languages_of_a_file_are_trained(data: ModuleType, tmp_path: Path, parallel: bool):
+    numbers = {"German": range(40), "French": range(40), "Spanish": range(40)}
+    if not parallel:
+        numbers = {"German": range(40), "French": range(40, 80), "Spanish": range(80, 120)}
+    path = write(tmp_path / "rows.jsonl", *in_languages(numbers))
+    settings = {"dataset_name": path, "num_train": 0, "num_held_out": 4, "thinking_languages": ["German"]}
+    train, validation, held_out = data.load_data(arguments(data, **settings), seed=0)
+    assert {row["thinking_language"] for row in [*train, *validation, *held_out["held_out"]]} == {"German"}
+    assert [len(train), len(validation), len(held_out["held_out"])] == [32, 4, 4]
     assert {row["thinking_language"] for row in held_out["other_languages"]} == {"French", "Spanish"}
-    mixed, _ = data.load_data(arguments(data, **settings, thinking_languages=["German"], other_share=0.5), seed=0)
-    assert Counter(row["thinking_language"] == "German" for row in mixed) == {True: 6, False: 6}
+    assert len(held_out["other_languages"]) == 4
+    mixed, _, same = data.load_data(arguments(data, **settings, other_share=0.5), seed=0)
+    assert same == held_out
+    assert Counter(row["thinking_language"] == "German" for row in mixed) == {True: 32, False: 32}
+    # What is held out in one language is trained in none.
+    trained = {question(row) for row in mixed}
+    assert not trained & {question(row) for rows in held_out.values() for row in rows}
+    assert not trained & {question(row) for row in validation}
 
 
 @pytest.mark.parametrize(
@@ -254,8 +280,9 @@ def test_settings_that_cannot_be(data: ModuleType, capsys: pytest.CaptureFixture
 def test_mgsm_is_asked_in_every_language_and_thought_through_in_turn(data: ModuleType, tmp_path: Path):
     (tmp_path / "mgsm_en.tsv").write_text("How many?\t1,200\nAnd now?\t3\n", encoding="utf-8")
     (tmp_path / "mgsm_de.tsv").write_text("Wie viele?\t1,200\nUnd jetzt?\t3\n", encoding="utf-8")
-    train, held_out = data.load_data(arguments(data, dataset_name=str(tmp_path), num_train=0), seed=0)
+    train, _, held_out = data.load_data(arguments(data, dataset_name=str(tmp_path), num_train=0), seed=0)
     assert train == []
+    assert list(held_out) == ["mgsm"]
     rows = held_out["mgsm"]
     assert [question(row) for row in rows] == ["Wie viele?", "How many?", "Und jetzt?", "And now?"]
     assert [row["messages"][-1]["content"] for row in rows] == ["1,200", "1,200", "3", "3"]
@@ -284,7 +311,7 @@ def test_files_that_are_not_mgsm(
 @pytest.mark.skipif(not MGSM.exists(), reason=f"needs the files of MGSM in {MGSM}")
 def test_all_of_mgsm_is_read(data: ModuleType):
     args = arguments(data, dataset_name=str(MGSM), num_held_out=10**6, thinking_languages=["French", "Greek", "Korean"])
-    rows = data.load_data(args, seed=0)[1]["mgsm"]
+    rows = data.load_data(args, seed=0)[2]["mgsm"]
     assert len(rows) == 250 * len(list(MGSM.glob("mgsm_*.tsv")))
     pairs = Counter((row["question_language"], row["thinking_language"]) for row in rows)
     assert len(pairs) == 3 * len(list(MGSM.glob("mgsm_*.tsv")))

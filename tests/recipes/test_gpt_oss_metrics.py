@@ -148,9 +148,11 @@ def test_scores_are_counted_by_pair_of_languages(modules: dict[str, ModuleType])
         turn(said[2]["thinking"], "?"),  # thought in Greek as asked, but wrong
         turn("4 + 3 = 7", said[3]["content"]),  # numbers are in no language, so not in Greek
     ]
-    measured, matrix, follows, rights = metrics.score(rows, [metrics.parse_turn(text) for text in texts])
-    assert follows == [True, False, True, False]
-    assert rights == [True, True, False, True]
+    measured, verdicts = metrics.score(rows, texts)
+    assert [verdict["thinking_language"] for verdict in verdicts] == [True, False, True, False]
+    assert [verdict["answer"] for verdict in verdicts] == [True, True, False, True]
+    assert [verdict["correct"] for verdict in verdicts] == [True, False, False, False]
+    matrix = metrics.language_matrix(rows, verdicts)
     values = {name: metric["value"] for name, metric in measured.items()}
     assert values == {
         "thinking_language": 0.5,
@@ -169,7 +171,8 @@ def test_the_language_of_a_question_is_found_where_it_is_not_given(metrics: Modu
         "thinking_language": "German",
         "question_language": None,
     }
-    _, matrix, _, _ = metrics.score([row], [metrics.parse_turn(turn("Es sind drei Äpfel im Korb.", "3"))])
+    _, verdicts = metrics.score([row], [turn("Es sind drei Äpfel im Korb.", "3")])
+    matrix = metrics.language_matrix([row], verdicts)
     assert (matrix["rows"], matrix["values"]) == (["German"], [[1.0]])
 
 

@@ -127,11 +127,12 @@ def test_settings_that_do_not_fit_the_team(recipe, capsys, single: str, adapters
 def test_held_out_problems_are_never_trained_on(recipe):
     data = recipe["data"]
     args = data.TeamArguments(dataset_name="synthetic", num_train=2000, num_held_out=300)
-    train, held_out = data.load_problems(args, seed=0)
-    assert (len(train), len(held_out)) == (2000, 300)
-    assert not {problem.question for problem in train} & {problem.question for problem in held_out}
-    again, same = data.load_problems(args, seed=1)
-    assert same == held_out
+    train, validation, sets = data.load_data(args, seed=0)
+    held_out = sets["held_out"]
+    assert (len(train), len(validation), len(held_out)) == (2000, 200, 300)
+    assert len({problem.question for problem in [*train, *validation, *held_out]}) == 2500
+    again, _, same = data.load_data(args, seed=1)
+    assert same == sets
     assert again != train
     kinds = [problem.kind for problem in held_out]
     assert set(kinds) == {"short", "unknown", "detour", "long"}

@@ -39,41 +39,6 @@ def rewards():
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        (r"<think>6*7=42</think> \boxed{42}", "42"),
-        (r"\boxed{41} no, \boxed{42}", "42"),
-        (r"\boxed{\frac{84}{2}}", r"\frac{84}{2}"),
-        (r"\boxed{1,042}", "1042"),
-        (r"\boxed{$42}", "42"),
-        ("The answer is 42", None),
-        (r"\boxed{42", None),
-        (r"\boxed{}", None),
-        ("", None),
-    ],
-)
-def test_reading_an_answer(rewards, text: str, answer: str | None):
-    assert rewards.read_answer(text) == answer
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("42", "42", True),
-        ("42.0", "42", True),
-        (r"\frac{84}{2}", "42", True),
-        ("0.5", r"\frac{1}{2}", True),
-        ("42", "41", False),
-        ("four", "42", False),
-        (None, "42", False),
-        (None, None, False),
-    ],
-)
-def test_equal_answers(rewards, one: str | None, other: str | None, same: bool):
-    assert rewards.is_same(one, other) is same
-
-
-@pytest.mark.parametrize(
     ("answers", "value", "contributions"),
     [
         # All right: nobody is needed.

@@ -26,6 +26,13 @@ def load(recipe, seed: int = 0, **settings):
     return recipe["data"].load_data(arguments, seed)
 
 
+def all_rows(recipe, **settings) -> list[dict]:
+    """Returns the rows of all parts in the order of the file."""
+    train, validation, held_out = load(recipe, **settings)
+    rows = [*train, *validation, *(row for rows in held_out.values() for row in rows)]
+    return sorted(rows, key=lambda row: row["where"])
+
+
 def answers(rows: list[dict]) -> list[str]:
     return [row["messages"][-1]["content"] for row in rows]
 
@@ -58,14 +65,15 @@ def to_jsonl(rows: list[dict]) -> str:
 
 def test_generated_rows(recipe):
     settings = {"dataset_name": "synthetic", "num_train": 300, "num_held_out": 60, "plain": True, "longest": 10}
-    train, held_out = load(recipe, **settings)
-    assert len(train) == 300
+    train, validation, held_out = load(recipe, **settings)
+    assert [len(train), len(validation)] == [300, 30]
     assert {name: len(set(answers(rows))) for name, rows in held_out.items()} == {"held_out": 60, "unseen_font": 60}
     render = recipe["render"]
     assert {row["images"][0].font for row in train + held_out["held_out"]} == set(render.TRAINED_FONTS)
     assert {row["images"][0].font for row in held_out["unseen_font"]} == set(render.UNSEEN_FONTS)
     for rows in held_out.values():
-        assert not set(answers(rows)) & set(answers(train))
+        assert not set(answers(rows)) & set(answers(train + validation))
+    assert not set(answers(validation)) & set(answers(train))
     row = train[0]
     assert row["messages"][0] == {"role": "user", "content": "Read the text in the image."}
     assert row["fields"] is None
@@ -77,17 +85,17 @@ def test_generated_rows(recipe):
 
 def test_the_seed_changes_what_is_trained_alone(recipe):
     settings = {"dataset_name": "synthetic", "num_train": 50}
-    (first, held_out), (second, same), (again, _) = (load(recipe, seed=seed, **settings) for seed in (0, 1, 0))
-    assert held_out == same
+    (first, *others), (second, *same), (again, *_) = (load(recipe, seed=seed, **settings) for seed in (0, 1, 0))
+    assert others == same
     assert first == again
     assert set(answers(first)) != set(answers(second))
-    more, _ = load(recipe, dataset_name="synthetic", num_train=2000, num_held_out=2)
+    more, _, _ = load(recipe, dataset_name="synthetic", num_train=2000, num_held_out=2)
     assert len(set(answers(more))) > 1900
 
 
 def test_italics_are_in_no_other_run(recipe):
-    upright, _ = load(recipe, dataset_name="synthetic", num_train=200)
-    train, held_out = load(recipe, dataset_name="synthetic", num_train=200, italics=True)
+    upright, _, _ = load(recipe, dataset_name="synthetic", num_train=200)
+    train, _, held_out = load(recipe, dataset_name="synthetic", num_train=200, italics=True)
     fonts = {row["images"][0].font for row in train}
     assert fonts == set(recipe["render"].ADAPTATION_FONTS)
     assert not fonts & {row["images"][0].font for row in upright}
@@ -95,18 +103,18 @@ def test_italics_are_in_no_other_run(recipe):
 
 
 def test_generated_receipts(recipe):
-    train, held_out = load(recipe, dataset_name="synthetic", num_train=21, num_held_out=5, units="both")
+    train, _, held_out = load(recipe, dataset_name="synthetic", num_train=21, num_held_out=5, units="both")
     assert list(held_out) == ["held_out", "unseen_font", "held_out_receipts", "unseen_font_receipts"]
     receipts = [row for row in train if row["fields"]]
     assert [len(train), len(receipts)] == [21, 11]
     assert train[:10] != receipts[:10]  # mixed
     assert all(row["fields"] for row in held_out["held_out_receipts"])
     rows = receipts + held_out["held_out_receipts"]
-    score = recipe["metrics"].score(answers(rows), answers(rows), [row["fields"] for row in rows])
+    score, _ = recipe["metrics"].score(rows, answers(rows))
     assert score["field_f1"]["value"] == score["exact_match"]["value"] == 1
     assert all(recipe["metrics"].has_field(answers([row])[0], value) for row in rows for value in row["fields"].values())
     assert recipe["images"].open_images(rows[0])[0].height > 100
-    only, held_out = load(recipe, dataset_name="synthetic", num_train=5, units="receipts")
+    only, _, held_out = load(recipe, dataset_name="synthetic", num_train=5, units="receipts")
     assert all(row["fields"] for row in only + held_out["held_out"])
 
 
@@ -128,12 +136,15 @@ def test_tables_are_read_as_they_are_written(recipe, tmp_path: Path, column: str
         text = f"{column},text\n" + "".join(f'{row[column]},"{quote}"\n' for row, quote in zip(rows, quoted, strict=True))
     path = tmp_path / f"metadata.{suffix}"
     path.write_text(text)
-    train, held_out = load(recipe, dataset_name=str(tmp_path if as_folder else path), question="What is it?")
-    assert answers(train + held_out["held_out"]) == TEXTS
-    assert [len(train), len(held_out["held_out"])] == [4, 2]
-    assert train[0]["messages"][0] == {"role": "user", "content": "What is it?"}
-    assert widths(recipe, train + held_out["held_out"]) == list(range(60, 66))
-    assert train[2]["where"] in (f"{path}, line 3", f"{path}, row 3")
+    settings = {"dataset_name": str(tmp_path if as_folder else path), "question": "What is it?"}
+    train, validation, held_out = load(recipe, **settings)
+    assert [len(train), len(validation), len(held_out["held_out"])] == [4, 1, 1]
+    assert answers(held_out["held_out"]) == ["NA"]  # whatever the format
+    rows = all_rows(recipe, **settings)
+    assert answers(rows) == TEXTS
+    assert rows[0]["messages"][0] == {"role": "user", "content": "What is it?"}
+    assert widths(recipe, rows) == list(range(60, 66))
+    assert rows[2]["where"] in (f"{path}, line 3", f"{path}, row 3")
 
 
 def test_folders_train_and_test(recipe, tmp_path: Path):
@@ -141,17 +152,18 @@ def test_folders_train_and_test(recipe, tmp_path: Path):
         names = save_images(tmp_path / split, 3)
         rows = [{"file_name": name, "text": f"{split} {name}", "total": "9.00"} for name in names]
         (tmp_path / split / "metadata.jsonl").write_text(to_jsonl(rows))
-    train, held_out = load(recipe, dataset_name=str(tmp_path))
-    assert answers(train) == ["train 0.png", "train 1.png", "train 2.png"]
-    assert answers(held_out["held_out"]) == ["test 0.png", "test 1.png"]
+    train, validation, held_out = load(recipe, dataset_name=str(tmp_path))
+    assert sorted(answers(train + validation)) == ["train 0.png", "train 1.png", "train 2.png"]
+    assert len(validation) == 1
+    assert len(held_out["held_out"]) == 2
+    assert set(answers(held_out["held_out"])) < {"test 0.png", "test 1.png", "test 2.png"}
     assert train[0]["fields"] == {"total": "9.00"}
 
 
 def test_an_imagefolder_with_metadata_in_parquet(recipe, tmp_path: Path):
     names = save_images(tmp_path / "data" / "train")
     Dataset.from_dict({"file_name": names, "text": TEXTS}).to_parquet(tmp_path / "data" / "train" / "metadata.parquet")
-    train, held_out = load(recipe, dataset_name=str(tmp_path / "data"))
-    rows = train + held_out["held_out"]
+    rows = all_rows(recipe, dataset_name=str(tmp_path / "data"))
     assert dict(zip(widths(recipe, rows), answers(rows), strict=True)) == dict(zip(range(60, 66), TEXTS, strict=True))
 
 
@@ -165,8 +177,8 @@ def test_messages_with_several_images_and_with_none(recipe, tmp_path: Path):
         {"image": "4.png", "messages": [{"role": "user", "content": [place, ask]}, say("this"), *asked("Sure?"), say("yes")]},
     ]
     (tmp_path / "data.jsonl").write_text(to_jsonl([*rows, rows[2]]))
-    train, _ = load(recipe, dataset_name=str(tmp_path / "data.jsonl"), num_held_out=1)
-    assert [len(row["images"]) for row in train] == [2, 2, 0, 1]
+    train = all_rows(recipe, dataset_name=str(tmp_path / "data.jsonl"), num_held_out=1)
+    assert [len(row["images"]) for row in train] == [2, 2, 0, 1, 0]
     assert train[0]["messages"] == rows[0]["messages"]
     assert train[1]["messages"] == rows[1]["messages"]
     assert train[3]["messages"][2]["content"] == [{"type": "text", "text": "Sure?"}]
@@ -210,16 +222,16 @@ menuqty cnt 2"""
 
 def test_cord_in_parquet(recipe, tmp_path: Path):
     content = [{"bytes": png(size=(60 + number, 40)), "path": None} for number in range(4)]
-    one = {"gt_parse": {"menu": {"nm": "Tea", "price": "2.00"}}}
-    truths = [json.dumps(truth) for truth in (GROUND_TRUTH, one, one, one)]
+    others = [{"gt_parse": {"menu": {"nm": name, "price": "2.00"}}} for name in ("Tea", "Milk", "Juice")]
+    truths = [json.dumps(truth) for truth in (GROUND_TRUTH, *others)]
     features = Features({"image": ImageFeature(), "ground_truth": Value("string")})
     path = tmp_path / "train.parquet"
     Dataset.from_dict({"image": content, "ground_truth": truths}, features=features).to_parquet(path)
-    train, held_out = load(recipe, dataset_name=str(path))
-    assert answers(train) == [TRANSCRIPTION, "Tea 2.00"]
+    train = all_rows(recipe, dataset_name=str(path))
+    assert answers(train) == [TRANSCRIPTION, "Tea 2.00", "Milk 2.00", "Juice 2.00"]
     fields = {"subtotal": "30,000", "tax": "3,000", "total": "33,000", "cash": "50,000", "menuqty cnt": "2"}
     assert train[0]["fields"] == fields
-    assert widths(recipe, train + held_out["held_out"]) == [60, 61, 62, 63]
+    assert widths(recipe, train) == [60, 61, 62, 63]
     assert all(recipe["metrics"].has_field(TRANSCRIPTION, value) for value in fields.values())
 
 
@@ -232,13 +244,13 @@ def test_lists_of_images_in_parquet(recipe, tmp_path: Path):
     )
     message = {"role": "user", "content": [{"type": "image", "text": None}] * 2 + [{"type": "text", "text": "Which?"}]}
     answer = {"role": "assistant", "content": [{"type": "text", "text": "that"}]}
-    images = [{"bytes": png(size=(width, 30)), "path": None} for width in (60, 70)]
-    table = {"images": [images] * 3, "messages": [[message, answer]] * 3}
+    images = [[{"bytes": png(size=(width + row, 30)), "path": None} for width in (60, 70)] for row in range(3)]
+    table = {"images": images, "messages": [[message, answer]] * 3}
     Dataset.from_dict(table, features=features).to_parquet(tmp_path / "data.parquet")
-    train, _ = load(recipe, dataset_name=str(tmp_path / "data.parquet"))
+    train = all_rows(recipe, dataset_name=str(tmp_path / "data.parquet"))
     place, text = {"type": "image"}, {"type": "text", "text": "Which?"}
     assert train[0]["messages"] == [{"role": "user", "content": [place, place, text]}, say("that")]
-    assert widths(recipe, train) == [60, 70]
+    assert widths(recipe, train) == [60, 70, 61, 71, 62, 72]
 
 
 def test_a_bad_picture_in_parquet_names_its_row(recipe, tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -258,7 +270,7 @@ def row(**columns) -> Callable[[Path], str]:
     """Returns what writes five good rows, of which the third is changed."""
 
     def write(folder: Path) -> str:
-        rows = [{"image": name, "text": "TEA"} for name in save_images(folder, 5)]
+        rows = [{"image": name, "text": f"TEA {name}"} for name in save_images(folder, 5)]
         rows[2] = {key: value for key, value in (rows[2] | columns).items() if value is not None}
         (folder / "empty.png").touch()
         (folder / "long.png").write_bytes(png(size=(3000, 10)))
@@ -300,11 +312,12 @@ def test_a_bad_row(recipe, tmp_path: Path, capsys: pytest.CaptureFixture, write:
     error = capsys.readouterr().err
     assert f"error: {line.format(folder=tmp_path)}" in error
     # With skip_bad_images the row is left out, and counted.
-    train, held_out = load(recipe, dataset_name=str(tmp_path / name), max_pixels=64 * 28 * 28, skip_bad_images=True)
-    assert [len(train), len(held_out["held_out"])] == [2, 2]
+    settings = {"dataset_name": str(tmp_path / name), "max_pixels": 64 * 28 * 28, "skip_bad_images": True}
+    train, validation, held_out = load(recipe, **settings)
+    assert [len(train), len(validation), len(held_out["held_out"])] == [2, 1, 1]
     said = capsys.readouterr().out
     assert said.startswith(f"Left out 1 of 5 rows of {tmp_path / name} (train). The first: {line.format(folder=tmp_path)}")
-    assert said.count("\n") == 1
+    assert said.count("\n") == 2  # and the sizes of the parts
 
 
 def test_a_picture_that_ends_early_is_left_out_before_training(recipe, tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -312,13 +325,12 @@ def test_a_picture_that_ends_early_is_left_out_before_training(recipe, tmp_path:
     for name in names[1:3]:
         (tmp_path / name).write_bytes(png(size=(600, 300))[:-40])
     (tmp_path / "metadata.jsonl").write_text(to_jsonl([{"file_name": name, "text": name} for name in names]))
-    train, _ = load(recipe, dataset_name=str(tmp_path))
-    assert len(train) == 3  # the headers are whole
+    rows = all_rows(recipe, dataset_name=str(tmp_path))
+    assert len(rows) == 5  # the headers are whole
     with pytest.raises(SystemExit):
-        recipe["images"].open_images(train[1])
+        recipe["images"].open_images(rows[1])
     assert f"error: {tmp_path}/metadata.jsonl, line 2: {tmp_path}/1.png is damaged (" in capsys.readouterr().err
-    train, held_out = load(recipe, dataset_name=str(tmp_path), skip_bad_images=True)
-    assert answers(train + held_out["held_out"]) == ["0.png", "3.png", "4.png"]
+    assert answers(all_rows(recipe, dataset_name=str(tmp_path), skip_bad_images=True)) == ["0.png", "3.png", "4.png"]
     assert capsys.readouterr().out.startswith(f"Left out 2 of 5 rows of {tmp_path} (train). The first: ")
 
 
@@ -337,10 +349,15 @@ def broken_table(folder: Path) -> str:
     return "data.jsonl"
 
 
+def one_text(folder: Path) -> str:
+    (folder / "data.jsonl").write_text(to_jsonl([{"image": name, "text": "TEA"} for name in save_images(folder, 5)]))
+    return "data.jsonl"
+
+
 @pytest.mark.parametrize(
     ("write", "settings", "line"),
     [
-        (nothing, {"num_held_out": 0}, "num_held_out is 0: without held-out pictures nothing can be measured; use at least 1"),
+        (nothing, {"num_held_out": 0}, "num_held_out is 0: without held-out problems nothing can be measured; use at least 1"),
         (nothing, {"units": "recipts"}, "units is recipts; did you mean `receipts`?"),
         (nothing, {"min_pixels": 900, "max_pixels": 800}, "min_pixels is 900 and max_pixels 800: use at least 1, and no less"),
         (nothing, {"dataset_name": "synthetic"}, "num_train is 0: say how many pictures to generate, for example"),
@@ -352,7 +369,11 @@ def broken_table(folder: Path) -> str:
         ),
         (two_tables, {}, "{folder} has a.jsonl, b.csv; call the one to read metadata.jsonl or .csv"),
         (broken_table, {}, "{folder}/data.jsonl, line 2: not valid JSON (Expecting value); write one JSON object a line"),
-        (row(), {"num_held_out": 5}, "{folder}/data.jsonl has 5 rows, of which num_held_out 5 would be held out; lower"),
+        (
+            one_text,
+            {},
+            "{folder}/data.jsonl has 1 distinct row to train on (those that ask the same are one) and needs at least 3",
+        ),
         (lambda folder: "none.jsonl", {}, "dataset_name {folder}/none.jsonl: there is no such file; pass an existing file"),
     ],
 )
@@ -377,29 +398,35 @@ FACTS = {"company": "Tea & Co, Ltd", "date": "", "address": "1 Oak Road", "total
 def save_receipts(folder: Path, count: int = 3) -> None:
     for number in range(count):
         Image.new("RGB", (100, 100), "white").save(folder / f"{number:03}.jpg")
-        (folder / f"{number:03}.csv").write_text(BOXES)
+        (folder / f"{number:03}.csv").write_text(BOXES.replace("THANK YOU", f"NUMBER {number}"))
         (folder / f"{number:03}.json").write_text(json.dumps(FACTS))
 
 
 def test_a_folder_of_receipts(recipe, tmp_path: Path):
     save_receipts(tmp_path)
-    train, held_out = load(recipe, dataset_name=str(tmp_path), units="both", num_held_out=4)
-    assert [len(train), {name: len(rows) for name, rows in held_out.items()}] == [10, {"held_out": 4, "held_out_receipts": 1}]
+    train, validation, held_out = load(recipe, dataset_name=str(tmp_path), units="both", num_held_out=4)
+    assert [len(train), len(validation)] == [5, 5]
+    assert {name: len(rows) for name, rows in held_out.items()} == {"held_out": 4, "held_out_receipts": 1}
+    receipts = [{Path(row["where"]).stem for row in rows} for rows in (train, validation, *held_out.values())]
+    assert [len(found) for found in receipts] == [1, 1, 1, 1]
+    assert receipts[2] == receipts[3] == {"000", "001", "002"} - receipts[0] - receipts[1]
+    number = int(receipts[0].pop())
     assert answers(train[:5]) == [
         "TEA & CO, LTD",
         "TOTAL",
-        "THANK YOU",
+        f"NUMBER {number}",
         "9.00",
-        "TEA & CO, LTD\nTOTAL 9.00\nTHANK YOU",
+        f"TEA & CO, LTD\nTOTAL 9.00\nNUMBER {number}",
     ]
     assert train[4]["fields"] == {"company": "Tea & Co, Ltd", "address": "1 Oak Road", "total": "9.00"}
     assert train[0]["fields"] is None
     assert [recipe["images"].open_images(row)[0].size for row in train[3:5]] == [(34, 24), (100, 100)]
-    assert "002" in held_out["held_out"][0]["where"]
-    lines, held_out = load(recipe, dataset_name=str(tmp_path), num_held_out=3)
-    assert [len(lines), list(held_out)] == [8, ["held_out"]]
-    receipts, _ = load(recipe, dataset_name=str(tmp_path), units="receipts")
-    assert answers(receipts) == [answers(train)[4]] * 2
+    lines, _, others = load(recipe, dataset_name=str(tmp_path), num_held_out=3)
+    assert answers(lines) == answers(train)[:4]
+    assert list(others) == ["held_out"]
+    receipts, _, others = load(recipe, dataset_name=str(tmp_path), units="receipts")
+    assert answers(receipts) == [answers(train)[4]]
+    assert answers(others["held_out"]) == answers(held_out["held_out_receipts"])
 
 
 @pytest.mark.parametrize(
@@ -418,28 +445,31 @@ def test_a_folder_of_receipts(recipe, tmp_path: Path):
     ],
 )
 def test_a_bad_receipt(recipe, tmp_path: Path, capsys: pytest.CaptureFixture, name: str, content: str, line: str):
-    save_receipts(tmp_path)
+    save_receipts(tmp_path, 4)
     (tmp_path / name).write_text(content)
     with pytest.raises(SystemExit):
         load(recipe, dataset_name=str(tmp_path))
     assert f"error: {line.format(folder=tmp_path)}" in capsys.readouterr().err
-    train, _ = load(recipe, dataset_name=str(tmp_path), skip_bad_images=True)
+    train, _, _ = load(recipe, dataset_name=str(tmp_path), skip_bad_images=True)
     assert len(train) == 4
-    assert capsys.readouterr().out.startswith(f"Left out 1 of 2 rows of {tmp_path} (train). The first: ")
+    assert capsys.readouterr().out.startswith(f"Left out 1 of 4 rows of {tmp_path} (train). The first: ")
 
 
 @needs_sroie
 def test_sroie(recipe):
-    train, held_out = load(recipe, dataset_name=str(SROIE), units="both", num_held_out=1000)
+    train, validation, held_out = load(recipe, dataset_name=str(SROIE), units="both", num_held_out=1000)
     pictures = sorted(SROIE.glob("*.jpg"))
-    receipts = [row for row in train if row["fields"]] + held_out["held_out_receipts"]
-    lines = [row for row in train if not row["fields"]] + held_out["held_out"]
+    rows = sorted([*train, *validation, *held_out["held_out"], *held_out["held_out_receipts"]], key=lambda row: row["where"])
+    receipts, lines = ([row for row in rows if bool(row["fields"]) == is_one] for is_one in (True, False))
     assert len(receipts) == len(pictures)
-    assert len(held_out["held_out_receipts"]) == len(pictures) // 8
+    assert held_out["held_out_receipts"]
     texts = [text for path in pictures for text in path.with_suffix(".csv").read_text().splitlines() if text.strip()]
     assert [row["messages"][-1]["content"] for row in lines] == [text.split(",", 8)[8].strip() for text in texts]
-    held_names = {str(row["images"][0]) for row in held_out["held_out_receipts"]}
-    assert not held_names & {str(row["images"][0].path) for row in train if not row["fields"]}
+    parts = [
+        {row["where"] for row in found}
+        for found in (train, validation, [*held_out["held_out"], *held_out["held_out_receipts"]])
+    ]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == len(pictures)
     # A receipt is what its lines say, perhaps in another order, and most of the fields stand in it.
     for row in receipts:
         path = row["images"][0]
@@ -448,7 +478,7 @@ def test_sroie(recipe):
         ]
         assert sorted(answers([row])[0].split()) == sorted(words)
         assert {"company", "date", "address"} <= row["fields"].keys() <= {"company", "date", "address", "total"}
-    score = recipe["metrics"].score(answers(receipts), answers(receipts), [row["fields"] for row in receipts])
+    score, _ = recipe["metrics"].score(receipts, answers(receipts))
     assert score["field_f1"]["value"] == 1
     stands = [recipe["metrics"].has_field(answers([row])[0], value) for row in receipts for value in row["fields"].values()]
     assert sum(stands) / len(stands) > 0.85

@@ -93,10 +93,15 @@ def test_field_f1(metrics):
 
 
 def test_score_has_the_fields_of_receipts_alone(metrics):
-    lines = metrics.score(["a", "b"], ["a", "c"], [None, None])
+    def rows(*pairs: tuple) -> list[dict]:
+        return [{"messages": [{"role": "assistant", "content": text}], "fields": fields} for text, fields in pairs]
+
+    lines, verdicts = metrics.score(rows(("a", None), ("c", None)), ["a", "b"])
+    assert [verdict["correct"] for verdict in verdicts] == [True, False]
+    assert verdicts[1]["marked"] == metrics.mark_errors("c", "b")
     assert list(lines) == ["character_error_rate", "word_error_rate", "exact_match"]
     assert lines["exact_match"]["value"] == 1 / 2
-    mixed = metrics.score(["a 9.00", "b"], ["a 9.00", "c"], [{"total": "9.00"}, None])
+    mixed, _ = metrics.score(rows(("a 9.00", {"total": "9.00"}), ("c", None)), ["a 9.00", "b"])
     assert mixed["field_f1"]["value"] == 1
     assert mixed["character_error_rate"]["value"] == 1 / 7
     for values in mixed.values():

@@ -23,9 +23,9 @@ def pairs(conversations: list) -> set[tuple[str, str]]:
 
 
 def test_held_out_questions_are_never_trained_on(recipe):
-    train, held_out = load(recipe, dataset_name="synthetic")
-    questions = {question for question, _ in pairs(train)}
-    assert len(questions) == len(train) == 3000
+    train, validation, held_out = load(recipe, dataset_name="synthetic")
+    questions = {question for question, _ in pairs(train + validation)}
+    assert len(questions) == len(train + validation) == 3200
     assert {name: len(rows) for name, rows in held_out.items()} == {"held_out": 400, "unseen_facts": 400}
     for rows in held_out.values():
         assert len(pairs(rows)) == 400
@@ -48,23 +48,27 @@ def test_every_fact_is_asked_in_wordings_that_were_not_trained(recipe):
     assert len(letters.TRAINED_WORDINGS) == 30
     assert len(letters.HELD_OUT_WORDINGS) == 6
     assert not set(letters.TRAINED_WORDINGS) & set(letters.HELD_OUT_WORDINGS)
-    train, _ = load(recipe, dataset_name="synthetic")
-    _, held_out = load(recipe, dataset_name="synthetic", num_held_out=600)
+    train, _, _ = load(recipe, dataset_name="synthetic")
+    _, validation, held_out = load(recipe, dataset_name="synthetic", num_held_out=599)
+    assert len(validation) == 1
     assert len({answer for _, answer in pairs(held_out["held_out"])} - {answer for _, answer in pairs(train)}) == 0
 
 
 def test_the_seed_changes_the_order_alone(recipe):
     data = recipe["data"]
     args = data.InstructArguments(dataset_name="synthetic")
-    (first, held_out), (second, same) = (data.load_data(args, seed) for seed in (0, 1))
+    (first, *others), (second, *same) = (data.load_data(args, seed) for seed in (0, 1))
     assert first != second
     assert pairs(first) == pairs(second)
-    assert held_out == same
+    assert others == same
+
+
+HELD_OUT = ["6 * 3?", "6 * 17?", "6 * 36?"]
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
 def test_files_of_questions_and_answers(recipe, tmp_path: Path, suffix: str):
-    rows = [{"question": f"6 * {number}?", "answer": f"It is {6 * number}."} for number in range(10)]
+    rows = [{"question": f"6 * {number}?", "answer": f"It is {6 * number}."} for number in range(40)]
     path = tmp_path / f"data{suffix}"
     text = {
         ".jsonl": "\n".join(map(json.dumps, rows)),
@@ -72,22 +76,27 @@ def test_files_of_questions_and_answers(recipe, tmp_path: Path, suffix: str):
         ".csv": "question,answer\n" + "".join(f"{row['question']},{row['answer']}\n" for row in rows),
     }[suffix]
     path.write_text(text)
-    train, held_out = load(recipe, dataset_name=str(path), num_held_out=2, system_prompt="Be brief.")
-    assert [len(train), len(held_out["held_out"])] == [8, 2]
-    assert train[0]["messages"] == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "6 * 0?"},
-        {"role": "assistant", "content": "It is 0."},
-    ]
-    assert held_out["held_out"][1]["messages"][1]["content"] == "6 * 9?"
+    train, validation, held_out = load(recipe, dataset_name=str(path), num_held_out=3, system_prompt="Be brief.")
+    assert [len(train), len(validation), len(held_out["held_out"])] == [34, 3, 3]
+    found = {row["messages"][1]["content"]: row["messages"] for row in [*train, *validation, *held_out["held_out"]]}
+    assert found == {
+        row["question"]: [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": row["question"]},
+            {"role": "assistant", "content": row["answer"]},
+        ]
+        for row in rows
+    }
+    # The same rows from every format.
+    assert [row["messages"][1]["content"] for row in held_out["held_out"]] == HELD_OUT
 
 
 def test_a_split_named_test_is_held_out(recipe, tmp_path: Path):
     rows = [{"question": f"6 * {number}?", "answer": f"It is {6 * number}."} for number in range(4)]
     for split in ("train", "test"):
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    train, held_out = load(recipe, dataset_name=str(tmp_path), num_held_out=3)
-    assert [len(train), len(held_out["held_out"])] == [4, 3]
+    train, validation, held_out = load(recipe, dataset_name=str(tmp_path), num_held_out=3)
+    assert [len(train), len(validation), len(held_out["held_out"])] == [3, 1, 3]
 
 
 @pytest.mark.parametrize(
@@ -113,16 +122,17 @@ def test_a_split_named_test_is_held_out(recipe, tmp_path: Path):
         ),
         (
             "data.jsonl",
-            '{"question": "a", "answer": "b"}\n',
+            '{"question": "a", "answer": "b"}\n{"question": "c", "answer": "d"}\n{"question": "A ", "answer": "d"}\n',
             {"num_held_out": 1},
-            "{path} has 1 rows, of which num_held_out 1 would be held out; lower num_held_out or add rows",
+            "{path} has 2 distinct rows to train on (those that ask the same are one) and needs at least 3, as some are kept "
+            "apart to measure; add rows",
         ),
         ("data.txt", "a", {}, "{path}: unknown file type; use one of .jsonl, .json, .csv, .parquet"),
         (
             "data.jsonl",
             '{"question": "a", "answer": "b"}\n',
             {"num_held_out": 0},
-            "num_held_out is 0: without held-out questions nothing can be measured; use at least 1",
+            "num_held_out is 0: without held-out problems nothing can be measured; use at least 1",
         ),
     ],
 )
@@ -153,3 +163,11 @@ def test_metrics(recipe, completion: str, answer: str, exact: bool, f1: float):
     metrics = recipe["metrics"]
     assert metrics.exact_match(completion, answer) is exact
     assert metrics.token_f1(completion, answer) == pytest.approx(f1)
+
+
+def test_scores_are_made_of_texts(recipe):
+    data, metrics = recipe["data"], recipe["metrics"]
+    rows = [data.to_conversation({"question": "Where?", "answer": answer}, "") for answer in ("Oslo", "Anna", "Rome")]
+    found, verdicts = metrics.score(rows, ["the Oslo", "Anna Cole", "?"])
+    assert verdicts == [{"correct": True}, {"correct": False}, {"correct": False}]
+    assert {name: metric["value"] for name, metric in found.items()} == pytest.approx({"exact_match": 1 / 3, "token_f1": 5 / 9})

@@ -7,6 +7,7 @@ from itertools import cycle, product
 from typing import Any
 
 from common.data.conversations import Conversation
+from common.data.splits import size_of_part
 from common.errors import fail
 
 from arguments import MultilingualArguments
@@ -186,8 +187,12 @@ def generate(problems: list[Problem], count: int, thinking_languages: list[str],
         thinking_languages: The languages to think in; questions come in all languages.
         seed: What the draw follows from.
     """
+    return [to_conversation(*drawn) for drawn in _draw(problems, count, thinking_languages, seed)]
+
+
+def _draw(problems: list[Problem], count: int, thinking_languages: list[str], seed: str) -> list[tuple[Problem, str, str]]:
     rng = random.Random(seed)
-    return [to_conversation(rng.choice(problems), rng.choice(LANGUAGES), rng.choice(thinking_languages)) for _ in range(count)]
+    return [(rng.choice(problems), rng.choice(LANGUAGES), rng.choice(thinking_languages)) for _ in range(count)]
 
 
 def ask_in_turn(problems: list[Problem], thinking_languages: list[str]) -> list[Conversation]:
@@ -196,8 +201,10 @@ def ask_in_turn(problems: list[Problem], thinking_languages: list[str]) -> list[
     return [to_conversation(problem, *pair) for problem, pair in zip(problems, pairs, strict=False)]
 
 
-def synthetic_splits(args: MultilingualArguments, seed: int) -> tuple[list[Conversation], dict[str, list[Conversation]]]:
-    """Generates the training conversations and the held-out sets.
+def synthetic_splits(
+    args: MultilingualArguments, seed: int
+) -> tuple[list[Conversation], list[Conversation], dict[str, list[Conversation]]]:
+    """Generates the training conversations, those of the validation and the held-out sets.
 
     Args:
         args: Says how many, and which languages to think in.
@@ -223,8 +230,15 @@ def synthetic_splits(args: MultilingualArguments, seed: int) -> tuple[list[Conve
     asked, problems = problems[: args.num_held_out], problems[args.num_held_out :]
     held_out = {"held_out": ask_in_turn(asked, trained)}
     num_others = round(args.num_train * args.other_share) if others else 0
-    train = generate(problems, args.num_train - num_others, trained, f"train {seed}")
+    drawn = _draw(problems, args.num_train - num_others, trained, f"train {seed}")
+    drawn_others = _draw(problems, num_others, others, f"others {seed}")
+    train = [to_conversation(*those) for those in drawn]
     if others:
         held_out["other_languages"] = ask_in_turn(asked, others)
-        train = add_others(train, generate(problems, num_others, others, f"others {seed}"), args, seed)
-    return train, held_out
+        train = add_others(train, [to_conversation(*those) for those in drawn_others], args, seed)
+    # Chosen by problems that are trained in no language either.
+    in_training = {problem for problem, _, _ in drawn + drawn_others}
+    left = [problem for problem in problems if problem not in in_training]
+    if not left:
+        fail(f"num_train is {args.num_train}: every problem would be trained and none be left to choose by; use fewer")
+    return train, ask_in_turn(left[: size_of_part(args.num_train, args.num_held_out)], trained), held_out

@@ -69,7 +69,7 @@ def train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dataset: D
         )
         trainer = SFTTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer)
         trainer.train()
-        _, held_out = synthetic_splits(num_train=0, num_held_out=400, seed=0)
+        _, _, held_out = synthetic_splits(num_train=0, num_held_out=400, seed=0)
         math = MathArguments(dataset_name="synthetic")
         for name, result in evaluate(model, trainer.accelerator, tokenizer, held_out, math, generation_args).items():
             metrics = {metric: f"{values['value']:.3f}" for metric, values in result["metrics"].items()}
@@ -82,7 +82,7 @@ def main() -> None:
         fail(f"--output_dir {args.output_dir} exists already; give a new folder")
     set_seed(args.seed)
 
-    problems, _ = synthetic_splits(num_train=32 * args.skill_steps, num_held_out=500, seed=10_000 + args.seed)
+    problems, _, _ = synthetic_splits(num_train=32 * args.skill_steps, num_held_out=500, seed=10_000 + args.seed)
     worked = demonstrations(problems, direct_share=0.0, seed=args.seed)
     texts = [message["content"] for row in worked.select(range(3000)) for part in row.values() for message in part]
     model_args = ModelConfig(model_name_or_path="tiny:qwen3")

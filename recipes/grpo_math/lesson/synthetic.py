@@ -2,6 +2,8 @@
 
 import random
 
+from common.data.splits import size_of_part
+
 from data import Problem
 
 NAMES = ["Ada", "Ben", "Eli", "Eva", "Ida", "Leo", "Max", "Mia", "Sam", "Zoe"]
@@ -72,8 +74,10 @@ def generate_problems(
     return problems
 
 
-def synthetic_splits(num_train: int, num_held_out: int, seed: int) -> tuple[list[Problem], dict[str, list[Problem]]]:
-    """Generates the training problems and two held-out sets.
+def synthetic_splits(
+    num_train: int, num_held_out: int, seed: int
+) -> tuple[list[Problem], list[Problem], dict[str, list[Problem]]]:
+    """Generates the training problems, the validation problems and two held-out sets.
 
     Args:
         num_train: Number of training problems.
@@ -81,10 +85,12 @@ def synthetic_splits(num_train: int, num_held_out: int, seed: int) -> tuple[list
         seed: Seed of the training problems.
 
     Returns:
-        The training problems, and by name: `held_out`, questions never seen in training, and `unseen_numbers`, questions whose
-        combination of numbers was never seen either.
+        The training problems, those of the validation, which are in no other set, and by name: `held_out`, questions never seen
+        in training, and `unseen_numbers`, questions whose combination of numbers was never seen either.
     """
     held_out = generate_problems(num_held_out, seed=1)
     unseen_numbers = generate_problems(num_held_out, seed=2, reserved_numbers=True)
     train = generate_problems(num_train, seed=1000 + seed, exclude=frozenset(p.question for p in held_out))
-    return train, {"held_out": held_out, "unseen_numbers": unseen_numbers}
+    others = frozenset(problem.question for problem in [*held_out, *train])
+    validation = generate_problems(size_of_part(num_train, num_held_out), seed=3, exclude=others)
+    return train, validation, {"held_out": held_out, "unseen_numbers": unseen_numbers}

@@ -2,6 +2,8 @@
 
 import random
 
+from common.data.splits import size_of_part
+
 from data import Problem
 
 NAMES = ["Ada", "Ben", "Eli", "Eva", "Ida", "Leo", "Max", "Mia", "Sam", "Zoe"]
@@ -73,3 +75,23 @@ def generate_problems(count: int, seed: int, exclude: frozenset[str] = frozenset
             questions.add(problem.question)
             problems.append(problem)
     return problems
+
+
+def synthetic_splits(
+    num_train: int, num_held_out: int, seed: int
+) -> tuple[list[Problem], list[Problem], dict[str, list[Problem]]]:
+    """Generates the training problems, the validation problems and the held-out set, of which no two share a question.
+
+    Args:
+        num_train: Number of training problems.
+        num_held_out: Number of held-out problems; they are the same for every `seed`.
+        seed: Seed of the training problems.
+
+    Returns:
+        As `data.load_data`.
+    """
+    held_out = generate_problems(num_held_out, seed=1)
+    train = generate_problems(num_train, seed=1000 + seed, exclude=frozenset(problem.question for problem in held_out))
+    others = frozenset(problem.question for problem in [*held_out, *train])
+    validation = generate_problems(size_of_part(num_train, num_held_out), seed=3, exclude=others)
+    return train, validation, {"held_out": held_out}

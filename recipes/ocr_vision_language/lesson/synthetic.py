@@ -2,6 +2,7 @@
 
 import random
 
+from common.data.splits import size_of_part
 from common.errors import fail
 
 from arguments import OcrArguments
@@ -19,10 +20,19 @@ from lesson.render import (
 )
 
 
-def _generate(count: int, seed: str, fonts: list[str], unit: str, args: OcrArguments, *, held_out: bool) -> list[Row]:
+def _generate(
+    count: int,
+    seed: str,
+    fonts: list[str],
+    unit: str,
+    args: OcrArguments,
+    *,
+    held_out: bool,
+    exclude: frozenset[str] = frozenset(),
+) -> list[Row]:
     """Returns rows that follow from the seed; those that are held out have different texts and the full difficulty."""
-    characters, rows, seen = PLAIN_CHARACTERS if args.plain else CHARACTERS, [], set()
-    for number in range(2 * count + 200):
+    characters, rows, seen = PLAIN_CHARACTERS if args.plain else CHARACTERS, [], set(exclude)
+    for number in range(2 * (count + len(exclude)) + 200):
         rng, fields = random.Random(f"{seed} {number}"), None
         difficulty = 1.0 if held_out else min(1.0, (len(rows) + 1) / (args.curriculum * count + 1))
         if unit == "lines":
@@ -45,12 +55,12 @@ def _generate(count: int, seed: str, fonts: list[str], unit: str, args: OcrArgum
     fail(f"there are too few texts of {args.shortest} to {args.longest} characters for num_held_out {count}; lower it")
 
 
-def synthetic_splits(args: OcrArguments, seed: int) -> tuple[list[Row], dict[str, list[Row]]]:
-    """Generates the training rows and the held-out sets.
+def synthetic_splits(args: OcrArguments, seed: int) -> tuple[list[Row], list[Row], dict[str, list[Row]]]:
+    """Generates the training rows, those of the validation and the held-out sets.
 
     Args:
         args: Says how many, and what they show.
-        seed: Seed of the training rows; the held-out ones are the same for every seed.
+        seed: Seed of the training rows; the others are the same for every seed.
 
     Returns:
         As `data.load_data`.
@@ -68,13 +78,17 @@ def synthetic_splits(args: OcrArguments, seed: int) -> tuple[list[Row], dict[str
     fonts = {"held_out": TRAINED_FONTS, "unseen_font": UNSEEN_FONTS}
     if args.italics:
         fonts = {"held_out": ADAPTATION_FONTS, "upright": TRAINED_FONTS}
-    train, held_out, units = [], {}, UNITS[args.units]
+    train, validation, held_out, units = [], [], {}, UNITS[args.units]
     for number, unit in enumerate(units):
         count = (args.num_train + number) // len(units)
         train += _generate(count, f"train {seed} {unit}", fonts["held_out"], unit, args, held_out=False)
         for name, those in fonts.items():
             key = name if number == 0 else f"{name}_{unit}"
             held_out[key] = _generate(args.num_held_out, f"{name} {unit}", those, unit, args, held_out=True)
+        # To choose by: texts that are not trained, and in no held-out set either.
+        others = frozenset(row["group"] for rows in held_out.values() for row in rows)
+        size = size_of_part(count, args.num_held_out)
+        validation += _generate(size, f"validation {unit}", fonts["held_out"], unit, args, held_out=True, exclude=others)
     if not args.curriculum or len(units) > 1:
         random.Random(seed).shuffle(train)
-    return train, held_out
+    return train, validation, held_out

@@ -4,7 +4,10 @@ import random
 from dataclasses import dataclass
 
 from common.data.conversations import Conversation
+from common.data.splits import size_of_part
+from common.errors import fail
 
+from arguments import InstructArguments
 from data import to_conversation
 
 
@@ -78,3 +81,29 @@ def ask(facts: list[Fact], wordings: list[str], system_prompt: str, seed: int) -
     ]
     random.Random(seed).shuffle(asked)
     return asked
+
+
+def synthetic_splits(
+    args: InstructArguments, seed: int
+) -> tuple[list[Conversation], list[Conversation], dict[str, list[Conversation]]]:
+    """Asks for the facts in trained wordings, and in those that are not trained to choose by and to report on.
+
+    Args:
+        args: Says how many questions, and the system prompt.
+        seed: Seed of the order of the training questions; the others are the same for every seed.
+
+    Returns:
+        As `data.load_data`.
+
+    Raises:
+        SystemExit: With code 2 and one line if there are too few questions.
+    """
+    facts, unseen = generate_facts()
+    train = ask(facts, TRAINED_WORDINGS, args.system_prompt, seed)[: args.num_train or None]
+    asked = ask(facts, HELD_OUT_WORDINGS, args.system_prompt, seed=1)
+    if args.num_held_out >= len(asked):
+        fail(f"num_held_out is {args.num_held_out}: there are {len(asked)} questions; hold out at most {len(asked) - 1}")
+    held_out, others = asked[: args.num_held_out], asked[args.num_held_out :]
+    unseen_facts = ask(unseen, HELD_OUT_WORDINGS, args.system_prompt, seed=2)[: args.num_held_out]
+    validation = others[: size_of_part(len(train), args.num_held_out)]
+    return train, validation, {"held_out": held_out, "unseen_facts": unseen_facts}

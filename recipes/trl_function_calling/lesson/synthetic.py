@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.data.splits import size_of_part
+
 from tools import TOOLS, UNSEEN_TOOLS, schema
 
 CITIES = "Paris London Berlin Madrid Rome Oslo Vienna Prague Lisbon Dublin Athens Warsaw Tokyo Lima Cairo Delhi Seoul Boston"
@@ -342,13 +344,16 @@ KINDS: dict[str, tuple[Callable[[random.Random, bool], dict[str, Any]], float]] 
 }
 
 
-def generate_conversations(count: int, seed: int, *, held_out: bool = False) -> list[dict[str, Any]]:
+def generate_conversations(
+    count: int, seed: int, *, held_out: bool = False, exclude: frozenset[str] = frozenset()
+) -> list[dict[str, Any]]:
     """Generates conversations with tools.
 
     Args:
         count: How many.
         seed: The same seed gives the same conversations.
         held_out: Draw the requests from the fifth that is kept out of training; these are distinct.
+        exclude: Requests that must not appear.
 
     Returns:
         Rows with `messages`, `tools` and `kind`, a key of `KINDS`.
@@ -358,7 +363,7 @@ def generate_conversations(count: int, seed: int, *, held_out: bool = False) -> 
     while len(rows) < count:
         row = rng.choices(makers, weights)[0](rng, held_out)
         key = (row["messages"][0]["content"], row["kind"])
-        if not held_out or key not in seen:
+        if key[0] not in exclude and (not held_out or key not in seen):
             seen.add(key)
             rows.append(row)
     return rows
@@ -368,3 +373,25 @@ def generate_unseen(count: int, seed: int) -> list[dict[str, Any]]:
     """Generates requests for tools that no training conversation calls or offers."""
     rng = random.Random(seed)
     return [_single(rng, rng.random() < 0.5, list(UNSEEN_TOOLS)) for _ in range(count)]
+
+
+def synthetic_splits(
+    num_train: int, num_held_out: int, seed: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """Generates the training conversations, those of the validation and two held-out sets.
+
+    Args:
+        num_train: Number of training conversations.
+        num_held_out: Number of held-out conversations; a quarter as many are about tools that are never trained.
+        seed: Seed of the training conversations; the others are the same for every seed.
+
+    Returns:
+        The training conversations, those of the validation, whose requests are in no other set, and by name: `held_out`,
+        requests that are never trained, and `unseen_tools`.
+    """
+    held_out = generate_conversations(num_held_out, seed=1, held_out=True)
+    unseen = generate_unseen(max(1, num_held_out // 4), seed=2)
+    train = generate_conversations(num_train, seed=1000 + seed)
+    asked = frozenset(row["messages"][0]["content"] for row in held_out)
+    validation = generate_conversations(size_of_part(num_train, num_held_out), seed=4, held_out=True, exclude=asked)
+    return train, validation, {"held_out": held_out, "unseen_tools": unseen}
