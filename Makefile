@@ -1,7 +1,7 @@
 # make demo      install what is missing and train: a tiny model on a machine without a GPU, Qwen2.5-1.5B with GPUs
 # make test      the tests that need no GPU, hub or network, within 12 minutes on 2 cores
 # make test-all  the same and the full learning runs
-# make lint      ruff and the documentation's strict build
+# make lint      ruff, the layers of common/, and the documentation's strict build
 # make lock      pin the newest versions that pyproject.toml allows
 
 PYTHON ?= python3
@@ -49,6 +49,7 @@ test-all: install
 lint: install
 	ruff check
 	ruff format --check
+	lint-imports --no-logo --no-cache
 	mkdocs build --quiet --strict
 
 docs: install
