@@ -28,9 +28,9 @@ for line in sys.stdin:
     command, output = json.loads(line)
     pid = os.fork()
     if pid == 0:
+        sys.stdin = open(os.devnull)
         for descriptor in (1, 2):
             os.dup2(os.open(f"{output}/{descriptor}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
-        sys.stdin = open(os.devnull)
         sys.argv, sys.path[0], code = command, os.path.dirname(command[0]), 1
         try:
             runpy.run_path(command[0], run_name="__main__")
