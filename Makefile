@@ -1,7 +1,8 @@
 # make demo      install what is missing and train: a tiny model on a machine without a GPU, Qwen2.5-1.5B with GPUs
 # make test      the tests that need no GPU, hub or network, within 12 minutes on 2 cores
 # make test-all  the same and the full learning runs
-# make lint      ruff and the documentation's strict build
+# make learn     each recipe's tiny run once, to its end: fails if one does not learn (about 15 minutes on 2 cores)
+# make lint      ruff, the layers of common/, and the documentation's strict build
 # make lock      pin the newest versions that pyproject.toml allows
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ endif
 # mkdocs-material announces its successor at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: install demo demo-smoke test test-all lint docs lock
+.PHONY: install demo demo-smoke test test-all learn lint docs lock
 
 install: $(VENV)/installed
 
@@ -46,9 +47,15 @@ test: install
 test-all: install
 	python -m pytest -n 2 --durations=15 --dist loadfile -m "not gpu"
 
+# LEARN="sft_instruct --flags --learning_rate 0" runs one, with other settings: this one must fail.
+learn: install
+	rm -rf outputs/learn
+	python benchmarks/learn.py $(LEARN)
+
 lint: install
 	ruff check
 	ruff format --check
+	lint-imports --no-logo --no-cache
 	mkdocs build --quiet --strict
 
 docs: install

@@ -9,6 +9,11 @@ import os
 import sys
 import warnings
 
+from common.errors import fail
+
+if sys.platform == "win32":
+    fail("the recipes need Linux: they lock files and handle signals as Unix does; on Windows run them inside WSL")
+
 if not sys.stderr.isatty():
     # Progress bars are for a terminal; in a file each step of one is a line. Read when tqdm is imported, which torch does.
     os.environ.setdefault("TQDM_DISABLE", "1")

@@ -28,6 +28,7 @@ for line in sys.stdin:
     command, output = json.loads(line)
     pid = os.fork()
     if pid == 0:
+        sys.stdin = open(os.devnull)
         for descriptor in (1, 2):
             os.dup2(os.open(f"{output}/{descriptor}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
         sys.argv, sys.path[0], code = command, os.path.dirname(command[0]), 1
@@ -54,11 +55,10 @@ def command_env(**extra: str) -> dict[str, str]:
     return env | extra
 
 
-def run_command(command: list[str], timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+def run_command(command: list[str], timeout: float = 300, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
     """Runs a command in the repository's root; its output and its errors are kept apart."""
-    return subprocess.run(
-        command, cwd=ROOT, env=command_env(**env), timeout=timeout, capture_output=True, text=True, check=False
-    )
+    quiet = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "check": False}
+    return subprocess.run(command, cwd=cwd, env=command_env(**env), timeout=timeout, **quiet)
 
 
 def accelerate(script: str, *arguments: str, config: str = "zero3", num_processes: int = 1, port: int = 0) -> list[str]:
@@ -87,16 +87,15 @@ def recipe_modules(recipe: str, names: list[str]) -> Iterator[dict[str, ModuleTy
             del sys.modules[name]
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Python]:
-    """Returns a function that runs a command as `python SCRIPT ARGUMENTS` would."""
-    output = tmp_path_factory.mktemp("output")
+@contextmanager
+def python_server(output: Path, root: Path = ROOT) -> Iterator[Python]:
+    """Gives a function that runs a command as `python SCRIPT ARGUMENTS` would in `root`; `output` is a folder for its own."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    env = command_env(PYTHONPATH=str(ROOT))
-    with subprocess.Popen([sys.executable, "-c", SERVER], cwd=ROOT, env=env, **pipes) as server:
+    env = command_env(PYTHONPATH=str(root))
+    with subprocess.Popen([sys.executable, "-c", SERVER], cwd=root, env=env, **pipes) as server:
 
         def run(*command: str, code: int = 0) -> subprocess.CompletedProcess:
-            print(json.dumps([command, str(output)]), file=server.stdin, flush=True)
+            print(json.dumps([[str(word) for word in command], str(output)]), file=server.stdin, flush=True)
             found = int(server.stdout.readline())
             stdout, stderr = (output / "1").read_text(), (output / "2").read_text()
             assert found == code, stdout + stderr
@@ -104,3 +103,10 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Python]:
 
         yield run
         server.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Python]:
+    """Returns a function that runs a command as `python SCRIPT ARGUMENTS` would."""
+    with python_server(tmp_path_factory.mktemp("output")) as run:
+        yield run

@@ -11,6 +11,7 @@ from conftest import BIN, ROOT, Python
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "recipes").glob("*/README.md"))]
 LAUNCHERS = ("accelerate launch", "torchrun", "deepspeed", "python")
+COPIES = ("recipes/mine", "recipes/my_math")  # what a page has just made
 
 
 def commands() -> list[tuple[str, str]]:
@@ -44,7 +45,7 @@ def check_recipes_command(python: Python, words: list[str], where: str) -> None:
     if subcommand == "copy":
         assert (ROOT / "recipes" / arguments[0]).exists() or (ROOT / arguments[0]).exists(), where
     for word in arguments:
-        assert not word.startswith("recipes/") or (ROOT / word).exists() or word.startswith("recipes/mine"), where
+        assert not word.startswith("recipes/") or (ROOT / word).exists() or word in COPIES, where
 
 
 def test_commands_name_what_exists(python: Python):
@@ -72,6 +73,8 @@ def test_commands_name_what_exists(python: Python):
                 assert (script.parent / name).exists() or (ROOT / name).exists(), where
         elif words[0] == "recipes":
             check_recipes_command(python, words, where)
+        elif words[0] == "source":
+            assert words[1:] == [".venv/bin/activate"], where
         else:
             assert words[0] == "cp", where
     assert launches > 10
@@ -80,6 +83,8 @@ def test_commands_name_what_exists(python: Python):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_pictures_exist(page: Path):
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        # The page of a recipe on the site is its README.
+        target = re.sub(r"^recipes/(\w+)\.md$", r"../recipes/\1/README.md", target)
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page}: {target}"
 

@@ -2,9 +2,11 @@
 
 from itertools import combinations
 
-from common.measure.statistics import pass_at_k, share
+from common.measure.statistics import mean, pass_at_k, share
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def test_wilson_interval():
@@ -19,6 +21,13 @@ def test_interval_at_the_ends(successes: list[bool]):
     found = share(successes)
     assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
     assert found["high"] - found["low"] > 0.3
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1))
+def test_an_interval_holds_its_value(scores: list[float]):
+    for found in (mean(scores), share([score > 0.5 for score in scores])):
+        assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
 
 
 def test_pass_at_k_is_the_share_of_draws_with_a_right_one():

@@ -1,0 +1,133 @@
+"""A recipe is a folder, its page and its tests: what each must have, and that nothing else lists their names."""
+
+import ast
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from learn import holds, launch_command
+
+RECIPES = sorted(script.parent.name for script in (ROOT / "recipes").glob("*/train.py"))
+FILES = ["README.md", "config.yaml", "tiny.yaml", "train.py", "evaluate.py", "arguments.py", "data.py", "lesson/expected.yaml"]
+SECTIONS = [
+    "Run it",
+    "What you see",
+    "What was learned, and what was not",
+    "How it works",
+    "Your data",
+    "Settings",
+    "Measured",
+    "Evaluate",
+    "What goes wrong",
+    "Make it yours",
+]
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def missing(root: Path, name: str) -> list[str]:
+    """Returns what the recipe `name` of the repository in `root` lacks."""
+    recipe, lacks = root / "recipes" / name, []
+    lacks += [f"recipes/{name}/{file}" for file in FILES if not (recipe / file).exists()]
+    if not (recipe / "metrics.py").exists() and not (recipe / "rewards.py").exists():
+        lacks.append(f"recipes/{name}/metrics.py or rewards.py, with the function that scores")
+    readme = read(recipe / "README.md")
+    headings = re.findall(r"^## (.*)", readme, re.MULTILINE)
+    lacks += [f"README.md: ## {section}" for section in SECTIONS if not any(line.startswith(section) for line in headings)]
+    if f"recipes/{name}/train.py" not in readme.partition("\n## What you see")[0]:
+        lacks.append("README.md: the launch command under `Run it`")
+    for script in ("train.py", "evaluate.py"):
+        launch = rf"accelerate launch --config_file accelerate_configs/\w+\.yaml recipes/{name}/{script}"
+        if not re.search(launch, ast.get_docstring(ast.parse(read(recipe / script))) or ""):
+            lacks.append(f"{script}: its launch command in the docstring")
+    if f"](recipes/{name}/README.md)" not in read(root / "README.md"):
+        lacks.append("a row in the table of the repository's README.md")
+    for folder in ("tests/recipes", "tests/e2e"):
+        if not any(re.search(rf'"{name}"|recipes/{name}/', file.read_text()) for file in (root / folder).glob("*.py")):
+            lacks.append(f"a test in {folder}")
+    if not (root / "benchmarks" / "results" / f"{name}_seeds.json").exists():
+        lacks.append(f"benchmarks/results/{name}_seeds.json, by `python benchmarks/seeds.py {name}`")
+    return lacks
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_has_all_that_a_recipe_has(name: str):
+    assert missing(ROOT, name) == []
+
+
+def test_what_a_new_recipe_lacks_is_named(tmp_path: Path):
+    for folder in ("tests", "benchmarks/results"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "README.md", tmp_path)
+    seventh = tmp_path / "recipes" / "seventh"
+    shutil.copytree(ROOT / "recipes" / "grpo_math", seventh, ignore=shutil.ignore_patterns("__pycache__"))
+    copied = [
+        "README.md: the launch command under `Run it`",
+        "train.py: its launch command in the docstring",
+        "evaluate.py: its launch command in the docstring",
+        "a row in the table of the repository's README.md",
+        "a test in tests/recipes",
+        "a test in tests/e2e",
+        "benchmarks/results/seventh_seeds.json, by `python benchmarks/seeds.py seventh`",
+    ]
+    assert missing(tmp_path, "seventh") == copied
+    (seventh / "tiny.yaml").unlink()
+    (seventh / "rewards.py").unlink()
+    (seventh / "README.md").write_text(read(seventh / "README.md").replace("## Your data", "## The data"))
+    assert missing(tmp_path, "seventh") == [
+        "recipes/seventh/tiny.yaml",
+        "recipes/seventh/metrics.py or rewards.py, with the function that scores",
+        "README.md: ## Your data",
+        *copied,
+    ]
+
+
+def test_no_file_lists_the_recipes():
+    """README.md does, and the test above holds it; a benchmark may be of one recipe, or of two that are alike."""
+    suffixes = {".py", ".md", ".yml", ".yaml", ".toml", ".jinja"}
+    files = [path for path in ROOT.iterdir() if path.suffix in suffixes or path.name == "Makefile"]
+    for folder in ("common", "docs", "tests", "benchmarks", "accelerate_configs", ".ci"):
+        files += [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix in suffixes | {""}]
+    for file in files:
+        if file != ROOT / "README.md":
+            assert len([name for name in RECIPES if re.search(rf"\b{name}\b", file.read_text())]) <= 2, file
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_is_expected_is_what_was_recorded(name: str):
+    """The limits of `make learn` leave room below every recorded run, and the columns of the record are those of today."""
+    expected = yaml.safe_load((ROOT / "recipes" / name / "lesson" / "expected.yaml").read_text())
+    record = json.loads((ROOT / "benchmarks" / "results" / f"{name}_seeds.json").read_text())
+    limits = {f"{when}.{metric}": limit for when in ("before", "after") for metric, limit in expected[when].items()}
+    assert any(limit.startswith("after.held_out.") for limit in limits)
+    compared = 0
+    for run in record["runs"]:
+        assert [column for column in expected["columns"] if column not in run] == []
+        for column, metric in expected["columns"].items():
+            if metric in limits:
+                value = float(run[column].rstrip("%")) / (100 if run[column].endswith("%") else 1)
+                assert holds(value, limits[metric]), f"{column} of {run}"
+                compared += 1
+    assert compared >= 2 * len(record["runs"])
+
+
+@pytest.mark.parametrize(("value", "limit", "good"), [(0.8, ">= 0.8", True), (0.79, ">= 0.8", False), (0.1, "< 0.1", False)])
+def test_a_limit(value: float, limit: str, good: bool):
+    assert holds(value, limit) is good
+    assert not holds(float("nan"), limit)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_learning_run_is_the_readmes_command(name: str):
+    words = launch_command(name)
+    assert words[:3] == ["accelerate", "launch", "--config_file"]
+    assert words[-1] == f"recipes/{name}/train.py"  # no other settings
