@@ -1,6 +1,7 @@
 """The rows of a run: what is measured before, during and after training, and what the trainer logs."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -50,6 +51,8 @@ class Recorder(TrainerCallback):
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         if self.trainer.accelerator.is_main_process:
+            # JSON knows no NaN and no infinity.
+            row = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
             with open(self.folder / name, "a") as file:
                 file.write(json.dumps(row) + "\n")
 

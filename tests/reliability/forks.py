@@ -18,14 +18,16 @@ SERVER = """
 import atexit, json, os, runpy, sys, time
 import common.run.loop, deepspeed, math_verify, peft, trl.models
 from trl import GRPOTrainer, SFTTrainer, get_peft_config
+ROOT = os.getcwd()
 def run(command, env, output):
     for descriptor in (1, 2):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     atexit._clear()  # of the server
     os.environ |= env
-    sys.argv, sys.path[0], code = command, os.path.dirname(command[0]), 1
+    os.chdir(env.get("WORKING_DIRECTORY", "."))
+    sys.argv, sys.path[0], code = command, os.path.join(ROOT, os.path.dirname(command[0])), 1
     try:
-        runpy.run_path(command[0], run_name="__main__")
+        runpy.run_path(os.path.join(ROOT, command[0]), run_name="__main__")
         code = 0
     except SystemExit as ended:
         code = ended.code or 0
@@ -105,14 +107,22 @@ class Server:
         print(json.dumps(request), file=self.process.stdin, flush=True)
         return json.loads(self.process.stdout.readline())
 
-    def start(self, *command: str, num_processes: int = 1, launched: bool = True, **env: str) -> Run:
-        """Starts a command as so many ranks of a launcher, or as plain python would (`launched=False`)."""
+    def start(
+        self, *command: str, num_processes: int = 1, launched: bool = True, folders: list[Path] | None = None, **env: str
+    ) -> Run:
+        """Starts a command as so many ranks of a launcher, or as plain python would (`launched=False`).
+
+        `folders` are the working directories of the ranks, if these are not the repository.
+        """
         self.count += 1
         output = self.output / f"{self.count}.txt"
         common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(num_processes)}
         common |= {"LOCAL_WORLD_SIZE": str(num_processes)}
         ranks = [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | env for rank in range(num_processes)]
-        return Run(self, self.ask(command=command, ranks=ranks if launched else [env], output=str(output)), output)
+        ranks = ranks if launched else [env]
+        for rank, folder in zip(ranks, folders or [], strict=False):
+            rank["WORKING_DIRECTORY"] = str(folder)
+        return Run(self, self.ask(command=command, ranks=ranks, output=str(output)), output)
 
     def close(self) -> None:
         self.process.stdin.close()
