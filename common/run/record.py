@@ -189,7 +189,7 @@ def check_output_dir(script: str, args: TrainingArguments) -> None:
         SystemExit: With code 0 if the run is complete already. With code 2 if a run is going on in the folder, or it holds
             something else: a run of another recipe, with other settings or inputs, or on another number of processes.
     """
-    end_with_launcher()
+    end_with_launcher(Path(args.output_dir))
     verdict = [_choose(script, args) if is_main_process() else None]
     if args.world_size > 1:
         broadcast_object_list(verdict)

@@ -6,14 +6,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from common.data.runs import COMPLETE
 from common.errors import is_main_process, say, tell_launcher
 
 import psutil
 
 STOPPING = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-NOTHING_SAVED = "nothing was saved yet; the same command begins anew"
 
 
 class StopRequest:
@@ -67,21 +68,31 @@ def _watch(ancestors: list[psutil.Process]) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _end_before_training(number: int, frame: object) -> None:
-    say(NOTHING_SAVED)
-    tell_launcher(NOTHING_SAVED)
-    raise SystemExit(exit_code(number))
+def what_is_saved(folder: Path) -> str:
+    """Returns what the same command will do with a run's folder, as a line."""
+    if any(folder.rglob(COMPLETE)):
+        return "stopped; the same command continues from what is saved"
+    return "nothing was saved yet; the same command begins anew"
 
 
-def end_with_launcher() -> None:
+def end_with_launcher(folder: Path) -> None:
     """Ends this process in one line on a signal until training begins, and on a SIGTERM when its launcher dies.
 
     None is to train on with nobody to stop it.
     `accelerate launch` and torchrun are the parents of their processes: the kernel tells (prctl(2), Linux). The `deepspeed`
     launcher is a grandparent and leaves its processes alive when it ends: a thread looks after it once a second.
+
+    Args:
+        folder: The run's folder.
     """
+
+    def end(number: int, frame: object) -> None:
+        say(what_is_saved(folder))
+        tell_launcher(what_is_saved(folder))
+        raise SystemExit(exit_code(number))
+
     for number in STOPPING:
-        signal.signal(number, _end_before_training)
+        signal.signal(number, end)
     if "RANK" not in os.environ:
         return
     parent = os.getppid()
@@ -90,8 +101,16 @@ def end_with_launcher() -> None:
         threading.Thread(target=_watch, args=(launchers,), daemon=True).start()
     elif "TORCHELASTIC_RUN_ID" in os.environ and hasattr(os, "sched_getaffinity"):  # Linux
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
-        if os.getppid() != parent:  # it died in between
+        if os.getppid() != parent or _is_orphan(parent):  # it died before
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_orphan(parent: int) -> bool:
+    """Returns whether the parent is the process that takes in orphans; in a container it may be the launcher itself."""
+    try:
+        return parent == 1 and not any("python" in word for word in psutil.Process(1).cmdline())
+    except psutil.Error:
+        return False
 
 
 def _is_launcher(process: psutil.Process, name: str) -> bool:

@@ -5,11 +5,11 @@ import shutil
 import time
 from pathlib import Path
 
-from common.data.runs import COMPLETE, checkpoint_steps
+from common.data.runs import checkpoint_steps
 from common.errors import is_main_process, say, tell_launcher
 from common.run.checkpoints import check_room, mark, not_finite, rotate
 from common.run.divergence import DivergenceGuard
-from common.run.signals import NOTHING_SAVED, StopRequest, exit_code
+from common.run.signals import StopRequest, exit_code, what_is_saved
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -113,6 +113,5 @@ class Watch(TrainerCallback):
 
     def _leave_now(self, number: int) -> None:
         """Ends after the last step: there is nothing more to be saved, and the other processes may be anywhere."""
-        marked = [step for step in checkpoint_steps(self.folder) if (self.folder / f"checkpoint-{step}" / COMPLETE).exists()]
-        self._leave(f"saved step {marked[0]}; the same command continues" if marked else NOTHING_SAVED, number)
+        self._leave(what_is_saved(self.folder), number)
         os._exit(exit_code(number))

@@ -21,7 +21,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from forks import ROOT, Server, serving
-
 from safetensors.torch import load_file
 
 STEPS = 4
