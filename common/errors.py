@@ -34,6 +34,15 @@ def nearest(word: str, words: list[str]) -> str:
     return f"; did you mean `{matches[0]}`?" if matches else ""
 
 
+def tell_launcher(message: str) -> None:
+    """Hands a line to the report with which torchrun and `accelerate launch` end when a process of theirs has an exit code."""
+    report = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if report:
+        details = {"message": {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        with open(report, "w") as file:
+            json.dump(details, file)
+
+
 def fail(message: str) -> NoReturn:
     """Ends the program with one line on standard error and exit code 2.
 
@@ -48,9 +57,5 @@ def fail(message: str) -> NoReturn:
         # Whoever is still here after that has met a mistake of its own (a file that only its machine lacks).
         time.sleep(30)
     print(f"error: {message}", file=sys.stderr, flush=True)
-    report = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if report:
-        details = {"message": {"message": f"error: {message}", "extraInfo": {"timestamp": str(int(time.time()))}}}
-        with open(report, "w") as file:
-            json.dump(details, file)
+    tell_launcher(f"error: {message}")
     raise SystemExit(2)

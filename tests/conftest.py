@@ -21,7 +21,7 @@ SHORT = "--max_steps 2 --num_train 64 --num_held_out 8 --per_device_train_batch_
 
 # Imports the libraries once, and runs each command in a fork of it: a process of its own, without the state of the others.
 SERVER = """
-import json, os, runpy, sys
+import atexit, json, os, runpy, sys
 import common.run.loop, deepspeed, peft, trl.models
 from trl import SFTTrainer, get_peft_config
 for line in sys.stdin:
@@ -31,6 +31,7 @@ for line in sys.stdin:
         sys.stdin = open(os.devnull)
         for descriptor in (1, 2):
             os.dup2(os.open(f"{output}/{descriptor}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        atexit._clear()  # of the server
         sys.argv, sys.path[0], code = command, os.path.dirname(command[0]), 1
         try:
             runpy.run_path(command[0], run_name="__main__")
@@ -40,6 +41,7 @@ for line in sys.stdin:
         finally:
             if code == 1:
                 sys.excepthook(*sys.exc_info())
+            atexit._run_exitfuncs()
             sys.stdout.flush()
             os._exit(code)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)

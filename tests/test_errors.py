@@ -4,6 +4,7 @@ A start of a recipe takes 20 seconds of imports, so a server process imports the
 a process with its own environment, output and exit code. Two real launches at the end show that it is the same from outside.
 """
 
+import atexit
 import json
 import multiprocessing
 import os
@@ -93,7 +94,11 @@ def in_fork(function: Callable[[list[str]], None], arguments: list[str], env: di
     os.chdir(ROOT)
     os.environ |= env
     sys.path.insert(0, str((ROOT / GRPO_MATH).parent))
-    function(arguments)
+    atexit._clear()  # of the server
+    try:
+        function(arguments)
+    finally:
+        atexit._run_exitfuncs()
 
 
 # --- Fixtures -------------------------------------------------------------------------------------------------------------

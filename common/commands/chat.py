@@ -21,9 +21,8 @@ def chat_with(run: Path, args: list[str]) -> None:
         SystemExit: With code 2 and one line for a mistake in them.
     """
     _, record = read_record(run)
-    folder = Path(record.get("folder", places.RECIPES / record["recipe"]))
-    if not folder.is_dir():  # the recipe was moved, or the run comes from another machine
-        folder = places.RECIPES / record["recipe"]
+    # By its name, among the recipes of this checkout: the record of a run that comes from elsewhere must not name a script.
+    folder = next((folder for folder in places.recipe_folders() if folder.name == record["recipe"]), places.RECIPES)
     if (folder / "chat.py").is_file():
         sys.argv = [str(folder / "chat.py"), str(run), *args]
         sys.path.insert(0, str(folder))

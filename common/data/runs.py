@@ -5,10 +5,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from common.data.digest import digest
 from common.errors import fail, say
 
 RECORD = "run.json"
-COMPLETE = "complete"  # an empty file, written into a checkpoint when every process has written its part
+# In a run's folder an empty file: the run is finished. In a checkpoint its mark, written when every process has written its
+# part: {rank: {file: [bytes, digest]}}. Empty marks are of 0.1.0, which kept no sums.
+COMPLETE = "complete"
 
 
 def read_record(folder: str | Path) -> tuple[Path, dict[str, Any]]:
@@ -18,16 +21,61 @@ def read_record(folder: str | Path) -> tuple[Path, dict[str, Any]]:
         folder: The run's folder, or one of its checkpoints.
 
     Returns:
-        The run's folder, and what `write_record` wrote; records of older runs have no `folder`.
+        The run's folder, and what `write_record` wrote; records of 0.1.0 have neither `sharding` nor `inputs`.
 
     Raises:
-        SystemExit: With code 2 if there is no run.
+        SystemExit: With code 2 if there is no run, or its record cannot be read.
     """
     folder = Path(folder)
     run = folder.parent if re.fullmatch(r"checkpoint-\d+", folder.name) else folder
     if not (run / RECORD).is_file():
         fail(f"{folder} is not a run of these recipes (there is no {run / RECORD}); pass the --output_dir of a run")
-    return run, json.loads((run / RECORD).read_text())
+    record = parse_record(run)
+    if record is None:
+        fail(f"{run / RECORD} is damaged, or not of these recipes; pass the --output_dir of another run")
+    return run, record
+
+
+def parse_record(run: Path) -> dict[str, Any] | None:
+    """Returns what stands in run.json of a run, or None if it is missing or not what a run writes."""
+    try:
+        record = json.loads((run / RECORD).read_text())
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(record, dict) and isinstance(record.get("recipe"), str) and isinstance(record.get("settings"), dict)
+    return record if whole and isinstance(record.get("world_size"), int) else None
+
+
+def checkpoint_steps(output_dir: str | Path) -> list[int]:
+    """Returns the steps of a run's checkpoints, the newest first, complete or not."""
+    found = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in Path(output_dir).glob("checkpoint-*"))
+    return sorted((int(match[1]) for match in found if match), reverse=True)
+
+
+def damage(checkpoint: Path, rank: int | None = None) -> str | None:
+    """Returns what is wrong with a checkpoint, or None if it is what was marked as complete.
+
+    Args:
+        checkpoint: Its folder.
+        rank: Of which process the files are looked at; of all if not given.
+    """
+    try:
+        mark = (checkpoint / COMPLETE).read_text()
+        files = json.loads(mark) if mark else {}
+    except OSError:
+        return "is incomplete (the run was stopped while it was written)"
+    except ValueError:
+        return "is damaged (its mark cannot be read)"
+    for owner, parts in files.items():
+        for name, (size, sum_) in parts.items() if rank in (None, int(owner)) else ():
+            path = checkpoint / name
+            if not path.is_file():
+                return f"is damaged ({name} is missing)"
+            if path.stat().st_size != size:
+                return f"is damaged ({name} has {path.stat().st_size} bytes instead of {size})"
+            if digest(path) != sum_:
+                return f"is damaged ({name} is not what was written)"
+    return None
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -57,7 +105,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def newest_complete_checkpoint(output_dir: str | Path) -> Path | None:
-    """Returns the newest complete checkpoint of a run; torn ones are passed over, and that is said.
+    """Returns the newest complete checkpoint of a run; torn and damaged ones are passed over, and that is said.
 
     transformers itself picks the highest number, complete or not (huggingface/transformers#35782). A torn checkpoint stays
     where it is until the run comes to that step again and overwrites it.
@@ -68,9 +116,10 @@ def newest_complete_checkpoint(output_dir: str | Path) -> Path | None:
     Returns:
         The checkpoint's folder, or None if there is none and the run starts from its beginning.
     """
-    found = [(re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in Path(output_dir).glob("checkpoint-*")]
-    for _, checkpoint in sorted(((int(match[1]), path) for match, path in found if match), reverse=True):
-        if (checkpoint / COMPLETE).exists():
+    for step in checkpoint_steps(output_dir):
+        checkpoint = Path(output_dir) / f"checkpoint-{step}"
+        wrong = damage(checkpoint)
+        if wrong is None:
             return checkpoint
-        say(f"{checkpoint} is incomplete (the run was stopped while it was written): passing over it.")
+        say(f"{checkpoint} {wrong}: passing over it.")
     return None

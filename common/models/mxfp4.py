@@ -7,6 +7,15 @@ from common.errors import fail
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Mxfp4Config, PreTrainedConfig, PreTrainedModel
 
 
+def _whole(name: str, model: PreTrainedModel, found: dict[str, Any]) -> PreTrainedModel:
+    """Returns a model that has been loaded, or fails: transformers fills weights that it does not find with random numbers."""
+    missing = sorted(found["missing_keys"])
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        fail(f"model_name_or_path {name}: the weight {missing[0]}{more} is not in its files; download or save the model again")
+    return model
+
+
 def from_pretrained(
     auto_class: type[AutoModelForCausalLM] | type[AutoModelForImageTextToText],
     config: PreTrainedConfig,
@@ -24,14 +33,15 @@ def from_pretrained(
         **settings: Of transformers' `from_pretrained`.
 
     Raises:
-        SystemExit: With code 2 if MXFP4 is to be quantised once more.
+        SystemExit: With code 2 if MXFP4 is to be quantised once more, or a weight is in none of the model's files.
     """
     stored = getattr(config, "quantization_config", None) or {}
     if stored.get("quant_method") != "mxfp4":
-        return auto_class.from_pretrained(name, **settings)
+        return _whole(name, *auto_class.from_pretrained(name, output_loading_info=True, **settings))
     if settings.pop("quantization_config", None) is not None:
         fail(f"{name} is stored in MXFP4 and trained in 16 bits: its experts cannot be quantised again; leave out load_in_4bit")
-    model = auto_class.from_pretrained(name, quantization_config=Mxfp4Config(dequantize=True), **settings)
+    settings |= {"quantization_config": Mxfp4Config(dequantize=True), "output_loading_info": True}
+    model = _whole(name, *auto_class.from_pretrained(name, **settings))
     # Or transformers (5.23) saves the experts' weights in 16 bits under the names of those in 4 bits, which nobody finds again.
     model._weight_conversions = None
     return model

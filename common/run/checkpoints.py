@@ -1,20 +1,153 @@
-"""Interrupt and continue: a checkpoint is marked once it is complete."""
+"""Checkpoints: marked once they are complete, chosen by the main process for all, and not without room for them."""
 
+import errno
+import json
+import re
+import shutil
+import socket
 from pathlib import Path
+from typing import Any
 
-from common.data.runs import COMPLETE
+from common.data.digest import digest
+from common.data.runs import COMPLETE, checkpoint_steps, damage
+from common.errors import fail, is_main_process, say
+from common.run.files import sync, write_whole
 
-from accelerate import Accelerator
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
+from transformers import PreTrainedModel
 
 
-class MarkComplete(TrainerCallback):
-    """Marks a checkpoint as complete once all processes have written their parts of it."""
+def _written_by(name: str) -> int:
+    """Returns the process that wrote a file of a checkpoint: DeepSpeed and transformers put its rank in the name."""
+    match = re.search(r"(?:zero_pp_rank_|rng_state_)(\d+)", name)
+    return int(match[1]) if match else 0
 
-    def __init__(self, accelerator: Accelerator):
-        self.accelerator = accelerator
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        self.accelerator.wait_for_everyone()
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+def mark(checkpoint: Path, rank: int) -> None:
+    """Marks a checkpoint as complete, once every process has written its part and its part is on the disk.
+
+    Args:
+        checkpoint: The checkpoint's folder.
+        rank: This process.
+    """
+    parts: dict[str, list[Any]] = {}
+    for path in sorted(checkpoint.rglob("*")):
+        if path.is_file() and path.name != COMPLETE and _written_by(path.name) == rank:
+            sync(path)
+            parts[str(path.relative_to(checkpoint))] = [path.stat().st_size, digest(path)]
+    files = gather_object([parts])
+    if is_main_process():
+        write_whole(checkpoint / COMPLETE, json.dumps(dict(enumerate(files))))
+
+
+def rotate(folder: Path, newest: int, limit: int | None, best: str | None) -> None:
+    """Removes the oldest checkpoints of a run, once a newer one is marked.
+
+    transformers removes them before: a run that is killed in between has none.
+
+    Args:
+        folder: The run's folder.
+        newest: The step of the one that has just been marked.
+        limit: `save_total_limit`.
+        best: The checkpoint with the best weights, which is kept besides.
+    """
+    if not limit or limit < 1:
+        return
+    older = [folder / f"checkpoint-{step}" for step in checkpoint_steps(folder) if step < newest]
+    older = [path for path in older if best is None or path.name != Path(best).name]
+    whole = [path for path in older if (path / COMPLETE).exists()]
+    for path in older:
+        if path not in whole[: limit - 1]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def choose_checkpoint(folder: Path, rank: int) -> Path | None:
+    """Returns the newest checkpoint that is whole on every process, the same on all; others are passed over, and that is said.
+
+    Args:
+        folder: The run's folder.
+        rank: This process, which looks at the files that it has written.
+
+    Raises:
+        SystemExit: With code 2 if a machine does not have what the main process sees.
+    """
+    steps = [checkpoint_steps(folder)]
+    broadcast_object_list(steps)
+    for step in steps[0]:
+        checkpoint = folder / f"checkpoint-{step}"
+        wrong = damage(checkpoint, rank)
+        found = gather_object([(socket.gethostname(), checkpoint.is_dir(), wrong)])
+        if found[0][2] is None:
+            for process, (machine, there, _) in enumerate(found):
+                if not there:
+                    fail(
+                        f"process {process} on {machine} does not see {checkpoint.absolute()}, from which this run continues; "
+                        "output_dir must be a folder that all machines share"
+                    )
+        wrong = next((wrong for _, _, wrong in found if wrong), None)
+        if wrong is None:
+            return checkpoint
+        say(f"{checkpoint} {wrong}: passing over it.")
+    return None
+
+
+def is_last(checkpoint: Path) -> bool:
+    """Returns whether nothing is left to be trained after a checkpoint: all steps are done, or a callback ended it there."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    control = state.get("stateful_callbacks", {}).get("TrainerControl", {}).get("args", {})
+    return state["global_step"] >= state["max_steps"] or bool(control.get("should_training_stop"))
+
+
+def best_checkpoint(checkpoint: Path) -> Path | None:
+    """Returns the checkpoint of a run with the best weights so far, as a checkpoint remembers it."""
+    best = json.loads((checkpoint / "trainer_state.json").read_text()).get("best_model_checkpoint")
+    return checkpoint.parent / Path(best).name if best else None
+
+
+def size_of_checkpoint(model: PreTrainedModel, sharded: bool) -> int:
+    """Returns about how many bytes a checkpoint will take.
+
+    The weights are saved, and for what is trained Adam's two moments in float32; DeepSpeed saves float32 weights besides.
+
+    Args:
+        model: The model to be trained.
+        sharded: Whether DeepSpeed writes the checkpoint.
+    """
+    total = 0
+    for parameter in model.parameters():
+        numel = getattr(parameter, "ds_numel", parameter.numel())  # under ZeRO-3 a parameter is empty between its uses
+        trained = numel if parameter.requires_grad else 0
+        total += trained * (parameter.element_size() + (12 if sharded else 8))
+    return total
+
+
+def check_room(folder: Path, needed: int, then: str) -> None:
+    """Makes sure that a checkpoint fits on the disk.
+
+    Args:
+        folder: The run's folder.
+        needed: In bytes.
+        then: What to do about it.
+
+    Raises:
+        SystemExit: With code 2 and one line that says how much is needed and how much there is.
+    """
+    free = shutil.disk_usage(folder).free
+    if is_main_process() and free < needed:
+        fail(f"output_dir {folder}: a checkpoint needs {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free there; {then}")
+
+
+def is_full(error: BaseException, folder: Path) -> bool:
+    """Returns whether an error while writing came of a full disk; torch and safetensors do not pass its number on."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error)
+    unwritten = "No space left" in text or "PytorchStreamWriter" in text or "file write failed" in text
+    return unwritten and shutil.disk_usage(folder).free < 2**26
+
+
+def not_finite(model: torch.nn.Module) -> bool:
+    """Returns whether a weight that this process holds is not a finite number; under ZeRO-3 these are its shards."""
+    weights = [getattr(weight, "ds_tensor", weight) for weight in model.parameters()]
+    return not all(weight.isfinite().all() for weight in weights if weight.is_floating_point())

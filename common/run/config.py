@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import re
 import socket
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 from common.errors import brief, fail, nearest, say
+from common.run.arguments import RunArguments, check_run
 from common.run.grpo import check_generation_batch, check_save_steps
 from common.run.toolchain import check_toolchain
 
@@ -110,6 +112,16 @@ def _check_quantization(model_args: ModelConfig, training_args: TrainingArgument
         )
 
 
+def _default_output_dir(recipe: Path, name: str, values: argparse.Namespace, settings: dict[str, Any]) -> str:
+    """Returns `outputs/RECIPE/CONFIG`, with the data's name behind it if a flag chose other data than the yaml."""
+    folder, data = Path("outputs") / recipe.name / name, str(values.dataset_name)
+    if data != settings.get("dataset_name"):
+        short = re.sub(r"(\.(jsonl?|csv|parquet|txt|gz|zst))+$", "", Path(data).name)
+        folder = folder.with_name(f"{name}-{re.sub('[^A-Za-z0-9._-]+', '_', short)[:60]}")
+        say(f"output_dir {folder}: named after the data too.")
+    return str(folder)
+
+
 def parse(
     script: str, arguments_class: type, training_class: type[TrainingArguments], argv: list[str] | None = None
 ) -> tuple[Any, TrainingArguments, ModelConfig]:
@@ -130,13 +142,13 @@ def parse(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe = Path(script).resolve().parent
-    parser = _Parser((arguments_class, training_class, ModelConfig), allow_abbrev=False)
+    trains = Path(script).stem.startswith("train")
+    own = (arguments_class, RunArguments) if trains else (arguments_class,)
+    parser = _Parser((*own, training_class, ModelConfig), allow_abbrev=False)
 
     files = _config_files(recipe, argv)
-    trains = Path(script).stem.startswith("train")
     variant = Path(script).stem.removeprefix("train") if trains else ""  # of train_trainer.py: "_trainer"
     settings: dict[str, Any] = {
-        "output_dir": str(Path("outputs") / recipe.name / f"{files[-1].stem}{variant}"),
         "report_to": "wandb" if os.environ.get("WANDB_API_KEY") else "none",
         "use_cpu": not torch.cuda.is_available(),
     }
@@ -153,6 +165,13 @@ def parse(
         check_generation_batch(values, world_size)
         check_save_steps(values, world_size)
     _resolve_precision(values)
+    if values.hub_token:
+        os.environ["HF_TOKEN"], values.hub_token = values.hub_token, None  # for the hub, and never written down
+    has_default_output_dir = values.output_dir is None
+    if has_default_output_dir:
+        values.output_dir = _default_output_dir(recipe, f"{files[-1].stem}{variant}", values, settings)
+    if trains:
+        check_run(vars(values))
 
     if values.deepspeed and "RANK" not in os.environ:
         # Plain `python` with --deepspeed: one process, which DeepSpeed still wants to hear from a launcher.
@@ -169,7 +188,7 @@ def parse(
         )
     except (ValueError, ImportError) as error:
         fail(" ".join(str(error).split()))
-    training_args.run_values = run_values
+    training_args.run_values, training_args.has_default_output_dir = run_values, has_default_output_dir
     check_toolchain(training_args)
     if trains and (model_args.load_in_4bit or model_args.load_in_8bit):
         _check_quantization(model_args, training_args)

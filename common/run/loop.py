@@ -1,119 +1,76 @@
 """Measure, train, measure again, save, report: the part that is the same in every recipe."""
 
-import json
 import os
 import resource
-import time
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from common.data.runs import COMPLETE, newest_complete_checkpoint, read_rows
-from common.errors import say
+from common.data.runs import COMPLETE, damage
+from common.errors import fail, say
 from common.report.card import write_card
-from common.report.numbers import format_metric
 from common.report.page import Curve, write_report
-from common.run.checkpoints import MarkComplete
+from common.run.arguments import seconds_of
+from common.run.checkpoints import best_checkpoint, check_room, choose_checkpoint, is_full, is_last, size_of_checkpoint
+from common.run.divergence import DivergenceGuard
+from common.run.files import open_to_readers
 from common.run.record import launcher, versions, write_record
+from common.run.recorder import Evaluation, Recorder
+from common.run.signals import StopRequest
+from common.run.trackers import survive
+from common.run.watch import REQUEUE, Watch
 
 import torch
 from accelerate.utils import gather_object
+from safetensors import SafetensorError
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
-# What an evaluation returns for each held-out set: the metrics (a number, or value/low/high), the samples to show, and how
-# many problems there were; perhaps also `matrices` (see common.report.heatmap).
-Evaluation = dict[str, dict[str, Any]]
+
+class _Trained(Exception):
+    """Raised once the weights of a finished training are loaded."""
 
 
-def _keep_until(path: Path, step: int | None) -> list[dict[str, Any]]:
-    """Drops the rows that a continued run will write again (or half a row, if it was killed) and returns the others."""
-    rows = [row for row in read_rows(path) if row["step"] <= step] if step is not None else []
-    kept = path.with_name(f".{path.name}")
-    kept.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    os.replace(kept, path)
-    return rows
+class _TrainNoMore(TrainerCallback):
+    """Leaves the trainer when it begins: it would train one more step after the last one."""
 
-
-class _Recorder(TrainerCallback):
-    """Evaluates before, during and after training, writes metrics.jsonl and samples.jsonl, prints a line now and then."""
-
-    def __init__(self, trainer: Trainer, evaluate: Callable[[torch.nn.Module], Evaluation], shown: dict[str, str]):
-        self.trainer, self.evaluate, self.shown = trainer, evaluate, shown
-        self.folder = Path(trainer.args.output_dir)
-        self.rows: list[dict[str, Any]] = []
-        self.started = self.last_line = time.monotonic()
-
-    def append(self, name: str, row: dict[str, Any]) -> None:
-        if self.trainer.accelerator.is_main_process:
-            with open(self.folder / name, "a") as file:
-                file.write(json.dumps(row) + "\n")
-
-    def seconds(self) -> float:
-        return round(time.monotonic() - self.started, 2)
-
-    def restore(self, step: int | None) -> None:
-        """Takes up the rows of the run that is continued from a checkpoint at `step`."""
-        if self.trainer.accelerator.is_main_process:
-            self.rows = _keep_until(self.folder / "metrics.jsonl", step)
-            _keep_until(self.folder / "samples.jsonl", step)
-        spent = max((row["seconds"] for row in self.rows), default=0.0)
-        self.started = time.monotonic() - spent
-
-    def measure(self, step: int) -> None:
-        results = self.evaluate(self.trainer.model_wrapped)
-        for split, result in results.items():
-            row = {
-                "step": step,
-                "seconds": self.seconds(),
-                "split": split,
-                "count": result["count"],
-                "metrics": result["metrics"],
-            }
-            if "matrices" in result:
-                row["matrices"] = result["matrices"]
-            self.rows.append(row)
-            self.append("metrics.jsonl", row)
-            for sample in result["samples"]:
-                self.append("samples.jsonl", {"step": step, "split": split, **sample})
-            name, first = next(iter(result["metrics"].items()))
-            say(f"step {step:>4}  {split} {name} {format_metric(first)} on {result['count']}, {self.seconds():.0f} s")
-            values = {f"{split}/{name}": metric["value"] for name, metric in result["metrics"].items()}
-            self._track(values)
-        self.last_line = time.monotonic()
-
-    def _track(self, values: dict[str, float]) -> None:
-        """Hands values to the trackers of `report_to`. Not through trainer.log, which would close TRL's own row of the step."""
-        for callback in self.trainer.callback_handler.callbacks:
-            if callback is not self:
-                callback.on_log(self.trainer.args, self.trainer.state, self.trainer.control, logs=dict(values))
+    def __init__(self, step: int):
+        self.step = step
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if state.global_step == 0:
-            self.measure(0)
+        state.global_step = self.step  # of the last step, also where the best weights are of an earlier one
+        raise _Trained
 
-    def on_step_end(self, args, state, control, **kwargs):
-        if args.eval_steps and state.global_step % int(args.eval_steps) == 0 and state.global_step < state.max_steps:
-            self.measure(state.global_step)
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if "train_runtime" in logs:
-            return  # the trainer's summary at the end; the rows say it all
-        row = {"step": state.global_step, "seconds": self.seconds(), **logs}
-        self.rows.append(row)
-        self.append("metrics.jsonl", row)
-        if time.monotonic() - self.last_line > 10:
-            self.last_line = time.monotonic()
-            values = "  ".join(f"{label} {logs[key]:.3g}" for label, key in self.shown.items() if key in logs)
-            pace = self.seconds() / max(1, state.global_step)
-            left = pace * (state.max_steps - state.global_step)
-            say(f"step {state.global_step:>4}/{state.max_steps}  {values}  about {left:.0f} s left")
+def _train(trainer: Trainer, checkpoint: Path | None) -> None:
+    """Trains from a checkpoint on; after the last one the weights are loaded, and nothing else."""
+    if checkpoint is None or not is_last(checkpoint):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        return
+    best = best_checkpoint(checkpoint) if trainer.args.load_best_model_at_end else None
+    trainer.add_callback(_TrainNoMore(int(checkpoint.name.split("-")[1])))
+    try:
+        trainer.train(resume_from_checkpoint=str(best if best and damage(best) is None else checkpoint))
+    except _Trained:
+        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
 
-    def on_train_end(self, args, state, control, **kwargs):
-        measured = [row["step"] for row in self.rows if "split" in row]
-        if gather_object([state.global_step in measured])[0] and not args.load_best_model_at_end:
-            return  # a run that was killed after its last evaluation
-        # With `load_best_model_at_end` these may be the weights of an earlier step: the ones that are saved are measured.
-        self.measure(state.global_step)
+
+def _stop_where_disk_ends(trainer: Trainer, error: OSError | RuntimeError) -> None:
+    """Ends in one line, with what was half written removed, if the disk is full or the folder has gone."""
+    folder, step = Path(trainer.args.output_dir), trainer.state.global_step
+    if is_full(error, folder):
+        torn = folder / f"checkpoint-{step}"
+        if torn.is_dir() and not (torn / COMPLETE).exists():
+            shutil.rmtree(torn, ignore_errors=True)
+        needed = size_of_checkpoint(trainer.model, trainer.is_deepspeed_enabled)
+        free = shutil.disk_usage(folder).free
+        fail(
+            f"output_dir {folder}: the disk is full at step {step} (a checkpoint needs about {needed / 1e9:.3g} GB, "
+            f"{free / 1e9:.3g} GB are free now); make room, and the same command continues"
+        )
+    if not os.access(folder, os.W_OK):
+        fail(
+            f"output_dir {folder} cannot be written into any more, at step {step}; put it back, and the same command continues"
+        )
 
 
 def _peak_memory_gib() -> float:
@@ -155,26 +112,36 @@ def run(
     folder = Path(args.output_dir)
     write_record(script, args)
     accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (folder / REQUEUE).unlink(missing_ok=True)
 
-    recorder = _Recorder(trainer, evaluate, shown)
+    args.logging_nan_inf_filter = False  # it would show a loss that is not a number as the one before
+    survive(trainer)
+    needed = size_of_checkpoint(trainer.model, trainer.is_deepspeed_enabled)
+    limit = args.run_values.get("max_run_time")
+    request = StopRequest(seconds_of(limit) if limit else None)
+    watch = Watch(trainer, request, DivergenceGuard(trainer, args.run_values.get("stop_on_spike", False)), needed)
+    recorder = Recorder(trainer, evaluate, shown)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(watch)
     trainer.add_callback(recorder)
-    trainer.add_callback(MarkComplete(accelerator))
 
-    checkpoint = newest_complete_checkpoint(folder)
-    step = int(checkpoint.name.split("-")[1]) if checkpoint else None
-    recorder.restore(step)
+    checkpoint = choose_checkpoint(folder, args.process_index)
     if checkpoint:
         say(f"Continuing from {checkpoint}.")
+    else:
+        check_room(folder, needed, "make room, or choose another --output_dir")
+    step = int(checkpoint.name.split("-")[1]) if checkpoint else None
+    recorder.restore(step, is_last=checkpoint is not None and is_last(checkpoint))
     accelerator.wait_for_everyone()
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except KeyboardInterrupt:
-        say(f"Interrupted at step {trainer.state.global_step}: the same command continues from the newest checkpoint.")
-        raise SystemExit(130) from None
-
-    trainer.save_model(str(folder))
+        _train(trainer, checkpoint)
+        watch.check_weights()
+        trainer.save_model(str(folder))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        _stop_where_disk_ends(trainer, error)
+        raise
     totals = {"step": trainer.state.global_step, "seconds": recorder.seconds(), "peak_memory_gib": _peak_memory_gib()}
     if accelerator.is_main_process:
         recorder.append("metrics.jsonl", totals)
@@ -190,8 +157,10 @@ def run(
         settings = args.run_values
         write_card(folder, title=title, summary=summary, settings=settings, rows=recorder.rows, facts=facts)
         report = write_report(folder, title=title, summary=summary, curves=curves, facts=facts)
+        open_to_readers(folder)
         (folder / COMPLETE).touch()
         say(f"The model and its card are in {folder}, the report is {report}")
     accelerator.wait_for_everyone()
+    request.close()
     if not more_follows:
         accelerator.end_training()

@@ -1,6 +1,5 @@
 """What a run writes about itself, and whether an output folder belongs to it."""
 
-import fcntl
 import json
 import os
 import platform
@@ -8,32 +7,55 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from common.data.runs import COMPLETE, RECORD
+from common.data.runs import COMPLETE, RECORD, parse_record
 from common.errors import fail, is_main_process, say
+from common.run.files import write_whole
+from common.run.fingerprint import fingerprints
+from common.run.lock import LOCK, lock_folder
+from common.run.signals import end_with_launcher
 
 import torch
 import yaml
+from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments
 
-_locks: list[TextIO] = []
 PACKAGES = ["torch", "transformers", "accelerate", "deepspeed", "trl", "peft", "datasets"]
+# What a start that was killed in its first moments may leave: nothing that another one would miss.
+LEFTOVERS = {LOCK, RECORD, f".{RECORD}", "config.yaml", ".config.yaml"}
 
 # Settings that may differ between the parts of an interrupted run: they change what is shown or kept, not what is learned.
 MAY_CHANGE = {
     "dataloader_num_workers",
+    "dataloader_persistent_workers",
+    "dataloader_pin_memory",
+    "dataloader_prefetch_factor",
     "ddp_timeout",
     "disable_tqdm",
+    "eval_on_start",
+    "eval_steps",
+    "hub_token",
     "local_rank",
     "log_completions",
     "log_level",
+    "log_level_replica",
+    "log_on_each_node",
+    "logging_first_step",
+    "logging_steps",
+    "logging_strategy",
+    "max_run_time",
     "num_completions_to_print",
     "output_dir",
+    "per_device_eval_batch_size",
     "project",
     "report_to",
     "run_name",
+    "save_steps",
+    "save_strategy",
     "save_total_limit",
+    "stop_on_spike",
+    "trackio_space_id",
 }
 
 
@@ -47,82 +69,157 @@ def _settings(args: TrainingArguments) -> dict[str, Any]:
     return json.loads(json.dumps(kept, default=str))
 
 
+def sharding(args: TrainingArguments) -> str:
+    """Returns what the launcher shards over the processes, as words."""
+    if args.deepspeed_plugin is not None:
+        return f"DeepSpeed ZeRO-{args.deepspeed_plugin.zero_stage}"
+    return "DDP" if args.world_size > 1 else "no sharding"
+
+
+def launcher(args: TrainingArguments) -> str:
+    """Returns how the run was started and what is sharded, as a line."""
+    precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+    return f"{args.world_size} x {args.device.type}, {sharding(args)}, {precision}"
+
+
+def _record(script: str, args: TrainingArguments) -> dict[str, Any]:
+    folder = Path(script).resolve().parent
+    return {
+        "recipe": folder.name,
+        "script": Path(script).name,
+        "folder": str(folder),
+        "world_size": args.world_size,
+        "sharding": sharding(args),
+        "settings": _settings(args),
+        "inputs": fingerprints(args.run_values, folder),
+    }
+
+
+def _difference(run: dict[str, Any], this: dict[str, Any]) -> str | None:
+    """Returns how a folder's run differs from this one and what to do about it, or None if it is the same."""
+    if run["recipe"] != this["recipe"]:
+        return f"holds a run of the recipe {run['recipe']}, not {this['recipe']}"
+    if run.get("script", this["script"]) != this["script"]:  # 0.1.0 did not record it
+        return f"holds a run of {run['script']}, not of {this['script']}"
+    changes = [
+        (name, run["settings"][name], value)
+        for name, value in this["settings"].items()
+        if run["settings"].get(name, value) != value
+    ]
+    if changes:
+        (name, was, now), more = changes[0], f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
+        return f"holds a run with {name} {was}, this one has {now}{more}; continue it with its own settings"
+    inputs = run.get("inputs", this["inputs"])
+    changed = [name for name in sorted(inputs.keys() | this["inputs"]) if inputs.get(name) != this["inputs"].get(name)]
+    if changed:
+        was, now = inputs.get(changed[0], "not there"), this["inputs"].get(changed[0], "not there")
+        return f"holds a run that began with another {changed[0]} ({was}; now {now}); put that back"
+    return None
+
+
+def _other_launch(run: dict[str, Any], this: dict[str, Any]) -> str | None:
+    """Returns how the launch of a folder's run differs from this one, and what to do about it."""
+    if run["world_size"] != this["world_size"]:
+        return (
+            f"holds a run on {run['world_size']} processes, this launch has {this['world_size']} and checkpoints are split by "
+            f"process; launch with --num_processes {run['world_size']}"
+        )
+    if run.get("sharding", this["sharding"]) != this["sharding"]:
+        return (
+            f"holds a run with {run['sharding']}, this launch has {this['sharding']} and checkpoints are written by it; launch "
+            "as before"
+        )
+    return None
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Returns why a run cannot write into a folder, or None if it can; it may have to be made."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return None
+    made = "cannot be used" if there == folder.absolute() else "cannot be made"
+    return f"{made}: {there} is not a folder that you may write in"
+
+
+def _look(folder: Path, this: dict[str, Any]) -> tuple[str | None, bool]:
+    """Returns why a run cannot be in a folder (None if it can), and whether it is finished there. Writes nothing."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    run = parse_record(folder)
+    if run is None and names <= LEFTOVERS:
+        return None, False
+    if run is None and RECORD not in names:
+        return "is there already and is not of a run of these recipes", False
+    if run is None:
+        return f"holds a run whose {RECORD} is damaged, so nothing can continue it; remove it (`rm -r {folder}`)", False
+    return _difference(run, this) or _other_launch(run, this), COMPLETE in names and _difference(run, this) is None
+
+
+def _choose(script: str, args: TrainingArguments) -> tuple[str, str | None, bool]:
+    """Returns the folder of this run, why it cannot be there, and whether it is finished there; locks it."""
+    this, number, chosen = _record(script, args), 1, args.output_dir
+    while True:
+        folder = Path(chosen)
+        problem, finished = _unwritable(folder), False
+        if problem is None:
+            problem, finished = _look(folder, this)
+            if problem is None and not finished:
+                holder = lock_folder(folder)
+                if holder is not None:
+                    return chosen, f"a run is going on there{holder}; end it first (`ps aux | grep train.py`)", False
+                problem, finished = _look(folder, this)  # again, now that nobody else can change it
+        if problem is None or not args.has_default_output_dir or problem.startswith("cannot be"):
+            return chosen, problem, finished
+        number += 1
+        chosen, passed = f"{args.output_dir}-{number}", chosen
+        say(f"output_dir {passed} {problem.partition(';')[0]}: this one goes to {chosen}.")
+
+
 def check_output_dir(script: str, args: TrainingArguments) -> None:
-    """Makes sure that the output folder is new, or holds this very run, before anything is loaded. Writes nothing.
+    """Makes sure that the output folder is new, or holds this very run, before anything is loaded, and locks it.
+
+    A folder that was not chosen with `output_dir` gets a number if it holds something else: the first one that is free, or
+    that holds this very run. The main process chooses for all. But for the lock, which goes when the process ends, nothing is
+    written.
 
     Args:
         script: The recipe's `__file__`.
-        args: The training arguments, with `run_values` from `common.run.config.parse`.
+        args: The training arguments, with `run_values` and `has_default_output_dir` from `common.run.config.parse`.
 
     Raises:
-        SystemExit: With code 0 if the run is complete already. With code 2 if the folder holds something else: a run of
-            another recipe or with other settings, or this run on another number of processes.
+        SystemExit: With code 0 if the run is complete already. With code 2 if a run is going on in the folder, or it holds
+            something else: a run of another recipe, with other settings or inputs, or on another number of processes.
     """
-    folder, elsewhere = Path(args.output_dir), "choose another --output_dir"
-    parent = next(path for path in folder.absolute().parents if path.exists())
-    if not folder.exists() and not (parent.is_dir() and os.access(parent, os.W_OK)):
-        fail(f"output_dir {folder} cannot be made: {parent} is not a folder that you may write in; {elsewhere}")
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / RECORD).exists():
-        fail(f"output_dir {folder} is there already and is not of a run of these recipes; {elsewhere}")
-    with open(folder / RECORD) as file:
-        run = json.load(file)
-        try:
-            if is_main_process():
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fail(f"output_dir {folder}: a run is going on there; end it first (`ps aux | grep train.py`), or {elsewhere}")
-    if run["recipe"] != recipe_name(script):
-        fail(f"output_dir {folder} holds a run of the recipe {run['recipe']}, not {recipe_name(script)}; {elsewhere}")
-    settings = _settings(args)
-    changed = [name for name in settings if run["settings"].get(name, settings[name]) != settings[name]]
-    if changed:
-        name, more = changed[0], f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        fail(
-            f"output_dir {folder} holds a run with {name} {run['settings'][name]}, this one has {settings[name]}{more}; "
-            f"continue it with its own settings, or {elsewhere}"
-        )
-    if (folder / COMPLETE).exists():
-        say(f"This run is complete: see {folder}/report.html. For a new one {elsewhere}.")
+    end_with_launcher(Path(args.output_dir))
+    verdict = [_choose(script, args) if is_main_process() else None]
+    if args.world_size > 1:
+        broadcast_object_list(verdict)
+    args.output_dir, problem, finished = verdict[0]
+    if finished:
+        say(f"This run is complete: see {args.output_dir}/report.html. For a new one choose another --output_dir.")
         raise SystemExit(0)
-    if run["world_size"] != args.world_size:
-        fail(
-            f"output_dir {folder} holds a run on {run['world_size']} processes, this launch has {args.world_size} and "
-            f"checkpoints are split by process; launch with --num_processes {run['world_size']}, or {elsewhere}"
-        )
+    if problem:
+        cure = problem.partition("; ")[2]
+        fail(f"output_dir {args.output_dir} {problem}{', or' if cure else ';'} choose another --output_dir")
 
 
 def versions() -> dict[str, str]:
     """Returns the versions that a result depends on, and the repository's git revision where there is one."""
     found = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=Path(sys.argv[0]).resolve().parent,
-        capture_output=True,
-        text=True,
-    )
-    found["git revision"] = git.stdout.strip() or "not a git checkout"
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        git = subprocess.run(command, cwd=Path(sys.argv[0]).resolve().parent, capture_output=True, text=True).stdout.strip()
+    except OSError:  # there is no git
+        git = ""
+    found["git revision"] = git or "not a git checkout"
     if torch.cuda.is_available():
         found["GPU"] = torch.cuda.get_device_name()
     return found
 
 
-def launcher(args: TrainingArguments) -> str:
-    """Returns how the run was started and what is sharded, as a line."""
-    if args.deepspeed_plugin is not None:
-        sharding = f"DeepSpeed ZeRO-{args.deepspeed_plugin.zero_stage}"
-    else:
-        sharding = "DDP" if args.world_size > 1 else "no sharding"
-    precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
-    return f"{args.world_size} x {args.device.type}, {sharding}, {precision}"
-
-
 def write_record(script: str, args: TrainingArguments) -> None:
     """Writes run.json, which later starts are compared with, and config.yaml, the resolved settings for people.
 
-    config.yaml can be passed to `--config` to run the same again. The record of an interrupted run stays as it is. While
-    this process lives it holds a lock on run.json, so that the same command given twice does not train twice in one folder.
+    config.yaml can be passed to `--config` to run the same again. The record of an interrupted run stays as it is.
 
     Args:
         script: The recipe's `__file__`.
@@ -131,16 +228,13 @@ def write_record(script: str, args: TrainingArguments) -> None:
     folder = Path(args.output_dir)
     if not is_main_process():
         return
-    if not (folder / RECORD).exists():
-        folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if parse_record(folder) is None:
+        write_whole(folder / RECORD, json.dumps(_record(script, args), indent=1) + "\n")
+        (folder / "config.yaml").unlink(missing_ok=True)
+    if not (folder / "config.yaml").exists():
         header = [f"# {recipe_name(script)}: {launcher(args)}"]
         header += [f"# {name}: {value}" for name, value in versions().items()]
         given = {name: value for name, value in args.run_values.items() if value is not None and name != "output_dir"}
         values = yaml.safe_dump(json.loads(json.dumps(given, default=str)))
-        (folder / "config.yaml").write_text("\n".join(header) + "\n" + values)
-        recipe = {"recipe": recipe_name(script), "folder": str(Path(script).resolve().parent)}
-        run = recipe | {"world_size": args.world_size, "settings": _settings(args)}
-        (folder / f".{RECORD}").write_text(json.dumps(run, indent=1) + "\n")
-        os.replace(folder / f".{RECORD}", folder / RECORD)
-    _locks.append(open(folder / RECORD))  # noqa: SIM115 - closed, and so unlocked, when the process ends
-    fcntl.flock(_locks[-1], fcntl.LOCK_EX)
+        write_whole(folder / "config.yaml", "\n".join(header) + "\n" + values)

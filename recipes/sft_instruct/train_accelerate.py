@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from common.data.runs import COMPLETE
 from common.data.tokens import tokenize, use_training_template
 from common.errors import fail, say
 from common.models.load import load_model, load_tokenizer
@@ -128,6 +129,7 @@ def main() -> None:
     if accelerator.is_main_process:
         tokenizer.save_pretrained(folder)
         (folder / "metrics.jsonl").write_text("".join(log))
+        (folder / COMPLETE).touch()  # the same command does not train it again
     say(f"The model is in {folder}")
     accelerator.end_training()
 

@@ -58,16 +58,16 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     command = accelerate(GRPO_MATH, *settings, "--output_dir", str(parts), num_processes=num_processes)
     interrupt(command, parts, sent)
     # A checkpoint torn by the interruption: newer than the complete one, and without some of its files.
-    shutil.rmtree(parts / "checkpoint-6", ignore_errors=True)
-    shutil.copytree(parts / "checkpoint-4", parts / "checkpoint-6")
-    (parts / "checkpoint-6" / "complete").unlink()
-    (parts / "checkpoint-6" / "trainer_state.json").unlink()
-    (parts / "complete").unlink(missing_ok=True)
+    newest = max((path.parent for path in parts.glob("checkpoint-*/complete")), key=lambda path: int(path.name[11:]))
+    torn = parts / "checkpoint-7"
+    shutil.copytree(newest, torn)
+    (torn / "complete").unlink()
+    (torn / "trainer_state.json").unlink()
 
     continued = run_command(command)
     assert continued.returncode == 0, continued.stderr
-    assert "checkpoint-6 is incomplete" in continued.stdout
-    assert f"Continuing from {parts / 'checkpoint-4'}" in continued.stdout
+    assert "checkpoint-7 is incomplete" in continued.stdout
+    assert f"Continuing from {newest}" in continued.stdout
 
     expected, found = load_file(whole / "model.safetensors"), load_file(parts / "model.safetensors")
     assert expected.keys() == found.keys()

@@ -1,0 +1,52 @@
+"""The settings that every training has, beside TRL's and the recipe's own: when it stops."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.errors import fail
+
+
+@dataclass
+class RunArguments:
+    """When a training stops before its end."""
+
+    max_run_time: str | None = field(
+        default=None,
+        metadata={"help": "Save and stop after this time, as H:MM:SS from the start of the process: a job's time limit."},
+    )
+    stop_on_spike: bool = field(
+        default=False, metadata={"help": "Stop when the loss leaps to ten times its running median; otherwise it is only said."}
+    )
+
+
+def seconds_of(time: str) -> int | None:
+    """Returns the seconds of a time as H:MM:SS, or None if it is none."""
+    match = re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", time)
+    seconds = int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3]) if match else 0
+    return seconds or None
+
+
+def check_run(values: dict[str, Any]) -> None:
+    """Refuses what an interrupted training could not be continued with, and processes that do not know of each other.
+
+    Args:
+        values: The settings by name.
+
+    Raises:
+        SystemExit: With code 2.
+    """
+    # SLURM_STEP_NUM_TASKS is of the step, SLURM_NTASKS of the whole job: an interactive shell of two tasks is one process.
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS") or 1)
+    if "SLURM_PROCID" in os.environ and tasks > 1 and "RANK" not in os.environ:
+        fail(
+            f"srun started {tasks} tasks that do not know of each other: each would train the whole run; start one task on a "
+            "machine, and in it a launcher: `srun --ntasks-per-node 1 accelerate launch ...`"
+        )
+    if values["max_run_time"] is not None and seconds_of(values["max_run_time"]) is None:
+        fail(f"max_run_time {values['max_run_time']}: not a time as H:MM:SS; three hours and fifty minutes are 3:50:00")
+    if values["enable_jit_checkpoint"]:
+        fail("enable_jit_checkpoint: SIGTERM saves a checkpoint and stops as it is; leave it out")
+    if values["save_only_model"]:
+        fail("save_only_model: an interrupted run could not continue without its optimizer; leave it out")

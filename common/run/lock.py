@@ -1,0 +1,65 @@
+"""A lock on a run's folder, so that the same command given twice does not train twice in it."""
+
+import atexit
+import os
+from pathlib import Path
+
+from common.errors import say
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+LOCK = ".lock"
+_held: dict[Path, BaseFileLock] = {}
+
+
+def _release(folder: Path, made: list[Path], process: int) -> None:
+    """Takes the lock away, and the folders that were made for it, if nothing was written into them."""
+    lock = _held.pop(folder, None)
+    if lock is None or os.getpid() != process:
+        return
+    (folder / LOCK).unlink(missing_ok=True)
+    lock.release()
+    try:
+        for path in made:
+            path.rmdir()
+    except OSError:
+        return  # it holds a run now, or was removed
+
+
+def _holder(folder: Path) -> str:
+    """Returns who has a soft lock, which names its process and machine, as words in brackets."""
+    lines = (folder / LOCK).read_text().split() if (folder / LOCK).is_file() else []
+    return f" (process {lines[0]} on {lines[1]}; if it is long gone: `rm {folder / LOCK}`)" if len(lines) > 1 else ""
+
+
+def lock_folder(folder: Path) -> str | None:
+    """Locks a folder until this process ends, without waiting; makes it where there is none.
+
+    Args:
+        folder: The folder of a run.
+
+    Returns:
+        None, or who has it locked, as words in brackets, perhaps none.
+
+    Raises:
+        OSError: If the folder cannot be made or written into.
+    """
+    if folder in _held:
+        return None
+    made = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock: BaseFileLock = FileLock(folder / LOCK, blocking=False)
+    try:
+        try:
+            lock.acquire()
+        except (Timeout, PermissionError, FileNotFoundError):
+            raise
+        except OSError as error:  # ENOLCK, ENOTSUP: file systems whose servers know no locks
+            say(f"{folder}: the file system knows no locks ({error.strerror}); the file {LOCK} stands in for one.")
+            lock = SoftFileLock(folder / LOCK, blocking=False)
+            lock.acquire()
+    except Timeout:
+        return _holder(folder)
+    _held[folder] = lock
+    atexit.register(_release, folder, made, os.getpid())
+    return None

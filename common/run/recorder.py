@@ -1,0 +1,126 @@
+"""The rows of a run: what is measured before, during and after training, and what the trainer logs."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from common.data.runs import read_rows
+from common.errors import say
+from common.report.numbers import format_metric
+
+import torch
+from accelerate.utils import gather_object
+from transformers import Trainer, TrainerCallback
+
+# What an evaluation returns for each held-out set: the metrics (a number, or value/low/high), the samples to show, and how
+# many problems there were; perhaps also `matrices` (see common.report.heatmap).
+Evaluation = dict[str, dict[str, Any]]
+
+
+def _keep_until(path: Path, step: int | None, is_last: bool) -> list[dict[str, Any]]:
+    """Drops the rows that a continued run will write again (or half a row, if it was killed) and returns the others.
+
+    After the last step these are the final evaluation's, which comes after the checkpoint, and the totals.
+    """
+    rows = []
+    for row in read_rows(path) if step is not None else []:
+        written_again = "loss" not in row and "eval_loss" not in row and "learning_rate" not in row
+        if row["step"] < step or (row["step"] == step and not (is_last and written_again)):
+            rows.append(row)
+    kept = path.with_name(f".{path.name}")
+    kept.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.replace(kept, path)
+    return rows
+
+
+class Recorder(TrainerCallback):
+    """Evaluates before, during and after training, writes metrics.jsonl and samples.jsonl, prints a line now and then."""
+
+    def __init__(self, trainer: Trainer, evaluate: Callable[[torch.nn.Module], Evaluation], shown: dict[str, str]):
+        self.trainer, self.evaluate, self.shown = trainer, evaluate, shown
+        self.folder = Path(trainer.args.output_dir)
+        self.rows: list[dict[str, Any]] = []
+        self.started = self.last_line = time.monotonic()
+
+    def append(self, name: str, row: dict[str, Any]) -> None:
+        if self.trainer.accelerator.is_main_process:
+            # JSON knows no NaN and no infinity.
+            row = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+            with open(self.folder / name, "a") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def seconds(self) -> float:
+        return round(time.monotonic() - self.started, 2)
+
+    def restore(self, step: int | None, is_last: bool) -> None:
+        """Takes up the rows of the run that is continued from a checkpoint at `step`, its last one perhaps."""
+        if self.trainer.accelerator.is_main_process:
+            rows = self.folder / "metrics.jsonl"
+            if step is None and rows.exists() and rows.stat().st_size:
+                os.replace(rows, rows.with_name("metrics.interrupted.jsonl"))
+                say(f"No checkpoint is there yet: beginning anew (the rows so far are in {rows.stem}.interrupted.jsonl).")
+            self.rows = _keep_until(rows, step, is_last)
+            _keep_until(self.folder / "samples.jsonl", step, is_last)
+        spent = max((row["seconds"] for row in self.rows), default=0.0)
+        self.started = time.monotonic() - spent
+
+    def measure(self, step: int) -> None:
+        results = self.evaluate(self.trainer.model_wrapped)
+        for split, result in results.items():
+            row = {
+                "step": step,
+                "seconds": self.seconds(),
+                "split": split,
+                "count": result["count"],
+                "metrics": result["metrics"],
+            }
+            if "matrices" in result:
+                row["matrices"] = result["matrices"]
+            self.rows.append(row)
+            self.append("metrics.jsonl", row)
+            for sample in result["samples"]:
+                self.append("samples.jsonl", {"step": step, "split": split, **sample})
+            name, first = next(iter(result["metrics"].items()))
+            say(f"step {step:>4}  {split} {name} {format_metric(first)} on {result['count']}, {self.seconds():.0f} s")
+            values = {f"{split}/{name}": metric["value"] for name, metric in result["metrics"].items()}
+            self._track(values)
+        self.last_line = time.monotonic()
+
+    def _track(self, values: dict[str, float]) -> None:
+        """Hands values to the trackers of `report_to`. Not through trainer.log, which would close TRL's own row of the step."""
+        for callback in self.trainer.callback_handler.callbacks:
+            if callback is not self:
+                callback.on_log(self.trainer.args, self.trainer.state, self.trainer.control, logs=dict(values))
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        state.compute_steps(args, state.max_steps)  # a checkpoint brings those that it was saved with
+        if state.global_step == 0:
+            self.measure(0)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if args.eval_steps and state.global_step % int(args.eval_steps) == 0 and state.global_step < state.max_steps:
+            self.measure(state.global_step)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "train_runtime" in logs:
+            return  # the trainer's summary at the end; the rows say it all
+        row = {"step": state.global_step, "seconds": self.seconds(), **logs}
+        self.rows.append(row)
+        self.append("metrics.jsonl", row)
+        if time.monotonic() - self.last_line > 10:
+            self.last_line = time.monotonic()
+            values = "  ".join(f"{label} {logs[key]:.3g}" for label, key in self.shown.items() if key in logs)
+            pace = self.seconds() / max(1, state.global_step)
+            left = pace * (state.max_steps - state.global_step)
+            say(f"step {state.global_step:>4}/{state.max_steps}  {values}  about {left:.0f} s left")
+
+    def on_train_end(self, args, state, control, **kwargs):
+        measured = [row["step"] for row in self.rows if "split" in row]
+        if gather_object([state.global_step in measured])[0] and not args.load_best_model_at_end:
+            return  # a run that was killed after its last evaluation
+        # With `load_best_model_at_end` these may be the weights of an earlier step: the ones that are saved are measured.
+        self.measure(state.global_step)

@@ -1,0 +1,147 @@
+"""Runs of recipes as forks of a process that has imported the libraries once: a run killed at any moment costs seconds."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+SERVER = """
+import atexit, json, os, runpy, sys, time
+import common.run.loop, deepspeed, math_verify, peft, trl.models
+from trl import GRPOTrainer, SFTTrainer, get_peft_config
+ROOT = os.getcwd()
+def run(command, env, output):
+    for descriptor in (1, 2):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+    atexit._clear()  # of the server
+    os.environ |= env
+    os.chdir(env.get("WORKING_DIRECTORY", "."))
+    sys.argv, sys.path[0], code = command, os.path.join(ROOT, os.path.dirname(command[0])), 1
+    try:
+        runpy.run_path(os.path.join(ROOT, command[0]), run_name="__main__")
+        code = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+    finally:
+        if code == 1:
+            sys.excepthook(*sys.exc_info())
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        os._exit(code)
+for line in sys.stdin:
+    request = json.loads(line)
+    if "wait" in request:
+        codes, deadline = {}, time.monotonic() + request["timeout"]
+        while len(codes) < len(request["wait"]) and time.monotonic() < deadline:
+            for pid in set(request["wait"]) - codes.keys():
+                found, status = os.waitpid(pid, os.WNOHANG)
+                if found:
+                    codes[pid] = os.waitstatus_to_exitcode(status)
+            time.sleep(0.005)
+        print(json.dumps([codes.get(pid) for pid in request["wait"]]), flush=True)
+        continue
+    pids = []
+    for env in request["ranks"]:
+        pids.append(os.fork())
+        if pids[-1] == 0:
+            run(request["command"], env, request["output"])
+    print(json.dumps(pids), flush=True)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@dataclass
+class Run:
+    """A run that has been started: its processes, one for each rank, and the file that holds what they print."""
+
+    server: "Server"
+    pids: list[int]
+    output: Path
+    codes: list[int | None] | None = None
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to every process, as a launcher does."""
+        for pid in self.pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue  # it has ended already
+
+    def wait(self, timeout: float = 120) -> list[int | None]:
+        """Returns the exit codes; None for a process that still runs when the time is over."""
+        self.codes = self.server.ask(wait=self.pids, timeout=timeout)
+        return self.codes
+
+    def text(self) -> str:
+        return self.output.read_text() if self.output.exists() else ""
+
+
+class Server:
+    """A process that has imported once."""
+
+    def __init__(self, output: Path, **env: str):
+        self.output, self.count = output, 0
+        self.env = {
+            name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WANDB_", "SLURM_"))
+        }
+        self.env |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | env
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER], cwd=ROOT, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, **request) -> list:
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def start(
+        self, *command: str, num_processes: int = 1, launched: bool = True, folders: list[Path] | None = None, **env: str
+    ) -> Run:
+        """Starts a command as so many ranks of a launcher, or as plain python would (`launched=False`).
+
+        `folders` are the working directories of the ranks, if these are not the repository.
+        """
+        self.count += 1
+        output = self.output / f"{self.count}.txt"
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(num_processes)}
+        common |= {"LOCAL_WORLD_SIZE": str(num_processes)}
+        ranks = [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | env for rank in range(num_processes)]
+        ranks = ranks if launched else [env]
+        for rank, folder in zip(ranks, folders or [], strict=False):
+            rank["WORKING_DIRECTORY"] = str(folder)
+        return Run(self, self.ask(command=command, ranks=ranks, output=str(output)), output)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+@contextmanager
+def serving(output: Path, **env: str) -> Iterator[Server]:
+    server = Server(output, **env)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def wait_for(condition, run: Run, timeout: float = 120) -> None:
+    """Waits until something is so, as long as the run goes on."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s:\n{run.text()}"
+        assert run.server.ask(wait=run.pids, timeout=0) == [None] * len(run.pids), f"the run ended before:\n{run.text()}"
+        time.sleep(0.01)

@@ -1,0 +1,288 @@
+"""Killed, stopped or started twice, a run loses nothing and ends with the same weights."""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from campaign import STEPS, Setting, campaign, run_whole, trained_steps, weights, write_configs
+from forks import ROOT, Run, Server, serving, wait_for
+
+SFT = Setting("sft_instruct", 0, 1)
+BEST = Setting("sft_instruct", 2, 1)  # keeps the weights with the lowest loss, as its config.yaml says
+GRPO = Setting("grpo_math", 3, 2, ("--num_iterations", "2"))
+LORA = Setting("sft_instruct", 3, 2, ("--use_peft", "true", "--lora_target_modules", "all-linear"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One process that has imported the libraries serves all tests."""
+    with serving(tmp_path_factory.mktemp("output")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("configs")
+    write_configs(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(server: Server, configs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_whole(server, SFT, tmp_path_factory.mktemp("whole") / "run", configs).folder
+
+
+@pytest.fixture
+def start(server: Server, tmp_path: Path, configs: Path) -> Callable[..., Run]:
+    """Starts the run of a setting in a folder of the test."""
+
+    def start(*more: str, setting: Setting = SFT, **env: str) -> Run:
+        command = [*setting.command(tmp_path / "run", configs), *more]
+        return server.start(*command, num_processes=setting.num_processes, **env)
+
+    return start
+
+
+def finish(run: Run) -> str:
+    assert not any(run.wait()), run.text()
+    return run.text()
+
+
+def refused(run: Run, *words: str) -> None:
+    codes = run.wait(60)
+    lines = [line for line in run.text().splitlines() if line.startswith("error:")]
+    assert codes[0] == 2, run.text()
+    assert len(lines) == 1, run.text()
+    assert [word for word in words if word not in lines[0]] == [], run.text()
+
+
+def test_ten_kills_at_random_moments(tmp_path: Path):
+    assert campaign(10, seed=14, chosen=[BEST, GRPO, LORA], folder=tmp_path) == []
+
+
+@pytest.mark.parametrize("best", ["true", "false"])
+def test_killed_after_the_last_checkpoint_nothing_is_trained_any_more(start, tmp_path: Path, whole: Path, best: str):
+    more = ("--load_best_model_at_end", best)
+    run = start(*more)
+    wait_for((tmp_path / f"run/checkpoint-{STEPS}/complete").exists, run)
+    run.send(signal.SIGKILL)
+    run.wait()
+    assert not (tmp_path / "run/complete").exists()
+    finish(start(*more))
+    assert trained_steps(tmp_path / "run") == list(range(1, STEPS + 1))
+    if best == "true":
+        assert weights(tmp_path / "run") == weights(whole)
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row.get("split") == "held_out"] == [0, 2, STEPS]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 143)])
+def test_a_signal_saves_and_the_same_command_continues(start, tmp_path: Path, whole: Path, number: int, code: int):
+    run = start()
+    wait_for(
+        lambda: (tmp_path / "run/metrics.jsonl").exists() and '"loss"' in (tmp_path / "run/metrics.jsonl").read_text(), run
+    )
+    run.send(number)
+    assert run.wait() == [code], run.text()
+    line = run.text().splitlines()[-1]
+    assert line.startswith("saved step ")
+    assert line.endswith("; the same command continues")
+    assert (tmp_path / "run/requeue").exists() == (number == signal.SIGUSR1)
+    finish(start())
+    assert not (tmp_path / "run/requeue").exists()
+    assert weights(tmp_path / "run") == weights(whole)
+
+
+def test_a_signal_to_two_processes_between_two_updates_of_a_generation(start, tmp_path: Path):
+    run = start(setting=GRPO)
+    metrics = tmp_path / "run/metrics.jsonl"
+    wait_for(lambda: metrics.exists() and '"loss"' in metrics.read_text(), run)
+    run.send(signal.SIGTERM)
+    assert run.wait() == [143, 143], run.text()
+    saved = int(run.text().split("saved step ")[1].split(";")[0])
+    assert saved % 2 == 0
+    assert (tmp_path / f"run/checkpoint-{saved}/complete").exists()
+
+
+def test_the_clock_stops_as_a_signal_does(start, tmp_path: Path):
+    run = start("--max_run_time", "0:00:01")
+    assert run.wait() == [143], run.text()
+    assert "saved step 1; the same command continues" in run.text()
+    assert (tmp_path / "run/requeue").exists()
+
+
+def test_ctrl_c_before_training_promises_nothing(start, tmp_path: Path):
+    run = start()
+    wait_for((tmp_path / "run/.lock").exists, run)
+    run.send(signal.SIGINT)
+    assert run.wait() == [130], run.text()
+    assert run.text().splitlines()[-1] == "nothing was saved yet; the same command begins anew"
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_same_command_twice(start, tmp_path: Path, whole: Path):
+    first = start()
+    wait_for((tmp_path / "run/.lock").exists, first)
+    began = time.monotonic()
+    refused(start(), "a run is going on there")
+    assert time.monotonic() - began < 10
+    finish(first)
+    assert weights(tmp_path / "run") == weights(whole)
+
+
+def test_there_is_always_a_complete_checkpoint(start, tmp_path: Path):
+    run, counts = start("--save_total_limit", "1", "--save_steps", "1", "--load_best_model_at_end", "false"), []
+    while None in run.wait(0):
+        counts.append(len(list((tmp_path / "run").glob("checkpoint-*/complete"))))
+    assert run.codes == [0], run.text()
+    assert 0 not in counts[counts.index(1) :]
+    assert max(counts) <= 2
+    assert [path.parent.name for path in (tmp_path / "run").glob("checkpoint-*/complete")] == [f"checkpoint-{STEPS}"]
+
+
+@pytest.mark.parametrize("fault", ["flipped", "truncated", "missing"])
+def test_a_damaged_checkpoint_is_passed_over(start, tmp_path: Path, whole: Path, fault: str):
+    run = start()
+    wait_for((tmp_path / f"run/checkpoint-{STEPS}/complete").exists, run)
+    run.send(signal.SIGKILL)
+    run.wait()
+    part = tmp_path / f"run/checkpoint-{STEPS}/{'optimizer.pt' if fault == 'flipped' else 'trainer_state.json'}"
+    content = bytearray(part.read_bytes())
+    if fault == "missing":
+        part.unlink()
+    elif fault == "truncated":
+        part.write_bytes(content[:100])
+    else:
+        content[len(content) // 2] ^= 1
+        part.write_bytes(content)
+    text = finish(start())
+    assert f"checkpoint-{STEPS} is damaged ({part.name} " in text
+    assert f"Continuing from {tmp_path / 'run/checkpoint-2'}" in text
+    assert weights(tmp_path / "run") == weights(whole)
+
+
+def test_a_run_that_diverges_stops_in_one_line(start, tmp_path: Path):
+    run = start("--learning_rate", "1e30", "--warmup_steps", "0", "--save_steps", "1", "--load_best_model_at_end", "false")
+    refused(run, "the training has diverged", "diverged-step-", "learning_rate")
+    assert not (tmp_path / "run/complete").exists()
+    assert not (tmp_path / "run/model.safetensors").exists()
+    batch = next((tmp_path / "run").glob("diverged-step-*.jsonl"))
+    assert len(batch.read_text().splitlines()) == 32
+
+
+def test_a_machine_that_lacks_the_checkpoint_is_named(server: Server, configs: Path, tmp_path: Path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    setting = Setting("sft_instruct", 2, 2)
+    command = setting.command(Path("run"), configs)
+    run = server.start(*command, num_processes=2, folders=[here, here])
+    wait_for((here / "run/checkpoint-2/complete").exists, run)
+    run.send(signal.SIGKILL)
+    run.wait()
+    run, began = server.start(*command, num_processes=2, folders=[here, there]), time.monotonic()
+    wait_for(lambda: "error:" in run.text(), run)
+    assert "does not see" in run.text()
+    assert "process 1 on " in run.text()
+    run.send(signal.SIGKILL)
+    run.wait()
+    assert time.monotonic() - began < 60
+
+
+# --- What is another run --------------------------------------------------------------------------------------------------
+
+
+def test_what_may_change_between_the_parts_of_a_run(start, server: Server, configs: Path, tmp_path: Path, whole: Path):
+    run = start()
+    wait_for((tmp_path / "run/checkpoint-2/complete").exists, run)
+    run.send(signal.SIGTERM)
+    run.wait()
+    refused(start("--learning_rate", "0.5"), "learning_rate 0.004, this one has 0.5")
+    refused(start(setting=Setting("sft_instruct", 2, 1)), "no sharding", "DeepSpeed ZeRO-2")
+    refused(start(setting=Setting("sft_instruct", 0, 2)), "1 processes, this launch has 2")
+    finish(start("--per_device_eval_batch_size", "3", "--logging_steps", "2", "--save_steps", "4", "--eval_steps", "4"))
+    assert weights(tmp_path / "run") == weights(whole)
+
+
+def test_changed_data_is_another_run(start, tmp_path: Path):
+    rows = [{"question": f"How many are {n} and {n}?", "answer": str(2 * n)} for n in range(200)]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = ("--dataset_name", str(data))
+    run = start(*more)
+    wait_for((tmp_path / "run/checkpoint-2/complete").exists, run)
+    run.send(signal.SIGTERM)
+    run.wait()
+    data.write_text("".join(json.dumps(row) + "\n" for row in reversed(rows)))
+    refused(start(*more), f"began with another dataset_name {data}", "bytes, sum ", "; now ")
+
+
+def test_default_folders_do_not_collide(server: Server, tmp_path: Path):
+    def started(*more: str) -> str:
+        command = [ROOT / "recipes/sft_instruct/train.py", "--max_steps", "1", "--num_held_out", "2", "--num_train", "8", *more]
+        run = server.start(*map(str, command), launched=False, folders=[tmp_path])
+        return finish(run)
+
+    outputs = tmp_path / "outputs/sft_instruct"
+    started()
+    assert "output_dir" not in started(), "the very same run is complete there"
+    assert "this one goes to outputs/sft_instruct/tiny-2" in started("--seed", "1")
+    data = tmp_path / "my data.jsonl"
+    data.write_text("".join(json.dumps({"question": f"{n}?", "answer": str(n)}) + "\n" for n in range(40)))
+    started("--dataset_name", "my data.jsonl")
+    assert {path.name for path in outputs.iterdir()} == {"tiny", "tiny-2", "tiny-my_data"}
+    assert all((path / "complete").exists() for path in outputs.iterdir())
+    assert json.loads((outputs / "tiny/run.json").read_text())["settings"]["seed"] == 0
+
+
+def test_a_finished_bare_loop_is_not_trained_again(server: Server, tmp_path: Path):
+    command = ["recipes/sft_instruct/train_accelerate.py", "--max_steps", "1", "--num_held_out", "2", "--num_train", "8"]
+    command += ["--output_dir", str(tmp_path / "run")]
+    finish(server.start(*command, launched=False))
+    before = (tmp_path / "run/model.safetensors").stat().st_mtime_ns
+    assert "This run is complete" in finish(server.start(*command, launched=False))
+    assert (tmp_path / "run/model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("left", [["config.yaml"], [".run.json"], ["run.json"], [".lock", "config.yaml", ".config.yaml"]])
+def test_what_an_early_kill_leaves_is_no_obstacle(start, tmp_path: Path, left: list[str]):
+    (tmp_path / "run").mkdir()
+    for name in left:
+        (tmp_path / "run" / name).write_text("")
+    run = start("--max_run_time", "0:00:01")
+    assert run.wait() == [143], run.text()
+    assert json.loads((tmp_path / "run/run.json").read_text())["recipe"] == "sft_instruct"
+
+
+def test_a_damaged_record_is_refused_with_the_cure(start, tmp_path: Path):
+    (tmp_path / "run/checkpoint-2").mkdir(parents=True)
+    (tmp_path / "run/run.json").write_text('{"recipe": "sft_')
+    refused(start(), "run.json is damaged", f"rm -r {tmp_path / 'run'}")
+
+
+@pytest.mark.parametrize(
+    ("more", "env", "words"),
+    [
+        (("--enable_jit_checkpoint", "true"), {}, "enable_jit_checkpoint"),
+        (("--save_only_model", "true"), {}, "save_only_model"),
+        (("--max_run_time", "3h"), {}, "max_run_time 3h"),
+        ((), {"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, "srun started 2 tasks"),
+    ],
+)
+def test_what_could_not_be_continued_is_refused(server: Server, tmp_path: Path, configs: Path, more, env, words: str):
+    command = [*SFT.command(tmp_path / "run", configs), *more]
+    refused(server.start(*command, launched=False, **env), words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_tokens_are_not_written_down(start, tmp_path: Path):
+    start("--hub_token", "hf_secret", "--max_run_time", "0:00:01").wait()
+    for path in (tmp_path / "run").rglob("*"):
+        assert path.is_dir() or b"hf_secret" not in path.read_bytes(), path
+
+
+def test_models_can_be_read_by_others(whole: Path):
+    assert (whole / "model.safetensors").stat().st_mode & 0o777 == (whole / "config.json").stat().st_mode & 0o777
