@@ -117,7 +117,7 @@ def test_json_that_is_no_list(tmp_path: Path, capsys: pytest.CaptureFixture):
 def test_bad_rows_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture):
     path = tmp_path / "data.jsonl"
     path.write_text(GOOD + row(QUESTION) + GOOD + row({"role": "robot", "content": "?"}))
-    assert load(path, skip_bad_rows=True) == [json.loads(GOOD)] * 2
+    assert load(path, skip_bad_rows=True) == [json.loads(GOOD) | {"where": f"{path}, line {number}"} for number in (1, 3)]
     assert f"Left out 2 of 4 rows of {path} (train). The first: {path}, line 2: no assistant turn" in capsys.readouterr().out
 
 
@@ -132,12 +132,17 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path):
     """Also from files that Arrow reads: it gives every object the keys of all the others, with no value in them."""
     rows = [json.loads(text) for text in (GOOD, WITH_CALL)]
     (tmp_path / "data.jsonl").write_text(GOOD + WITH_CALL)
-    assert load(tmp_path / "data.jsonl") == rows
     (tmp_path / "data.json").write_text(json.dumps(rows))
-    assert load(tmp_path / "data.json") == rows
     columns = {"messages": [row["messages"] for row in rows], "tools": [row.get("tools") for row in rows]}
     Dataset.from_dict(columns).to_parquet(tmp_path / "data.parquet")
-    assert load(tmp_path / "data.parquet") == rows
+    for name, place in {"data.jsonl": "line", "data.json": "row", "data.parquet": "(train), row"}.items():
+        found = load(tmp_path / name)
+        # Each says where it stood, for errors that are found later.
+        assert [row.pop("where").removeprefix(str(tmp_path / name)).lstrip(", ") for row in found] == [
+            f"{place} 1",
+            f"{place} 2",
+        ]
+        assert found == rows
 
 
 def test_arguments_as_a_text_become_an_object(tmp_path: Path):

@@ -74,6 +74,9 @@ def test_too_long(capsys: pytest.CaptureFixture):
     assert line.startswith("error: data.jsonl, conversation 2: the conversation has ")
     assert "tokens and max_length is 100; raise it, shorten the conversation, or leave such rows out with" in line
     assert line.count("\n") == 1
+    # A row that was read from a file is named by it: the parts of a split are numbered otherwise.
+    line = end_of([{"messages": TURNS}, long | {"where": "my.jsonl, line 7"}], tokenizer, 100, capsys)
+    assert line.startswith("error: my.jsonl, line 7: the conversation has ")
     kept = tokenize([{"messages": TURNS}, long], tokenizer, 100, where="data.jsonl", skip_bad_rows=True)
     assert len(kept) == 1
     assert "Left out 1 of 2 conversations of data.jsonl. The first: conversation 2" in capsys.readouterr().out
