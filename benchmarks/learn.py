@@ -24,6 +24,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+# Any free port, so that two runs can go on side by side.
+LAUNCHER = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"]
 TIMEOUT = 1800  # seconds a run; on two cores none takes a quarter of it
 
 
@@ -74,14 +76,12 @@ def learn(recipe: str, output_dir: Path, flags: list[str]) -> list[tuple[str, st
         For each limit what is measured, the limit, the value, and whether it holds; a single row if the run stopped.
     """
     folder, log = output_dir / recipe, output_dir / f"{recipe}.log"
-    # Any free port, so that two runs can go on side by side.
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0", *launch_command(recipe)[2:]]
     env = {name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WANDB_"))}
     env |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     print(f"{recipe}: started, {log}", flush=True)
     started = time.monotonic()
     with open(log, "w") as output:
-        command = [*launch, "--output_dir", str(folder), *flags]
+        command = [*LAUNCHER, *launch_command(recipe)[2:], "--output_dir", str(folder), *flags]
         try:
             code = subprocess.run(command, cwd=ROOT, env=env, stdout=output, stderr=output, timeout=TIMEOUT).returncode
         except subprocess.TimeoutExpired:

@@ -12,6 +12,7 @@ import yaml
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import learn
 from learn import holds, launch_command
 
 RECIPES = sorted(script.parent.name for script in (ROOT / "recipes").glob("*/train.py"))
@@ -91,15 +92,19 @@ def test_what_a_new_recipe_lacks_is_named(tmp_path: Path):
     ]
 
 
+def named_in(text: str) -> set[str]:
+    return {name for name in RECIPES if re.search(rf"\b{name}\b", text)}
+
+
 def test_no_file_lists_the_recipes():
-    """README.md does, and the test above holds it; a benchmark may be of one recipe, or of two that are alike."""
-    suffixes = {".py", ".md", ".yml", ".yaml", ".toml", ".jinja"}
-    files = [path for path in ROOT.iterdir() if path.suffix in suffixes or path.name == "Makefile"]
-    for folder in ("common", "docs", "tests", "benchmarks", "accelerate_configs", ".ci"):
-        files += [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix in suffixes | {""}]
-    for file in files:
-        if file != ROOT / "README.md":
-            assert len([name for name in RECIPES if re.search(rf"\b{name}\b", file.read_text())]) <= 2, file
+    """README.md does, and the test above holds it; a benchmark may compare two that are alike."""
+    code = [file for folder in ("common", "tests", "benchmarks", "docs") for file in (ROOT / folder).rglob("*.py")]
+    for file in code:
+        literals = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.List | ast.Dict | ast.Set)]
+        assert [ast.unparse(node) for node in literals if len(named_in(ast.unparse(node))) > 2] == [], file
+    texts = [ROOT / name for name in ("Makefile", "mkdocs.yml", "pyproject.toml", ".ci/run", "CONTRIBUTING.md")]
+    for file in [*texts, *(ROOT / "docs").rglob("*.md"), *(ROOT / "accelerate_configs").iterdir()]:
+        assert len(named_in(file.read_text())) <= 2, file
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -131,3 +136,43 @@ def test_the_learning_run_is_the_readmes_command(name: str):
     words = launch_command(name)
     assert words[:3] == ["accelerate", "launch", "--config_file"]
     assert words[-1] == f"recipes/{name}/train.py"  # no other settings
+
+
+FAKE = """
+import json, sys
+from pathlib import Path
+folder = Path(sys.argv[sys.argv.index("--output_dir") + 1])
+folder.mkdir()
+rows = [(0, "held_out", 0.1), (1, "held_out", 0.6), (2, "held_out", float(sys.argv[-1]))]
+rows = [{"step": step, "split": split, "metrics": {"accuracy": {"value": value}}} for step, split, value in rows]
+(folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in [{"step": 0, "loss": 1.0}, *rows]))
+sys.exit(float(sys.argv[-1]) < 0)
+"""
+
+
+def test_a_recipe_that_does_not_learn_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    recipe = tmp_path / "recipes" / "fake"
+    (recipe / "lesson").mkdir(parents=True)
+    (recipe / "train.py").write_text(FAKE)
+    (recipe / "README.md").write_text("```bash\naccelerate launch python recipes/fake/train.py\n```\n")
+    limits = 'before:\n  held_out.accuracy: "< 0.2"\nafter:\n  held_out.accuracy: ">= 0.8"\n  unseen.accuracy: ">= 0.5"\n'
+    (recipe / "lesson" / "expected.yaml").write_text(limits)
+    monkeypatch.setattr(learn, "ROOT", tmp_path)
+    # `accelerate launch` would only pass the words on.
+    monkeypatch.setattr(learn, "LAUNCHER", ["env"])
+
+    def table(folder: str, accuracy: str, code: int) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["learn.py", "fake", "--output_dir", str(tmp_path / folder), "--flags", accuracy])
+        with pytest.raises(SystemExit) as ended:
+            learn.main()
+        assert ended.value.code == code
+        return capsys.readouterr().out.partition("|---|---|---|---|---|\n")[2].splitlines()
+
+    assert table("poor", "0.7", code=1) == [
+        "| fake | before held_out.accuracy | < 0.2 | 0.100 | holds |",
+        "| fake | after held_out.accuracy | >= 0.8 | 0.700 | DOES NOT HOLD |",
+        "| fake | after unseen.accuracy | >= 0.5 | nan | DOES NOT HOLD |",
+    ]
+    assert table("stopped", "-1", code=1) == ["| fake | exit code | 0 | 1 | DOES NOT HOLD |"]
+    (recipe / "lesson" / "expected.yaml").write_text(limits.replace("unseen", "held_out"))
+    assert all(row.endswith(" holds |") for row in table("good", "0.8", code=0))

@@ -23,7 +23,6 @@ SMALL = {
     "num_train": 64,
     "num_held_out": 8,
     "per_device_train_batch_size": 32,
-    "save_steps": 1,
     "aggregator_steps": 1,
 }
 COLLIDES = pytest.mark.xfail(reason="the default output folder of other data or another launcher is that of the first run")
@@ -88,7 +87,7 @@ def small(words: list[str], root: Path) -> tuple[list[str], list[str]]:
     kind = Path(script[0]).stem.partition("_")[0]
     for name, value in SMALL.items():
         of_the_recipe = re.search(rf"^    {name}:", arguments, re.MULTILINE)
-        if of_the_recipe or (kind == "train" and name in ("max_steps", "per_device_train_batch_size", "save_steps")):
+        if of_the_recipe or (kind == "train" and name in ("max_steps", "per_device_train_batch_size")):
             script += [f"--{name}", str(value)] if kind == "train" or name == "num_held_out" else []
     return launcher, script
 
