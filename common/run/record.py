@@ -165,7 +165,7 @@ def _choose(script: str, args: TrainingArguments) -> tuple[str, str | None, bool
             if problem is None and not finished:
                 holder = lock_folder(folder)
                 if holder is not None:
-                    return chosen, f"a run is going on there{holder}; end it first (`ps aux | grep train.py`)", False
+                    return chosen, f"is in use: a run is going on there{holder}; end it first (`ps aux | grep train.py`)", False
                 problem, finished = _look(folder, this)  # again, now that nobody else can change it
         if problem is None or not args.has_default_output_dir or problem.startswith("cannot be"):
             return chosen, problem, finished
@@ -189,7 +189,7 @@ def check_output_dir(script: str, args: TrainingArguments) -> None:
         SystemExit: With code 0 if the run is complete already. With code 2 if a run is going on in the folder, or it holds
             something else: a run of another recipe, with other settings or inputs, or on another number of processes.
     """
-    end_with_launcher(Path(args.output_dir))
+    end_with_launcher(args)
     verdict = [_choose(script, args) if is_main_process() else None]
     if args.world_size > 1:
         broadcast_object_list(verdict)

@@ -1,5 +1,6 @@
 """What ends a training from outside: signals, its time, and the end of its launcher."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -12,6 +13,7 @@ from common.data.runs import COMPLETE
 from common.errors import is_main_process, say, tell_launcher
 
 import psutil
+from transformers import TrainingArguments
 
 STOPPING = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -63,8 +65,9 @@ def exit_code(number: int) -> int:
 
 
 def _watch(ancestors: list[psutil.Process]) -> None:
-    while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in ancestors):
-        time.sleep(1)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in ancestors):
+            time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -75,20 +78,21 @@ def what_is_saved(folder: Path) -> str:
     return "nothing was saved yet; the same command begins anew"
 
 
-def end_with_launcher(folder: Path) -> None:
+def end_with_launcher(args: TrainingArguments) -> None:
     """Ends this process in one line on a signal until training begins, and on a SIGTERM when its launcher dies.
 
-    None is to train on with nobody to stop it.
-    `accelerate launch` and torchrun are the parents of their processes: the kernel tells (prctl(2), Linux). The `deepspeed`
-    launcher is a grandparent and leaves its processes alive when it ends: a thread looks after it once a second.
+    None is to train on with nobody to stop it. `accelerate launch` and torchrun are the parents of their processes: the kernel
+    tells (prctl(2), Linux). The `deepspeed` launcher is a grandparent and leaves its processes alive when it ends: a thread
+    looks after it once a second.
 
     Args:
-        folder: The run's folder.
+        args: The training arguments, which name the run's folder.
     """
 
     def end(number: int, frame: object) -> None:
-        say(what_is_saved(folder))
-        tell_launcher(what_is_saved(folder))
+        line = what_is_saved(Path(args.output_dir))
+        say(line)
+        tell_launcher(line)
         raise SystemExit(exit_code(number))
 
     for number in STOPPING:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import torch
 from forks import ROOT, Server, serving
 from safetensors.torch import load_file
 
@@ -82,7 +83,7 @@ def weights(folder: Path) -> dict[str, bytes]:
     """Returns the saved weights of a run, by file and name."""
     files = [path for path in folder.rglob("*.safetensors") if "checkpoint-" not in str(path.relative_to(folder))]
     return {
-        f"{path.relative_to(folder)}:{name}": weight.contiguous().view(-1).numpy().tobytes()
+        f"{path.relative_to(folder)}:{name}": weight.reshape(-1).view(torch.uint8).numpy().tobytes()
         for path in files
         for name, weight in load_file(path).items()
     }

@@ -18,7 +18,7 @@ SERVER = """
 import atexit, json, os, runpy, sys, time
 import common.run.loop, deepspeed, math_verify, peft, trl.models
 from trl import GRPOTrainer, SFTTrainer, get_peft_config
-ROOT = os.getcwd()
+ROOT, codes = os.getcwd(), {}
 def run(command, env, output):
     for descriptor in (1, 2):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
@@ -40,12 +40,14 @@ def run(command, env, output):
 for line in sys.stdin:
     request = json.loads(line)
     if "wait" in request:
-        codes, deadline = {}, time.monotonic() + request["timeout"]
-        while len(codes) < len(request["wait"]) and time.monotonic() < deadline:
+        deadline = time.monotonic() + request["timeout"]
+        while True:
             for pid in set(request["wait"]) - codes.keys():
                 found, status = os.waitpid(pid, os.WNOHANG)
                 if found:
                     codes[pid] = os.waitstatus_to_exitcode(status)
+            if codes.keys() >= set(request["wait"]) or time.monotonic() > deadline:
+                break
             time.sleep(0.005)
         print(json.dumps([codes.get(pid) for pid in request["wait"]]), flush=True)
         continue

@@ -13,6 +13,7 @@ from forks import ROOT, Run, Server, serving, wait_for
 SFT = Setting("sft_instruct", 0, 1)
 BEST = Setting("sft_instruct", 2, 1)  # keeps the weights with the lowest loss, as its config.yaml says
 GRPO = Setting("grpo_math", 3, 2, ("--num_iterations", "2"))
+LAST = ("--load_best_model_at_end", "false", "--early_stopping_patience", "0")  # keeps the last weights instead
 LORA = Setting("sft_instruct", 3, 2, ("--use_peft", "true", "--lora_target_modules", "all-linear"))
 
 
@@ -65,7 +66,7 @@ def test_ten_kills_at_random_moments(tmp_path: Path):
 
 @pytest.mark.parametrize("best", ["true", "false"])
 def test_killed_after_the_last_checkpoint_nothing_is_trained_any_more(start, tmp_path: Path, whole: Path, best: str):
-    more = ("--load_best_model_at_end", best)
+    more = () if best == "true" else LAST
     run = start(*more)
     wait_for((tmp_path / f"run/checkpoint-{STEPS}/complete").exists, run)
     run.send(signal.SIGKILL)
@@ -134,7 +135,7 @@ def test_the_same_command_twice(start, tmp_path: Path, whole: Path):
 
 
 def test_there_is_always_a_complete_checkpoint(start, tmp_path: Path):
-    run, counts = start("--save_total_limit", "1", "--save_steps", "1", "--load_best_model_at_end", "false"), []
+    run, counts = start("--save_total_limit", "1", "--save_steps", "1", *LAST), []
     while None in run.wait(0):
         counts.append(len(list((tmp_path / "run").glob("checkpoint-*/complete"))))
     assert run.codes == [0], run.text()
@@ -165,7 +166,7 @@ def test_a_damaged_checkpoint_is_passed_over(start, tmp_path: Path, whole: Path,
 
 
 def test_a_run_that_diverges_stops_in_one_line(start, tmp_path: Path):
-    run = start("--learning_rate", "1e30", "--warmup_steps", "0", "--save_steps", "1", "--load_best_model_at_end", "false")
+    run = start("--learning_rate", "1e30", "--warmup_steps", "0", "--save_steps", "1", *LAST)
     refused(run, "the training has diverged", "diverged-step-", "learning_rate")
     assert not (tmp_path / "run/complete").exists()
     assert not (tmp_path / "run/model.safetensors").exists()
