@@ -129,7 +129,7 @@ def test_a_language_to_think_in(tmp_path: Path, chat, monkeypatch: pytest.Monkey
         assert chat(recipe["chat"], run, stdin=f"/think Greek\n/think Klingon\n{QUESTION}\n").endswith(expected)
 
 
-def test_pictures(tmp_path: Path, chat):
+def test_pictures(tmp_path: Path, chat, capsys: pytest.CaptureFixture[str]):
     limits = {"min_pixels": 28 * 28, "max_pixels": 20 * 28 * 28}
     args = ModelConfig(model_name_or_path="tiny:qwen2_vl")
     processor = load_processor(args, **limits, phrases=["Read."])
@@ -143,3 +143,8 @@ def test_pictures(tmp_path: Path, chat):
         text = measured(run, messages, open_images=lambda _: [recipe["chat"].open_picture(str(picture), settings)]).text
         assert chat(recipe["chat"], run, str(picture)) == f"{text}\n"
         assert chat(recipe["chat"], run, stdin=f"{picture}\n") == f"{picture}: {text}\n"
+        assert chat(recipe["chat"], run, stdin=f"no.png\n{picture}\n") == f"{picture}: {text}\n"
+        with pytest.raises(SystemExit) as ended:
+            chat(recipe["chat"], run, "no.png")
+        assert ended.value.code == 2
+        assert capsys.readouterr().err == "error: no.png: No such file or directory; give the path of a picture\n"
