@@ -128,7 +128,8 @@ def as_given(root: Path) -> Step:
             port = [PORTS[words[0]], str(free_port())] if words[0] in PORTS else []
             words = [*launcher[:start], *port, *launcher[start:], *script]
         # LOCAL_SIZE: without a GPU DeepSpeed counts NUMA nodes, and starts no more processes than it counted.
-        ended = run_command(words, cwd=root, LOCAL_SIZE="2" if words[0] == "deepspeed" else "1")
+        env = {"LOCAL_SIZE": "2"} if words[0] == "deepspeed" else {}
+        ended = run_command(words, cwd=root, **env)
         assert ended.returncode == 0, f"{shlex.join(words)}\n{ended.stdout}{ended.stderr}"
 
     return run
