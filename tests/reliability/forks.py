@@ -20,6 +20,7 @@ import common.run.loop, deepspeed, math_verify, peft, trl.models
 from trl import GRPOTrainer, SFTTrainer, get_peft_config
 ROOT, codes = os.getcwd(), {}
 def run(command, env, output):
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor in (1, 2):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     atexit._clear()  # of the server

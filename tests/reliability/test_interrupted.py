@@ -1,6 +1,7 @@
 """Killed, stopped or started twice, a run loses nothing and ends with the same weights."""
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -246,6 +247,22 @@ def test_a_finished_bare_loop_is_not_trained_again(server: Server, tmp_path: Pat
     before = (tmp_path / "run/model.safetensors").stat().st_mtime_ns
     assert "This run is complete" in finish(server.start(*command, launched=False))
     assert (tmp_path / "run/model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_run_of_0_1_0_is_read_and_continued(start, server: Server, tmp_path: Path, whole: Path):
+    old = tmp_path / "run"
+    shutil.copytree(whole, old)
+    record = json.loads((old / "run.json").read_text())
+    settings = {name: value for name, value in record["settings"].items() if name != "per_device_eval_batch_size"}
+    (old / "run.json").write_text(json.dumps({"recipe": record["recipe"], "world_size": 1, "settings": settings}))
+    for marked in old.glob("checkpoint-*/complete"):
+        marked.write_text("")  # it kept no sums
+    finish(server.start("common/commands/chat.py", str(old), launched=False))
+    finish(server.start("common/commands/chat.py", str(old / "checkpoint-2"), launched=False))
+    assert "This run is complete" in finish(start())
+    (old / "complete").unlink()
+    finish(start())
+    assert weights(old) == weights(whole)
 
 
 @pytest.mark.parametrize("left", [["config.yaml"], [".run.json"], ["run.json"], [".lock", "config.yaml", ".config.yaml"]])
