@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 SERVER = """
 import atexit, json, os, runpy, sys, time
-import common.run.loop, deepspeed, math_verify, matplotlib.pyplot, peft, trl.models
+import common.run.loop, deepspeed, math_verify, matplotlib.figure, peft, trl.models
 from trl import GRPOTrainer, SFTTrainer, get_peft_config
 ROOT, codes = os.getcwd(), {}
 def run(command, env, output):
