@@ -3,9 +3,10 @@
 import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from common.errors import fail
+from common.errors import fail, say
 
 
 @dataclass
@@ -26,6 +27,23 @@ def seconds_of(time: str) -> int | None:
     match = re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", time)
     seconds = int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3]) if match else 0
     return seconds or None
+
+
+def default_output_dir(recipe: str, name: str, dataset_name: str, usual: str | None) -> str:
+    """Returns the folder of a run that names none: `outputs/RECIPE/NAME`, with the data's name behind it if that is not usual.
+
+    Args:
+        recipe: The recipe's name.
+        name: That of the yaml, for example `tiny`.
+        dataset_name: The data.
+        usual: The data that the yaml names.
+    """
+    folder = Path("outputs") / recipe / name
+    if dataset_name != usual:
+        data = re.sub(r"(\.(jsonl?|csv|parquet|txt|gz|zst))+$", "", Path(dataset_name).name)
+        folder = folder.with_name(f"{name}-{re.sub(r'[^A-Za-z0-9._-]+', '_', data)[:60]}")
+        say(f"output_dir {folder}: named after the data too.")
+    return str(folder)
 
 
 def check_run(values: dict[str, Any]) -> None:

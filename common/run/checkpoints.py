@@ -50,15 +50,15 @@ def rotate(folder: Path, newest: int, limit: int | None, best: str | None) -> No
         folder: The run's folder.
         newest: The step of the one that has just been marked.
         limit: `save_total_limit`.
-        best: The checkpoint with the best weights, which is kept besides.
+        best: The checkpoint with the best weights, which is kept whatever the limit.
     """
     if not limit or limit < 1:
         return
     older = [folder / f"checkpoint-{step}" for step in checkpoint_steps(folder) if step < newest]
-    older = [path for path in older if best is None or path.name != Path(best).name]
-    whole = [path for path in older if (path / COMPLETE).exists()]
+    kept = [path for path in older if best is not None and path.name == Path(best).name]
+    kept += [path for path in older if path not in kept and (path / COMPLETE).exists()][: max(0, limit - 1 - len(kept))]
     for path in older:
-        if path not in whole[: limit - 1]:
+        if path not in kept:
             shutil.rmtree(path, ignore_errors=True)
 
 

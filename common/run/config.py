@@ -2,14 +2,13 @@
 
 import argparse
 import os
-import re
 import socket
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 from common.errors import brief, fail, nearest, say
-from common.run.arguments import RunArguments, check_run
+from common.run.arguments import RunArguments, check_run, default_output_dir
 from common.run.grpo import check_generation_batch, check_save_steps
 from common.run.toolchain import check_toolchain
 
@@ -112,16 +111,6 @@ def _check_quantization(model_args: ModelConfig, training_args: TrainingArgument
         )
 
 
-def _default_output_dir(recipe: Path, name: str, values: argparse.Namespace, settings: dict[str, Any]) -> str:
-    """Returns `outputs/RECIPE/CONFIG`, with the data's name behind it if a flag chose other data than the yaml."""
-    folder, data = Path("outputs") / recipe.name / name, str(values.dataset_name)
-    if data != settings.get("dataset_name"):
-        short = re.sub(r"(\.(jsonl?|csv|parquet|txt|gz|zst))+$", "", Path(data).name)
-        folder = folder.with_name(f"{name}-{re.sub('[^A-Za-z0-9._-]+', '_', short)[:60]}")
-        say(f"output_dir {folder}: named after the data too.")
-    return str(folder)
-
-
 def parse(
     script: str, arguments_class: type, training_class: type[TrainingArguments], argv: list[str] | None = None
 ) -> tuple[Any, TrainingArguments, ModelConfig]:
@@ -169,7 +158,8 @@ def parse(
         os.environ["HF_TOKEN"], values.hub_token = values.hub_token, None  # for the hub, and never written down
     has_default_output_dir = values.output_dir is None
     if has_default_output_dir:
-        values.output_dir = _default_output_dir(recipe, f"{files[-1].stem}{variant}", values, settings)
+        name = f"{files[-1].stem}{variant}"
+        values.output_dir = default_output_dir(recipe.name, name, values.dataset_name, settings.get("dataset_name"))
     if trains:
         check_run(vars(values))
 

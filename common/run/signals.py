@@ -35,16 +35,18 @@ class StopRequest:
         Args:
             seconds: How long the process may run before it counts as asked to stop; None for ever.
         """
-        self.received = 0
+        self.received, self.process = 0, os.getpid()
         self.leave: Callable[[int], None] | None = None
         self.deadline = None if seconds is None else psutil.Process().create_time() + seconds
         self.earlier = {number: signal.signal(number, self._note) for number in STOPPING}
 
     def _note(self, number: int, frame: object) -> None:
+        if os.getpid() != self.process:  # a worker of a data loader, forked since
+            os._exit(exit_code(number))
         if self.leave is not None:
             self.leave(number)
         if self.received == number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise SystemExit(exit_code(number))
         self.received = int(number)
 
     def now(self) -> int:
@@ -89,7 +91,11 @@ def end_with_launcher(args: TrainingArguments) -> None:
         args: The training arguments, which name the run's folder.
     """
 
+    process = os.getpid()
+
     def end(number: int, frame: object) -> None:
+        if os.getpid() != process:  # a process that was forked to prepare data
+            os._exit(exit_code(number))
         line = what_is_saved(Path(args.output_dir))
         say(line)
         tell_launcher(line)
@@ -100,7 +106,7 @@ def end_with_launcher(args: TrainingArguments) -> None:
     if "RANK" not in os.environ:
         return
     parent = os.getppid()
-    launchers = [process for process in psutil.Process().parents() if _is_launcher(process, "deepspeed")]
+    launchers = [found for found in psutil.Process().parents() if _is_launcher(found, "deepspeed")]
     if launchers:
         threading.Thread(target=_watch, args=(launchers,), daemon=True).start()
     elif "TORCHELASTIC_RUN_ID" in os.environ and hasattr(os, "sched_getaffinity"):  # Linux

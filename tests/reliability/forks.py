@@ -16,10 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 SERVER = """
 import atexit, json, os, runpy, sys, time
-import common.run.loop, deepspeed, math_verify, peft, trl.models
+import common.run.loop, deepspeed, math_verify, matplotlib.figure, peft, trl.models
 from trl import GRPOTrainer, SFTTrainer, get_peft_config
 ROOT, codes = os.getcwd(), {}
 def run(command, env, output):
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor in (1, 2):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     atexit._clear()  # of the server
