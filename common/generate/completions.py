@@ -17,7 +17,6 @@ from transformers import (
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
-from trl.models import unwrap_model_for_generation
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class _Confidence(LogitsProcessor):
 
 
 def _generation_config(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, temperature: float
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, temperature: float, **nucleus: Any
 ) -> GenerationConfig:
     stops = model.generation_config.eos_token_id
     stops = {tokenizer.eos_token_id} | set(stops if isinstance(stops, list) else [] if stops is None else [stops])
@@ -58,8 +57,7 @@ def _generation_config(
         max_new_tokens=max_new_tokens,
         do_sample=temperature > 0,
         temperature=temperature if temperature > 0 else 1.0,
-        top_k=0 if temperature > 0 else 50,
-        top_p=1.0,
+        **(nucleus if temperature > 0 else {"top_k": 50, "top_p": 1.0}),
         repetition_penalty=1.0,
         eos_token_id=sorted(stops),
         pad_token_id=tokenizer.pad_token_id,
@@ -84,6 +82,9 @@ def generate(
     batch_size: int,
     max_new_tokens: int,
     temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float | None = None,
     gather_parameters: bool | None = None,
     tools: list[list[dict[str, Any]]] | None = None,
     open_images: Callable[[int], list[Image]] | None = None,
@@ -100,7 +101,10 @@ def generate(
         prompts: Conversations that the model continues.
         batch_size: Prompts generated at once on a device.
         max_new_tokens: Where a completion is cut.
-        temperature: 0 takes the likeliest token (greedy, reproducible); above 0 samples from the whole distribution.
+        temperature: 0 takes the likeliest token (greedy, reproducible); above 0 samples.
+        top_p: Sample from the likeliest tokens that have this probability together; 1 from the whole distribution.
+        top_k: Sample from so many of the likeliest tokens; 0 from all.
+        min_p: Sample from the tokens that are at least this share as likely as the likeliest; None from all.
         gather_parameters: Under ZeRO-3, gather the whole model on each device while generating: much faster, but it must
             fit. `False` gathers layer by layer. TRL's `ds3_gather_for_generation`. None finds out whether it fits.
         tools: For each prompt the tools that the model may call.
@@ -112,6 +116,8 @@ def generate(
     Returns:
         The completions in the order of the prompts, on every process.
     """
+    from trl.models import unwrap_model_for_generation  # imports data sets: evaluate.py answers a mistake before that
+
     rank, world_size = accelerator.process_index, accelerator.num_processes
     processor, tokenizer = tokenizer, getattr(tokenizer, "tokenizer", tokenizer)
     texts = [
@@ -132,7 +138,7 @@ def generate(
     ):
         was_training = unwrapped.training
         unwrapped.eval()
-        config = _generation_config(unwrapped, tokenizer, max_new_tokens, temperature)
+        config = _generation_config(unwrapped, tokenizer, max_new_tokens, temperature, top_p=top_p, top_k=top_k, min_p=min_p)
         for start in range(0, len(mine), batch_size):
             chunk = mine[start : start + batch_size]
             images = [open_images(index) for index in chunk] if open_images else []

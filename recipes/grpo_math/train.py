@@ -8,19 +8,13 @@ answers that think rising with it, and the same problem answered before and afte
 Simplified: one pass over the problems, no curriculum, and no KL term (beta: 0), so no reference model is held in memory.
 """
 
-from common.models.load import load_model, load_tokenizer
-from common.report.page import Curve
-from common.run.batch import describe_batch
 from common.run.config import parse
-from common.run.grpo import check_reward_weights
-from common.run.loop import run
+from common.run.grpo import StopWhereAllAreCut, check_reward_weights
 from common.run.record import check_output_dir
 
-from trl import GRPOConfig, GRPOTrainer, get_peft_config
+from trl import GRPOConfig
 
 from arguments import MathArguments
-from data import load_problems, to_dataset
-from evaluate import evaluate
 from rewards import correct, distinct_characters, formatted
 
 
@@ -29,6 +23,17 @@ def main() -> None:
     reward_funcs = [correct, formatted, distinct_characters]
     check_reward_weights(training_args, reward_funcs)
     check_output_dir(__file__, training_args)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.models.load import load_model, load_tokenizer
+    from common.report.page import Curve
+    from common.run.batch import describe_batch
+    from common.run.loop import run
+
+    from trl import GRPOTrainer, get_peft_config
+
+    from data import load_problems, to_dataset
+    from evaluate import evaluate
 
     # 1. Data: questions, and for each the number that the reward will look for.
     train, held_out = load_problems(args, training_args.seed)
@@ -47,6 +52,7 @@ def main() -> None:
         train_dataset=train_dataset,
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
+        callbacks=[StopWhereAllAreCut()],
     )
 
     # 4. Measure, train, measure again, write the report.

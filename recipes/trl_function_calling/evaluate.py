@@ -10,12 +10,8 @@ shared out over the processes; under ZeRO-3 the model is sharded, under the othe
 from typing import Any
 
 from common.data.conversations import Conversation
-from common.data.tokens import tokenize, use_training_template
 from common.generate.completions import Completion, generate
-from common.measure.loss import mean_loss
 from common.measure.statistics import share
-from common.models.devices import prepare
-from common.models.load import load_model, load_tokenizer
 from common.report.numbers import print_results
 from common.run.config import parse
 
@@ -25,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from arguments import CallingArguments
-from data import Request, load_requests
+from data import Request
 from metrics import Mistake, find_mistake, parse_calls
 
 SAMPLES_SHOWN = 40  # kept in samples.jsonl, for the report
@@ -99,6 +95,9 @@ def evaluate(
         For each set `metrics` (see `score`), `samples` (the first requests with their completions) and `count`; for the chat
         `loss`, in nats a token.
     """
+    from common.data.tokens import tokenize
+    from common.measure.loss import mean_loss
+
     batch_size = training_args.per_device_eval_batch_size
     results = {}
     for name, requests in held_out.items():
@@ -131,6 +130,14 @@ def evaluate(
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, CallingArguments, SFTConfig)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.tokens import use_training_template
+    from common.models.devices import prepare
+    from common.models.load import load_model, load_tokenizer
+
+    from data import load_requests
+
     held_out, chat = load_requests(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     use_training_template(tokenizer)
