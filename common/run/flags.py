@@ -45,7 +45,7 @@ LIMITS = {
         "save_total_limit min_pixels max_pixels vllm_tensor_parallel_size",
     ),
     "0 or more, and below 1": (lambda x: 0 <= x < 1, "adam_beta1 adam_beta2 lora_dropout label_smoothing_factor"),
-    "from 0 to 1": (lambda x: 0 <= x <= 1, "min_p chat_share other_share code_share curriculum"),
+    "from 0 to 1": (lambda x: 0 <= x <= 1, "min_p chat_share other_share"),
     "above 0, and at most 1": (lambda x: 0 < x <= 1, "top_p top_entropy_quantile vllm_gpu_memory_utilization"),
     "-1 (all epochs) or at least 1": (lambda x: x == -1 or x >= 1, "max_steps"),
     "a whole number of steps, at least 1": (lambda x: x >= 1 and x == int(x), "eval_steps"),
@@ -81,6 +81,9 @@ def check_values(values: Namespace, training_class: type[TrainingArguments], wor
                 if word == "gspo":
                     fail("loss_type gspo: GSPO is `--loss_type grpo --importance_sampling_level sequence`")
                 fail(f"{name}: there is no `{word}`{nearest(str(word), choices) or '; there is: ' + ', '.join(choices)}")
+    for name in settings:
+        if name.endswith("_kwargs") and isinstance(settings[name], str) and not settings[name].startswith("{"):
+            fail(f"{name} {settings[name]}: write a JSON object, for example `--{name} '{{\"key\": true}}'`")
     _check_attention(values.attn_implementation)
     _check_trackers(values.report_to)
     if trains and settings.get("early_stopping_patience"):

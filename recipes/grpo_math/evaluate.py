@@ -94,12 +94,13 @@ def main() -> None:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.models.devices import prepare
-    from common.models.load import load_model, load_tokenizer
+    from common.models.load import load_model, load_tokenizer, with_variables
 
     from data import load_problems
 
     _, held_out = load_problems(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
+    with_variables(tokenizer, training_args.chat_template_kwargs)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args, args.num_samples)
     print_results(model_args.model_name_or_path, results)

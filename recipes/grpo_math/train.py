@@ -25,7 +25,7 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
-    from common.models.load import load_model, load_tokenizer
+    from common.models.load import load_model, load_tokenizer, with_variables
     from common.report.page import Curve
     from common.run.batch import describe_batch
     from common.run.loop import run
@@ -38,6 +38,7 @@ def main() -> None:
     # 1. Data: questions, and for each the number that the reward will look for.
     train, held_out = load_problems(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, texts=[text for problem in train for text in (problem.question, problem.solution)])
+    with_variables(tokenizer, training_args.chat_template_kwargs)
     train_dataset = to_dataset(train, tokenizer, args)
 
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.

@@ -205,13 +205,15 @@ def main() -> None:
     team, aggregator = load_team(args.agents_file)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
-    from common.models.load import load_tokenizer
+    from common.models.load import load_tokenizer, with_variables
 
     from data import load_problems
     from members import Setup, leave, opened, team_weights
 
     _, problems = load_problems(args, training_args.seed)
-    setup = Setup(training_args, model_args, load_tokenizer(model_args))
+    tokenizer = load_tokenizer(model_args)
+    with_variables(tokenizer, training_args.chat_template_kwargs)
+    setup = Setup(training_args, model_args, tokenizer)
     run = Path(args.run_dir)
     weights = team_weights(run, team) if args.run_dir else {}
     with opened(setup, weights) as ask:

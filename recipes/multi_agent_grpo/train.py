@@ -98,7 +98,7 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
-    from common.models.load import load_tokenizer
+    from common.models.load import load_tokenizer, with_variables
 
     from data import aggregator_dataset, check_prompts, load_problems, to_dataset
     from evaluate import aggregator_in_training, ask_team, in_training, measure_aggregator, measure_single, measure_team
@@ -109,6 +109,7 @@ def main() -> None:
     # 1. Data: problems, and for each the number that the rewards look for. Every agent reads every problem.
     train, held_out = load_problems(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
+    with_variables(tokenizer, training_args.chat_template_kwargs)
     check_prompts(train, team, tokenizer, args)
     setup = Setup(training_args, model_args, tokenizer)
     write_record(__file__, training_args)

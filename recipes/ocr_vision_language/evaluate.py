@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from transformers import ProcessorMixin
 from trl import SFTConfig
 
-from arguments import OcrArguments
+from arguments import REFUSED, OcrArguments
 from metrics import exact_match, mark_errors, score
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def evaluate(
 
 
 def main() -> None:
-    args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig)
+    args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig, refused=REFUSED)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.models.devices import prepare

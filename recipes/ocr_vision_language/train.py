@@ -14,11 +14,11 @@ from common.run.record import check_output_dir
 
 from trl import SFTConfig
 
-from arguments import OcrArguments
+from arguments import REFUSED, OcrArguments
 
 
 def main() -> None:
-    args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig)
+    args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig, refused=REFUSED)
     check_output_dir(__file__, training_args)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
