@@ -145,27 +145,27 @@ SETTINGS = [
     case(
         "unknown key",
         MY,
-        "{tmp}/my.yaml: unknown key `lerning_rate`; did you mean `learning_rate`?",
+        "{tmp}/my.yaml:1: unknown key `lerning_rate`; did you mean `learning_rate`?",
         my__yaml="lerning_rate: 0.1\n",
     ),
     case("unknown flag", "--lerning_rate 0.1", "unknown argument `--lerning_rate`; did you mean `learning_rate`?"),
     case(
         "wrong type in a yaml",
         MY,
-        "{tmp}/my.yaml: `learning_rate`: invalid float value: 'abc'",
+        "{tmp}/my.yaml:1: `learning_rate`: invalid float value: 'abc'",
         my__yaml="learning_rate: abc\n",
     ),
     case(
         "list for a number",
         MY,
-        "{tmp}/my.yaml: `learning_rate`: invalid float value: '[1, 2]'",
+        "{tmp}/my.yaml:1: `learning_rate` takes one value, not a list",
         my__yaml="learning_rate: [1, 2]\n",
     ),
-    case("fraction for a count", MY, "{tmp}/my.yaml: `max_steps`: invalid int value: '1.5'", my__yaml="max_steps: 1.5\n"),
+    case("fraction for a count", MY, "{tmp}/my.yaml:1: `max_steps`: invalid int value: '1.5'", my__yaml="max_steps: 1.5\n"),
     case(
         "no such choice",
         MY,
-        "{tmp}/my.yaml: `lr_scheduler_type`: there is no `liner`; did you mean `linear`?",
+        "{tmp}/my.yaml:1: `lr_scheduler_type`: there is no `liner`; did you mean `linear`?",
         my__yaml="lr_scheduler_type: liner\n",
     ),
     case(

@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from PIL.Image import Image
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase, ProcessorMixin
-from trl.models import unwrap_model_for_generation
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,8 @@ def generate(
     Returns:
         The completions in the order of the prompts, on every process.
     """
+    from trl.models import unwrap_model_for_generation  # imports data sets: evaluate.py answers a mistake before that
+
     processor, tokenizer = tokenizer, getattr(tokenizer, "tokenizer", tokenizer)
     texts = [
         processor.apply_chat_template(prompt, tools=offered or None, tokenize=False, add_generation_prompt=True)

@@ -25,4 +25,6 @@ def prepare(model: PreTrainedModel, training_args: TrainingArguments) -> tuple[t
         plugin.deepspeed_config["train_batch_size"] = accelerator.num_processes
         plugin.deepspeed_config["gradient_accumulation_steps"] = 1
         return prepare_deepspeed(model, accelerator), accelerator
+    if getattr(model, "is_quantized", False):  # it was loaded onto its device, and its dtypes are those of its kernels
+        return model, accelerator
     return model.to(accelerator.device, dtype=torch.bfloat16 if training_args.bf16 else None), accelerator

@@ -1,5 +1,6 @@
 """Models and tokenizers: a hub id, a folder, an adapter, or `tiny:ARCHITECTURE`."""
 
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 from common.data.hub import is_path, use_cache_if_unreachable
 from common.errors import brief, fail, nearest
 from common.models import mxfp4, tiny, tiny_vision, vision
+from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
 
 import deepspeed
@@ -63,6 +65,23 @@ def _with_fixed_date(template: str, day: date) -> str:
     template = template.replace('strftime_now("%Y-%m-%d")', f'"{day:%Y-%m-%d}"')
     fixed = f'{{%- set date_string = "{day:%d %b %Y}" %}}'
     return fixed + template if "date_string is defined" in template and not template.startswith(fixed[:20]) else template
+
+
+def with_variables(tokenizer: PreTrainedTokenizerBase, variables: dict[str, object] | None) -> None:
+    """Writes variables into a chat template, for training, evaluation, chat and export alike: they go with the tokenizer.
+
+    Args:
+        tokenizer: The model's tokenizer, with its chat template.
+        variables: TRL's `chat_template_kwargs`, for example `{"enable_thinking": False}`.
+    """
+    lines = "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in (variables or {}).items())
+    if not tokenizer.chat_template.startswith(lines):
+        tokenizer.chat_template = lines + tokenizer.chat_template
+
+
+def _literal(value: object) -> str:
+    """Returns a value as Jinja writes it."""
+    return "none" if value is None else json.dumps(value)
 
 
 def _fixed_texts(model_type: str, day: date) -> set[str]:
@@ -153,10 +172,14 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
     """
     name = model_args.model_name_or_path
     if name == tiny_vision.TINY:
+        check_lora_targets(model_args, tiny_vision.tiny_vision_config(tokenizer))
         return tiny_vision.build_tiny(tokenizer)
     if name.startswith(tiny.PREFIX):
-        return AutoModelForCausalLM.from_config(tiny.tiny_config(_tiny_architecture(name), tokenizer))
+        config = tiny.tiny_config(_tiny_architecture(name), tokenizer)
+        check_lora_targets(model_args, config)
+        return AutoModelForCausalLM.from_config(config)
     config = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision)
+    check_lora_targets(model_args, config)
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
     model = mxfp4.from_pretrained(
         vision.auto_class(config),

@@ -1,15 +1,22 @@
-"""Configuration: a recipe's config.yaml, tiny.yaml where there is no GPU, `--config FILE`, flags; later ones win."""
+"""Configuration: config.yaml, tiny.yaml where there is no GPU, a run's own settings, `--config FILE`, flags; later ones win."""
 
 import argparse
+import json
 import os
-import socket
+import re
 import sys
+from argparse import Namespace
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from types import NoneType
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
+from common.data.runs import RECORD, read_record
 from common.errors import brief, fail, nearest, say
 from common.run.arguments import RunArguments, check_run, default_output_dir
-from common.run.grpo import check_generation_batch, check_save_steps
+from common.run.flags import check_built, check_values
+from common.run.launch import check_deepspeed, check_gpus, choose_precision, start_alone
+from common.run.refused import refuse, refuse_unread
 from common.run.toolchain import check_toolchain
 
 import torch
@@ -17,55 +24,101 @@ import yaml
 from transformers import TrainingArguments
 from trl import ModelConfig, TrlParser
 
+OF_THE_MACHINE = {"use_cpu", "deepspeed"}  # what evaluate.py does not take from the run that it is given
+_UNSET = object()
+
+
+def _allows(hint: Any, kind: type) -> bool:
+    """Returns whether a type hint, or a part of its union, is of a kind."""
+    return kind in {get_origin(part) or part for part in (hint, *get_args(hint))}
+
 
 class _Parser(TrlParser):
-    """TrlParser whose complaints are one line instead of the usage of 200 flags, or the list of 50 choices."""
+    """TrlParser whose complaints are one line, and which says what was given apart from what is the default."""
 
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            choices = [str(choice) for choice in action.choices]
-            hint = nearest(str(value), choices) or f"; there is: {', '.join(choices)}"
-            raise argparse.ArgumentError(action, f"there is no `{value}`{hint}")
+    def __init__(self, *classes: type):
+        super().__init__(classes, allow_abbrev=False, exit_on_error=False, conflict_handler="resolve")
+        self.add_argument("--report_to", "--report-to", nargs="+", default="none", help="Trackers, one or more, or `none`.")
+        self.hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
+        self.set_defaults_with_config(dataset_name=None)  # it may stand in any file: asked for at the end
+        self.standard = vars(self.parse_known_args([])[0])
 
     def error(self, message: str) -> NoReturn:
-        fail(message if "?" in message else f"{message}; `--help` lists every flag")
+        fail(f"{message}; `--help` lists every flag")
 
+    def given(self, argv: list[str], where: str = "") -> tuple[dict[str, Any], list[str]]:
+        """Parses flags.
 
-def _check_type(path: Path, parser: _Parser, action: argparse.Action, value: Any) -> None:
-    """Fails if a flag could not take the value that a yaml gives it."""
-    for item in value if isinstance(value, list) and action.nargs else [value]:
-        if item is None or isinstance(item, dict):
-            continue
+        Args:
+            argv: The flags.
+            where: The file and the line in which they stand, for the error.
+
+        Returns:
+            The value of each that is given, by its name, and what is left over.
+        """
         try:
-            parser._check_value(action, parser._get_value(action, str(item)))
+            values, left = self.parse_known_args(argv, Namespace(**dict.fromkeys(self.standard, _UNSET)))
         except argparse.ArgumentError as error:
-            fail(f"{path}: `{action.dest}`: {error.message}")
+            message = error.message
+            choice = re.fullmatch(r"invalid choice: (.*) \(choose from (.*)\)", message)
+            if choice:
+                word, choices = choice[1].strip("'"), [known.strip(" '") for known in choice[2].split(",")]
+                message = f"there is no `{word}`{nearest(word, choices) or '; there is: ' + ', '.join(choices)}"
+            if where:
+                fail(f"{where}: `{argv[0].split('=')[0].lstrip('-')}`: {message}")
+            fail(f"argument {error.argument_name}: {message}{'' if '?' in message else '; `--help` lists every flag'}")
+        return {name: value for name, value in vars(values).items() if value is not _UNSET}, left
+
+
+def _value(parser: _Parser, key: str, node: yaml.Node, where: str) -> Any:
+    """Returns a value of a yaml as the parser reads it: the text that stands there, as if it were given as a flag."""
+    hint = parser.hints[key]
+    if node.tag == "tag:yaml.org,2002:null":
+        if not _allows(hint, NoneType):
+            fail(f"{where}: `{key}` has no value; write one, or remove the line")
+        return None
+    if isinstance(node, yaml.MappingNode):
+        if not _allows(hint, dict):
+            fail(f"{where}: `{key}` takes one value, not `key: value` lines")
+        return yaml.safe_load(yaml.serialize(node))
+    if isinstance(node, yaml.ScalarNode):
+        return parser.given([f"--{key}={node.value}"], where)[0][key]
+    if not _allows(hint, list):
+        fail(f"{where}: `{key}` takes one value, not a list")
+    items = [
+        item.value if isinstance(item, yaml.ScalarNode) else json.dumps(yaml.safe_load(yaml.serialize(item)))
+        for item in node.value
+    ]
+    values, left = parser.given([f"--{key}", *items], where) if items else ({key: []}, [])
+    return items if left else values[key]
 
 
 def _read_yaml(path: Path, parser: _Parser) -> dict[str, Any]:
-    # Reversed: a flag that is on by default has a second action, `--no_FLAG`; the first one is meant.
-    known = {action.dest: action for action in reversed(parser._actions) if action.dest != "help"}
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        root = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
     except OSError as error:
         fail(f"cannot read the configuration {path} ({error.strerror}); pass an existing file to --config")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = f"{path}:{error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else path
         fail(f"{where} is not valid yaml ({getattr(error, 'problem', None) or brief(error)}); write one `key: value` a line")
-    if not isinstance(values, dict):
-        fail(f"{path} must hold `key: value` lines, not a {type(values).__name__}")
-    for key, value in values.items():
-        if key not in known:
-            fail(f"{path}: unknown key `{key}`{nearest(str(key), list(known))}")
-        _check_type(path, parser, known[key], value)
-        if key.endswith("_name_or_path") and isinstance(value, str) and value.startswith("./"):
-            values[key] = str(path.parent / value)  # a model beside the yaml moves with it when a recipe is copied
+    if root is not None and not isinstance(root, yaml.MappingNode):
+        fail(f"{path} must hold `key: value` lines, not a {'list' if isinstance(root, yaml.SequenceNode) else 'text'}")
+    values, lines = {}, {}
+    for key_node, node in root.value if root else []:
+        key, line = str(key_node.value), key_node.start_mark.line + 1
+        where = f"{path}:{line}"
+        if key not in parser.standard:
+            fail(f"{where}: unknown key `{key}`{nearest(key, list(parser.standard))}")
+        if key in lines:
+            fail(f"{where}: `{key}` stands in line {lines[key]} already; remove one of the two")
+        lines[key], values[key] = line, _value(parser, key, node, where)
+        if key.endswith("_name_or_path") and isinstance(values[key], str) and values[key].startswith("./"):
+            values[key] = str(path.parent / values[key])  # a model beside the yaml moves with it when a recipe is copied
     return values
 
 
-def _config_files(recipe: Path, argv: list[str]) -> list[Path]:
-    """Takes `--config FILE` out of argv and returns the files to read, in order."""
-    chosen = None
+def _take_config(argv: list[str], recipe: Path) -> Path | None:
+    """Takes `--config FILE` out of argv; a file beside the recipe may be named without its folder."""
     for position, argument in enumerate(argv):
         if argument == "--config" or argument.startswith("--config="):
             if "=" in argument:
@@ -76,43 +129,32 @@ def _config_files(recipe: Path, argv: list[str]) -> list[Path]:
                 del argv[position : position + 2]
             else:
                 fail("--config needs a file, for example --config recipes/grpo_math/lora_8gb.yaml")
-            break
-    files = [recipe / "config.yaml"]
-    if chosen is not None:
-        beside = recipe / chosen
-        files.append(beside if beside.exists() and not Path(chosen).exists() else Path(chosen))
-    elif not torch.cuda.is_available():
-        files.append(recipe / "tiny.yaml")
-        say(f"No GPU: using {os.path.relpath(files[-1])}, a tiny model that learns in minutes (--config FILE for another).")
-    return files
+            beside = recipe / chosen
+            return beside if beside.exists() and not Path(chosen).exists() else Path(chosen)
+    return None
 
 
-def _resolve_precision(values: argparse.Namespace) -> None:
-    """Makes the launcher and the arguments agree on mixed precision, as DeepSpeed asks: the arguments win, if they say any."""
-    launcher = os.environ.get("ACCELERATE_MIXED_PRECISION")
-    if launcher is None or (values.bf16 is None and not values.fp16 and launcher == "bf16"):
-        return
-    asked = "fp16" if values.fp16 else {True: "bf16", False: "no", None: launcher}[values.bf16]
-    os.environ["ACCELERATE_MIXED_PRECISION"] = asked
-    values.bf16, values.fp16 = asked == "bf16", asked == "fp16"
-
-
-def _check_quantization(model_args: ModelConfig, training_args: TrainingArguments) -> None:
-    """Refuses what cannot train: frozen 4- or 8-bit weights without adapters, or under ZeRO-3."""
-    name = "load_in_4bit" if model_args.load_in_4bit else "load_in_8bit"
-    if not model_args.use_peft:
-        fail(f"{name} without use_peft: quantised weights are frozen, so nothing would be trained; add `--use_peft true`")
-    if training_args.deepspeed_plugin is not None and training_args.deepspeed_plugin.zero_stage == 3:
-        # transformers shards only what is not quantised while it loads (PreTrainedModel.from_pretrained), so nothing would be
-        # saved (bitsandbytes#1249). A tiny model began with a loss of 5.4, that of random weights, instead of 1.9.
-        fail(
-            f"{name} under ZeRO-3: quantised weights are not sharded when they are loaded, and are wrong after DeepSpeed has "
-            "sharded them; launch with zero2.yaml, where each GPU holds them whole"
-        )
+def _settings_of_run(folder: str | None, recipe: Path, names: set[str]) -> dict[str, Any]:
+    """Returns the settings with which a model was trained, if a folder is a run of this recipe or a checkpoint of one."""
+    if not folder or not any((place / RECORD).is_file() for place in (Path(folder), Path(folder).parent)):
+        return {}
+    run, record = read_record(folder)
+    if record["recipe"] != recipe.name:
+        say(f"{run} is a run of the recipe {record['recipe']}: its settings are not taken.")
+        return {}
+    say(f"Settings: those of the run {run}, unless --config or a flag says otherwise.")
+    return {name: value for name, value in record["settings"].items() if name in names}
 
 
 def parse(
-    script: str, arguments_class: type, training_class: type[TrainingArguments], argv: list[str] | None = None
+    script: str,
+    arguments_class: type,
+    training_class: type[TrainingArguments],
+    argv: list[str] | None = None,
+    *,
+    refused: Mapping[str, str] | None = None,
+    reads: Collection[str] | None = None,
+    run_flag: str = "model_name_or_path",
 ) -> tuple[Any, TrainingArguments, ModelConfig]:
     """Reads a recipe's settings and checks them, before anything is loaded or written.
 
@@ -121,6 +163,9 @@ def parse(
         arguments_class: The recipe's own dataclass of arguments.
         training_class: TRL's configuration class, for example `GRPOConfig`.
         argv: The command line without the script's name; `sys.argv[1:]` if not given.
+        refused: Settings of the libraries that have no effect in this recipe, with the reason.
+        reads: The settings that the script reads, if it reads few; others are refused where they are given by hand.
+        run_flag: The flag that may name a run to be evaluated, whose settings are then taken.
 
     Returns:
         The recipe's arguments, the training arguments and the model arguments. The training arguments carry `run_values`,
@@ -133,44 +178,53 @@ def parse(
     recipe = Path(script).resolve().parent
     trains = Path(script).stem.startswith("train")
     own = (arguments_class, RunArguments) if trains else (arguments_class,)
-    parser = _Parser((*own, training_class, ModelConfig), allow_abbrev=False)
+    parser = _Parser(*own, training_class, ModelConfig)
 
-    files = _config_files(recipe, argv)
-    variant = Path(script).stem.removeprefix("train") if trains else ""  # of train_trainer.py: "_trainer"
-    settings: dict[str, Any] = {
+    config = _take_config(argv, recipe)
+    flags, unknown = parser.given(argv)
+    if unknown:
+        flag = unknown[0].split("=")[0]
+        fail(f"unknown argument `{flag}`{nearest(flag.lstrip('-'), list(parser.standard))}")
+    files = [recipe / "config.yaml"]
+    if config is None and not torch.cuda.is_available():
+        files.append(recipe / "tiny.yaml")
+        say(f"No GPU: using {os.path.relpath(files[-1])}, a tiny model that learns in minutes (--config FILE for another).")
+    settings = parser.standard | {
         "report_to": "wandb" if os.environ.get("WANDB_API_KEY") else "none",
         "use_cpu": not torch.cuda.is_available(),
     }
     for file in files:
-        settings.update(_read_yaml(file, parser))
-    parser.set_defaults_with_config(**settings)
+        settings |= _read_yaml(file, parser)
+    given = _read_yaml(config, parser) if config else {}
+    usual, chosen = (settings | given).get("dataset_name"), given | flags
+    if not trains:
+        settings |= _settings_of_run(chosen.get(run_flag), recipe, set(parser.standard) - OF_THE_MACHINE - {run_flag})
+    settings |= chosen
 
-    values, unknown = parser.parse_known_args(argv)
-    if unknown:
-        flag = unknown[0].split("=")[0]
-        fail(f"unknown argument `{flag}`{nearest(flag.lstrip('-'), list(vars(values)))}")
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if "num_generations" in values:
-        check_generation_batch(values, world_size)
-        check_save_steps(values, world_size)
-    _resolve_precision(values)
+    values = Namespace(**dict(sorted(settings.items())))
+    if not values.dataset_name:
+        fail("dataset_name has no value; write `dataset_name: ...` into config.yaml, or pass --dataset_name")
+    by_hand = flags if config and config.resolve().parent == recipe else chosen
+    if reads is not None:
+        refuse_unread(by_hand, parser.standard, reads, Path(script).name)
+    refuse(settings if trains else by_hand, parser.standard, training_class, refused or {})
+    check_values(values, training_class, world_size, trains)
+    check_deepspeed(values, world_size)
+    choose_precision(values)
     if values.hub_token:
         os.environ["HF_TOKEN"], values.hub_token = values.hub_token, None  # for the hub, and never written down
     has_default_output_dir = values.output_dir is None
-    if has_default_output_dir:
-        name = f"{files[-1].stem}{variant}"
-        values.output_dir = default_output_dir(recipe.name, name, values.dataset_name, settings.get("dataset_name"))
+    if trains and has_default_output_dir:
+        name = (config or files[-1]).stem + Path(script).stem.removeprefix("train")  # of train_trainer.py: "tiny_trainer"
+        values.output_dir = default_output_dir(recipe.name, name, values.dataset_name, usual)
     if trains:
         check_run(vars(values))
+    if values.deepspeed:
+        start_alone()
+    check_gpus(trains)
 
-    if values.deepspeed and "RANK" not in os.environ:
-        # Plain `python` with --deepspeed: one process, which DeepSpeed still wants to hear from a launcher.
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-        os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
-
-    run_values = dict(sorted(vars(values).items()))
+    run_values = dict(vars(values))
     try:
         args, training_args, model_args = (
             cls(**{name: value for name, value in run_values.items() if name in cls.__dataclass_fields__})
@@ -179,16 +233,6 @@ def parse(
     except (ValueError, ImportError) as error:
         fail(" ".join(str(error).split()))
     training_args.run_values, training_args.has_default_output_dir = run_values, has_default_output_dir
+    check_built(training_args, model_args, trains)
     check_toolchain(training_args)
-    if trains and (model_args.load_in_4bit or model_args.load_in_8bit):
-        _check_quantization(model_args, training_args)
-    if training_args.deepspeed_plugin is None and model_args.dtype == "bfloat16" and not model_args.use_peft:
-        fail(
-            "dtype bfloat16 for all weights needs DeepSpeed, which keeps a float32 copy; without one small updates are rounded "
-            "away: add `--dtype float32` (the computation stays in bfloat16), or launch with a zero*.yaml"
-        )
-
-    gpus = torch.cuda.device_count()
-    if gpus > int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE", "1")):
-        say(f"{gpus} GPUs are visible and this run uses {world_size}: add `--num_processes {gpus}` to use them all.")
     return args, training_args, model_args

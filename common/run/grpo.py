@@ -2,13 +2,48 @@
 
 from argparse import Namespace
 from collections.abc import Callable
+from importlib.util import find_spec
 from math import lcm
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.errors import fail
 
+from transformers import TrainerCallback
+
 if TYPE_CHECKING:
     from trl import GRPOConfig
+
+PATIENCE = 5  # steps at the start of which every completion may be cut before a run that learns from whole ones stops
+
+
+def check_grpo(values: Namespace, world_size: int) -> None:
+    """Checks the settings of GRPO that must fit together.
+
+    Args:
+        values: The settings by name.
+        world_size: Number of processes.
+
+    Raises:
+        SystemExit: With code 2.
+    """
+    if values.use_vllm and find_spec("vllm") is None:
+        fail("use_vllm true: vLLM is not installed; install the `vllm` extra into an environment of its own, or leave it out")
+    if values.sync_ref_model and values.beta == 0:
+        fail("sync_ref_model true with beta 0: there is no reference model to bring up to date; set beta above 0")
+    if values.reward_weights and not any(values.reward_weights):
+        weights = " ".join(f"{weight:g}" for weight in values.reward_weights)
+        fail(f"reward_weights {weights}: no reward counts, so nothing would be learned; set one of them above 0")
+    check_generation_batch(values, world_size)
+    check_save_steps(values, world_size)
+
+
+def sampling(args: "GRPOConfig") -> dict[str, float | None]:
+    """Returns how training samples, as `common.generate.completions.generate` takes it.
+
+    Args:
+        args: The training arguments.
+    """
+    return {name: getattr(args, name) for name in ("temperature", "top_p", "top_k", "min_p")}
 
 
 def check_generation_batch(values: Namespace, world_size: int) -> None:
@@ -63,7 +98,7 @@ def check_save_steps(values: Namespace, world_size: int) -> None:
     if values.generation_batch_size:
         micro_steps = values.generation_batch_size // (values.per_device_train_batch_size * world_size)
     updates = max(1, micro_steps * values.num_iterations // values.gradient_accumulation_steps)
-    if values.save_strategy != "steps" or values.save_steps < 1 or values.save_steps % updates == 0:
+    if values.save_strategy != "steps" or updates == 1 or values.save_steps % updates == 0:
         return
     below = int(values.save_steps // updates * updates)
     fail(
@@ -86,3 +121,26 @@ def check_reward_weights(args: "GRPOConfig", reward_funcs: list[Callable]) -> No
     if weights is not None and len(weights) != len(reward_funcs):
         names = ", ".join(function.__name__ for function in reward_funcs)
         fail(f"reward_weights has {len(weights)} numbers; give one for each of {names} (0 keeps it in the log only)")
+
+
+class StopWhereAllAreCut(TrainerCallback):
+    """Ends a run to which `mask_truncated_completions` leaves nothing to learn from: all of its first completions are cut."""
+
+    def __init__(self):
+        self.cut = 0
+
+    def on_step_end(self, args: "GRPOConfig", state: Any, control: Any, **kwargs: Any) -> None:
+        """Has the first steps logged one by one."""
+        if args.mask_truncated_completions and state.global_step <= PATIENCE:
+            control.should_log = True
+
+    def on_log(self, args: "GRPOConfig", state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Counts the steps in which all were cut."""
+        if not args.mask_truncated_completions or "completions/clipped_ratio" not in logs or state.global_step > PATIENCE:
+            return
+        self.cut += logs["completions/clipped_ratio"] == 1.0
+        if self.cut == PATIENCE:
+            fail(
+                f"mask_truncated_completions: all completions of the first {PATIENCE} steps were cut at max_completion_length "
+                f"{args.max_completion_length}, so nothing is learned; raise it, and choose another --output_dir"
+            )

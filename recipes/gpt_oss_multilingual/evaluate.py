@@ -10,10 +10,7 @@ over the processes; under ZeRO-3 the model is sharded, under the other stages ea
 from typing import Any
 
 from common.data.conversations import Conversation
-from common.data.tokens import tokenize
 from common.generate.completions import generate
-from common.models.devices import prepare
-from common.models.load import load_model, load_tokenizer
 from common.report.numbers import print_results
 from common.run.config import parse
 
@@ -23,8 +20,6 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from arguments import MultilingualArguments
-from data import load_data, read_date
-from experts import describe_shares, expert_shares
 from metrics import language_matrix, parse_turn, score
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
@@ -58,6 +53,10 @@ def evaluate(
         For each set `metrics` (see `metrics.score`; of the first set also how unevenly the experts work), `matrices` for the
         report, `samples` (the first problems with what the model wrote) and `count`.
     """
+    from common.data.tokens import tokenize
+
+    from experts import describe_shares, expert_shares
+
     batch_size = training_args.per_device_eval_batch_size
     results = {}
     for name, rows in held_out.items():
@@ -93,6 +92,13 @@ def evaluate(
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, MultilingualArguments, SFTConfig)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.models.devices import prepare
+    from common.models.load import load_model, load_tokenizer
+
+    from data import load_data, read_date
+
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, day=read_date(args))
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)

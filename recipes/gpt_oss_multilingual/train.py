@@ -8,26 +8,31 @@ how the experts share the work, and the same problem before and after, in output
 Simplified: one question and one answer a row, and no tools.
 """
 
-from common.data.tokens import show_trained, tokenize
-from common.errors import say
-from common.models.load import load_model, load_tokenizer
-from common.report.page import Curve
-from common.run.batch import describe_batch
 from common.run.config import parse
-from common.run.loop import run
 from common.run.record import check_output_dir
 
-from transformers import EarlyStoppingCallback, set_seed
-from trl import SFTConfig, SFTTrainer, get_peft_config
+from trl import SFTConfig
 
 from arguments import MultilingualArguments
-from data import load_data, read_date, texts
-from evaluate import evaluate
 
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, MultilingualArguments, SFTConfig)
     check_output_dir(__file__, training_args)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.tokens import show_trained, tokenize
+    from common.errors import say
+    from common.models.load import load_model, load_tokenizer
+    from common.report.page import Curve
+    from common.run.batch import describe_batch
+    from common.run.loop import run
+
+    from transformers import EarlyStoppingCallback, set_seed
+    from trl import SFTTrainer, get_peft_config
+
+    from data import load_data, read_date, texts
+    from evaluate import evaluate
 
     # 1. Data: conversations as tokens, in harmony format. Only the assistant's thought and its answer have labels.
     train, validation, held_out = load_data(args, training_args.seed)

@@ -7,14 +7,13 @@ The model may be a hub id, a folder or a LoRA adapter. The problems are shared o
 is sharded, under the other stages each process holds a copy. An answer is scored by the function that rewards it in training.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.generate.completions import generate
 from common.measure.statistics import pass_at_k
-from common.models.devices import prepare
-from common.models.load import load_model, load_tokenizer
 from common.report.numbers import print_results
 from common.run.config import parse
+from common.run.grpo import sampling
 
 import torch
 from accelerate import Accelerator
@@ -22,8 +21,10 @@ from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig
 
 from arguments import EvaluationArguments, MathArguments
-from data import Problem, conversation, load_data
 from rewards import is_correct, score
+
+if TYPE_CHECKING:
+    from data import Problem
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 
@@ -32,7 +33,7 @@ def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
     tokenizer: PreTrainedTokenizerBase,
-    held_out: dict[str, list[Problem]],
+    held_out: dict[str, list["Problem"]],
     args: MathArguments,
     training_args: GRPOConfig,
     num_samples: int = 0,
@@ -45,13 +46,15 @@ def evaluate(
         tokenizer: The model's tokenizer.
         held_out: Problems by the name of the set.
         args: Gives the system prompt.
-        training_args: Gives the longest completion, the batch size of a device and the sampling temperature.
+        training_args: Gives the longest completion, the batch size of a device and how answers are sampled.
         num_samples: Answers sampled for each problem; 0 for greedy only, which draws no random numbers.
 
     Returns:
         For each set `metrics` (shares with their 95 % intervals, and the mean completion length in tokens), `samples` (the
         first problems with their completions) and `count`.
     """
+    from data import conversation
+
     results = {}
     for name, problems in held_out.items():
         prompts = [conversation(problem.question, args.system_prompt) for problem in problems]
@@ -65,7 +68,7 @@ def evaluate(
         metrics["mean_completion_length"] = {"value": sum(completion.num_tokens for completion in greedy) / len(greedy)}
         if num_samples:
             repeated = [prompt for prompt in prompts for _ in range(num_samples)]
-            sampled = generate(model, accelerator, tokenizer, repeated, temperature=training_args.temperature, **settings)
+            sampled = generate(model, accelerator, tokenizer, repeated, **sampling(training_args), **settings)
             num_correct = [
                 sum(is_correct(done.text, problem.answer) for done in sampled[i * num_samples : (i + 1) * num_samples])
                 for i, problem in enumerate(problems)
@@ -82,8 +85,16 @@ def evaluate(
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, EvaluationArguments, GRPOConfig)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.models.devices import prepare
+    from common.models.load import load_model, load_tokenizer, with_variables
+
+    from data import load_data
+
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
+    with_variables(tokenizer, training_args.chat_template_kwargs)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args, args.num_samples)
     print_results(model_args.model_name_or_path, results)

@@ -8,20 +8,13 @@ answers that think rising with it, and the same problem answered before and afte
 Simplified: one pass over the problems, no curriculum, and no KL term (beta: 0), so no reference model is held in memory.
 """
 
-from common.models.load import load_model, load_tokenizer
-from common.report.page import Curve
-from common.run.batch import describe_batch
 from common.run.config import parse
-from common.run.grpo import check_reward_weights
-from common.run.loop import run
+from common.run.grpo import StopWhereAllAreCut, check_reward_weights
 from common.run.record import check_output_dir
 
-from transformers import set_seed
-from trl import GRPOConfig, GRPOTrainer, get_peft_config
+from trl import GRPOConfig
 
 from arguments import MathArguments
-from data import load_data, to_dataset
-from evaluate import evaluate
 from rewards import correct, distinct_characters, formatted
 
 
@@ -31,9 +24,22 @@ def main() -> None:
     check_reward_weights(training_args, reward_funcs)
     check_output_dir(__file__, training_args)
 
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.models.load import load_model, load_tokenizer, with_variables
+    from common.report.page import Curve
+    from common.run.batch import describe_batch
+    from common.run.loop import run
+
+    from transformers import set_seed
+    from trl import GRPOTrainer, get_peft_config
+
+    from data import load_data, to_dataset
+    from evaluate import evaluate
+
     # 1. Data: questions, and for each the number that the reward will look for.
     train, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, texts=[text for problem in train for text in (problem.question, problem.solution)])
+    with_variables(tokenizer, training_args.chat_template_kwargs)
     train_dataset = to_dataset(train, tokenizer, args)
 
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
@@ -49,6 +55,7 @@ def main() -> None:
         train_dataset=train_dataset,
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
+        callbacks=[StopWhereAllAreCut()],
     )
 
     # 4. Measure, train, measure again, write the report.

@@ -103,6 +103,12 @@ def check_team(
         fail(f"single_agent {single_agent}: there is no such agent{hint}")
     if adapter_per_agent and not model_args.use_peft:
         fail("adapter_per_agent without use_peft: the adapters are LoRA's; add `--use_peft true`")
+    weights = training_args.reward_weights
+    if single_agent and weights and not any(weights[:2]):
+        fail(
+            "reward_weights: single_agent is paid for being right and for the format alone, and both weigh 0; set one above 0, "
+            'or `--single_agent ""`'
+        )
     if training_args.shuffle_dataset:
         fail("shuffle_dataset would tear teams apart: leave it false (the problems are shuffled, with `seed`, before)")
     num_agents = 1 if adapter_per_agent else len(team)

@@ -9,28 +9,29 @@ is sharded, under the other stages each process holds a copy. An answer is score
 
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import say
 from common.generate.completions import Completion
 from common.measure.math_answers import boxed_answer, is_same
 from common.measure.statistics import mean, share
-from common.models.load import load_tokenizer
 from common.report.numbers import format_interval, format_value
 from common.run.config import parse
-from common.run.loop import Evaluation
 
 from trl import GRPOConfig
 
 from agents import Agent, load_team
 from arguments import EvaluationArguments
 from combine import MeanLogits, Outcome, answers_of, combined
-from data import Problem, aggregator_question, load_data
-from members import Ask, Setup, leave, opened, team_weights
 from rewards import Answers, disagreement, vote_value, winners
 
+if TYPE_CHECKING:
+    from common.run.loop import Evaluation
+
+    from data import Problem
+    from members import Ask
+
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
-TEMPERATURE = 1.0  # of self-consistency's samples; config.yaml trains with the same
 Said = list[dict[str, Completion]]  # for each problem the completion of each agent
 Measured = tuple[dict[str, Outcome], Said]
 
@@ -40,23 +41,23 @@ def interval(values: list[float]) -> dict[str, float]:
     return share([value == 1.0 for value in values]) if set(values) <= {0.0, 1.0} else mean(values)
 
 
-def ask_team(ask: Ask, problems: list[Problem], team: list[Agent], temperature: float = 0.0) -> Said:
+def ask_team(ask: "Ask", problems: list["Problem"], team: list[Agent], sampled: bool = False) -> Said:
     """Asks every agent every problem once.
 
     Args:
         ask: Asks agents questions (see `members.opened`).
         problems: The problems.
         team: The agents.
-        temperature: 0 for the likeliest answer.
+        sampled: Whether they answer as in training, not with the likeliest answer.
 
     Returns:
         For each problem the completion of each agent by its name.
     """
-    done = iter(ask([(agent, problem.question) for problem in problems for agent in team], temperature=temperature))
+    done = iter(ask([(agent, problem.question) for problem in problems for agent in team], sampled=sampled))
     return [{agent.name: next(done) for agent in team} for _ in problems]
 
 
-def decode_together(ask: Ask, problems: list[Problem], team: list[Agent]) -> Outcome:
+def decode_together(ask: "Ask", problems: list["Problem"], team: list[Agent]) -> Outcome:
     """Solves the problems with the mean of the agents' logits at each token."""
     turns = [(agent, problem.question) for problem in problems for agent in team]
     done = ask(turns, together=len(team), logits_processor=MeanLogits(len(team)))[:: len(team)]
@@ -64,8 +65,10 @@ def decode_together(ask: Ask, problems: list[Problem], team: list[Agent]) -> Out
     return Outcome(values, len(team) * sum(one.num_tokens for one in done) / len(done))
 
 
-def self_consistency(ask: Ask, problems: list[Problem], agent: Agent, num_samples: int) -> Outcome:
+def self_consistency(ask: "Ask", problems: list["Problem"], agent: Agent, num_samples: int) -> Outcome:
     """Lets one agent answer several times and takes the vote of its samples (Wang et al. 2022, arXiv:2203.11171).
+
+    They are sampled as in training.
 
     Args:
         ask: Asks the agent.
@@ -73,14 +76,14 @@ def self_consistency(ask: Ask, problems: list[Problem], agent: Agent, num_sample
         agent: The agent.
         num_samples: Its answers to each problem.
     """
-    done = iter(ask([(agent, problem.question) for problem in problems for _ in range(num_samples)], TEMPERATURE))
+    done = iter(ask([(agent, problem.question) for problem in problems for _ in range(num_samples)], sampled=True))
     said = [{str(number): next(done) for number in range(num_samples)} for _ in problems]
     values = [vote_value(answers_of(one), problem.answer) for one, problem in zip(said, problems, strict=True)]
     return Outcome(values, sum(done.num_tokens for one in said for done in one.values()) / len(problems))
 
 
 def measure_team(
-    ask: Ask, problems: list[Problem], team: list[Agent], aggregator: Agent | None = None, single: Agent | None = None
+    ask: "Ask", problems: list["Problem"], team: list[Agent], aggregator: Agent | None = None, single: Agent | None = None
 ) -> Measured:
     """Measures all that a team can do with its answers, greedily but for self-consistency.
 
@@ -106,7 +109,7 @@ def measure_team(
     return votes | together | outcomes, said
 
 
-def measure_aggregator(ask: Ask, problems: list[Problem], said: Said, aggregator: Agent) -> Measured:
+def measure_aggregator(ask: "Ask", problems: list["Problem"], said: Said, aggregator: Agent) -> Measured:
     """Lets the aggregator read the agents' answers and decide.
 
     Args:
@@ -118,6 +121,8 @@ def measure_aggregator(ask: Ask, problems: list[Problem], said: Said, aggregator
     Returns:
         As `measure_team`: what it achieved (its tokens include those of the agents), and what it said.
     """
+    from data import aggregator_question
+
     heard = [answers_of(completions) for completions in said]
     questions = [aggregator_question(problem.question, answers) for problem, answers in zip(problems, heard, strict=True)]
     decisions = ask([(aggregator, question) for question in questions])
@@ -127,7 +132,7 @@ def measure_aggregator(ask: Ask, problems: list[Problem], said: Said, aggregator
     return {"aggregator": outcome}, [{"aggregator": done} for done in decisions]
 
 
-def measure_single(ask: Ask, problems: list[Problem], single: Agent, num_samples: int) -> Measured:
+def measure_single(ask: "Ask", problems: list["Problem"], single: Agent, num_samples: int) -> Measured:
     """Measures an agent alone: greedily, and the vote of several samples.
 
     Args:
@@ -144,7 +149,7 @@ def measure_single(ask: Ask, problems: list[Problem], single: Agent, num_samples
     return {"single_agent": alone, "self_consistency": self_consistency(ask, problems, single, num_samples)}, said
 
 
-def in_training(ask: Ask, problems: list[Problem], team: list[Agent]) -> Evaluation:
+def in_training(ask: "Ask", problems: list["Problem"], team: list[Agent]) -> "Evaluation":
     """Measures the vote and each agent alone, for the curves; it draws no random numbers.
 
     Args:
@@ -165,7 +170,7 @@ def in_training(ask: Ask, problems: list[Problem], team: list[Agent]) -> Evaluat
     return {"held_out": {"metrics": metrics, "samples": samples(problems, said), "count": len(problems)}}
 
 
-def aggregator_in_training(ask: Ask, problems: list[Problem], said: Said, aggregator: Agent) -> Evaluation:
+def aggregator_in_training(ask: "Ask", problems: list["Problem"], said: Said, aggregator: Agent) -> "Evaluation":
     """Measures the aggregator's decisions, for its curve; as `in_training`."""
     outcomes, decisions = measure_aggregator(ask, problems, said, aggregator)
     metrics = {"accuracy": interval(outcomes["aggregator"].values)}
@@ -173,7 +178,7 @@ def aggregator_in_training(ask: Ask, problems: list[Problem], said: Said, aggreg
     return {"held_out": {"metrics": metrics, "samples": shown, "count": len(problems)}}
 
 
-def samples(problems: list[Problem], said: list[dict[str, Completion]]) -> list[dict[str, Any]]:
+def samples(problems: list["Problem"], said: list[dict[str, Completion]]) -> list[dict[str, Any]]:
     """Returns the first problems with what every agent said and what the vote is, in the form of the report."""
     rows = []
     for problem, completions in list(zip(problems, said, strict=True))[:SAMPLES_SHOWN]:
@@ -198,10 +203,19 @@ def describe_vote(answers: Answers) -> str:
 
 
 def main() -> None:
-    args, training_args, model_args = parse(__file__, EvaluationArguments, GRPOConfig)
+    args, training_args, model_args = parse(__file__, EvaluationArguments, GRPOConfig, run_flag="run_dir")
     team, aggregator = load_team(args.agents_file)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.models.load import load_tokenizer, with_variables
+
+    from data import load_data
+    from members import Setup, leave, opened, team_weights
+
     problems = load_data(args, training_args.seed)[2]["held_out"]
-    setup = Setup(training_args, model_args, load_tokenizer(model_args))
+    tokenizer = load_tokenizer(model_args)
+    with_variables(tokenizer, training_args.chat_template_kwargs)
+    setup = Setup(training_args, model_args, tokenizer)
     run = Path(args.run_dir)
     weights = team_weights(run, team) if args.run_dir else {}
     with opened(setup, weights) as ask:

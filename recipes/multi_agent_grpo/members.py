@@ -13,6 +13,7 @@ from common.errors import fail
 from common.generate.completions import Completion, generate
 from common.models.devices import prepare
 from common.models.load import load_model
+from common.run.grpo import sampling
 
 import torch
 from accelerate import Accelerator
@@ -24,7 +25,7 @@ from trl import GRPOConfig, ModelConfig
 from agents import Agent
 from data import conversation
 
-# Asks agents questions, all at once: pairs of an agent and what it reads, then `temperature` and whatever else
+# Asks agents questions, all at once: pairs of an agent and what it reads, whether answers are sampled, and whatever else
 # `common.generate.completions.generate` knows; returns the completions in the same order, on every process.
 Ask = Callable[..., list[Completion]]
 BASE = "__base__"  # PEFT's name for "no adapter" where each row of a batch has its own
@@ -68,11 +69,11 @@ def asker(
         model: The model as the accelerator wrapped it.
         accelerator: Shares the questions out over the processes.
         tokenizer: The model's tokenizer.
-        training_args: Give the longest completion and the batch size of a device.
+        training_args: Give the longest completion, the batch size of a device, and how answers are sampled.
         adapters: The adapter of each agent by its name, if they have several; an agent that is not in it is the base model.
     """
 
-    def ask(turns: list[tuple[Agent, str]], temperature: float = 0.0, **more: Any) -> list[Completion]:
+    def ask(turns: list[tuple[Agent, str]], sampled: bool = False, **more: Any) -> list[Completion]:
         return generate(
             model,
             accelerator,
@@ -80,7 +81,7 @@ def asker(
             [conversation(question, agent.prompt) for agent, question in turns],
             batch_size=training_args.per_device_eval_batch_size,
             max_new_tokens=training_args.max_completion_length,
-            temperature=temperature,
+            **(sampling(training_args) if sampled else {}),
             gather_parameters=training_args.ds3_gather_for_generation,
             adapters=[adapters.get(agent.name, BASE) for agent, _ in turns] if adapters else None,
             **more,

@@ -10,46 +10,50 @@ Simplified: one pass over the problems, no KL term (beta: 0), and no agent but t
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.data.runs import COMPLETE
 from common.errors import say
-from common.models.load import load_tokenizer
-from common.report.page import Curve
 from common.run.batch import describe_batch
 from common.run.config import parse
-from common.run.grpo import check_reward_weights
-from common.run.loop import run
+from common.run.grpo import StopWhereAllAreCut, check_reward_weights
 from common.run.record import check_output_dir, write_record
 
-from datasets import Dataset
 from transformers import set_seed
-from trl import GRPOConfig, GRPOTrainer, get_peft_config
+from trl import GRPOConfig
 
 from agents import check_team, load_team
 from arguments import TeamArguments
 from budget import StopAtTokens, prompts_a_step, sampled_tokens, steps_of
 from combine import answers_of
-from data import aggregator_dataset, check_prompts, load_data, to_dataset
-from evaluate import aggregator_in_training, ask_team, in_training, measure_aggregator, measure_single, measure_team
-from members import Ask, Setup, asker, forget_accelerator, fresh, leave, load_members, opened, team_weights
-from results import finish, once
 from rewards import RewardFunction, correct, formatted, team_rewards
-from turns import OWN, ask_mates, load_for_turn
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from members import Ask, Setup
 
 
 def learn(
-    setup: Setup,
+    setup: "Setup",
     name: str,
-    dataset: Dataset,
-    rewards: Callable[[Ask], list[RewardFunction]],
-    evaluate: Callable[[Ask], dict[str, dict[str, Any]]],
+    dataset: "Dataset",
+    rewards: Callable[["Ask"], list[RewardFunction]],
+    evaluate: Callable[["Ask"], dict[str, dict[str, Any]]],
     *,
     adapters: dict[str, str] | None = None,
     stop: StopAtTokens | None = None,
     **changes: Any,
 ) -> None:
     """Trains the base model, or an adapter on it, in a folder of its own; what is complete there is not repeated."""
+    from common.report.page import Curve
+    from common.run.loop import run
+
+    from trl import GRPOTrainer, get_peft_config
+
+    from members import asker, forget_accelerator, fresh, load_members
+    from turns import load_for_turn
+
     folder = setup.folder / name
     if (folder / COMPLETE).exists():
         return
@@ -72,7 +76,7 @@ def learn(
         train_dataset=dataset,
         processing_class=setup.tokenizer,
         peft_config=None if adapters else get_peft_config(setup.model_args),
-        callbacks=[stop] if stop else None,
+        callbacks=[StopWhereAllAreCut(), *([stop] if stop else [])],
     )
     run(
         __file__,
@@ -95,10 +99,20 @@ def main() -> None:
     check_team(team, args.single_agent, args.adapter_per_agent, training_args, model_args)
     check_output_dir(__file__, training_args)
 
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.models.load import load_tokenizer, with_variables
+
+    from data import aggregator_dataset, check_prompts, load_data, to_dataset
+    from evaluate import aggregator_in_training, ask_team, in_training, measure_aggregator, measure_single, measure_team
+    from members import Setup, leave, opened, team_weights
+    from results import finish, once
+    from turns import OWN, ask_mates
+
     # 1. Data: problems, and for each the number that the rewards look for. Every agent reads every problem.
     train, _, sets = load_data(args, training_args.seed)
     held_out = sets["held_out"]
     tokenizer = load_tokenizer(model_args)
+    with_variables(tokenizer, training_args.chat_template_kwargs)
     check_prompts(train, team, tokenizer, args)
     setup = Setup(training_args, model_args, tokenizer)
     write_record(__file__, training_args)
@@ -111,7 +125,7 @@ def main() -> None:
 
     # 3. The team. With shared weights all agents learn at once, and the j-th samples of all on a problem are a team. With an
     #    adapter each they learn in turns, beside the others as they are by then.
-    def evaluate_team(ask: Ask) -> dict[str, dict[str, Any]]:
+    def evaluate_team(ask: "Ask") -> dict[str, dict[str, Any]]:
         return in_training(ask, held_out, team)
 
     if args.adapter_per_agent:
@@ -124,7 +138,7 @@ def main() -> None:
                 lambda ask, mates=mates: [
                     correct,
                     formatted,
-                    *team_rewards(ask_mates(ask, train, mates, training_args.temperature)),
+                    *team_rewards(ask_mates(ask, train, mates)),
                 ],
                 evaluate_team,
                 adapters={agent.name: OWN} | {other.name: other.name for other in team[:position]},
@@ -137,8 +151,7 @@ def main() -> None:
     heard_problems = train[-args.aggregator_steps * prompts_a_step(training_args) :] if args.aggregator_steps else []
     with opened(setup, team_weights(setup.folder, team)) as ask:
         outcomes, said = once(setup.folder / "trained.json", lambda: measure_team(ask, held_out, team))
-        sampled = {"temperature": training_args.temperature}
-        _, heard = once(setup.folder / "heard.json", lambda: ({}, ask_team(ask, heard_problems, team, **sampled)))
+        _, heard = once(setup.folder / "heard.json", lambda: ({}, ask_team(ask, heard_problems, team, sampled=True)))
 
     # 5. The second phase: the aggregator reads what the trained team says, and is rewarded for the right decision.
     if args.aggregator_steps:

@@ -39,7 +39,7 @@ def load_for_turn(setup: Setup, adapters: dict[str, str]) -> PeftModel:
 
 
 def ask_mates(
-    ask: Ask, problems: list[Problem], mates: list[Agent], temperature: float
+    ask: Ask, problems: list[Problem], mates: list[Agent]
 ) -> Callable[[tuple[Sample, ...], int], dict[Sample, Answers]]:
     """Returns the function that asks the others, for `rewards.team_rewards`.
 
@@ -47,12 +47,11 @@ def ask_mates(
         ask: Asks agents, with the weights as they are by then.
         problems: The training problems, by their number.
         mates: The other agents.
-        temperature: That of their sampling.
     """
 
     @lru_cache(maxsize=1)  # two rewards ask for the same
     def sample(teams: tuple[Sample, ...], step: int) -> dict[Sample, Answers]:
-        done = iter(ask([(mate, problems[number].question) for number, _ in teams for mate in mates], temperature))
+        done = iter(ask([(mate, problems[number].question) for number, _ in teams for mate in mates], sampled=True))
         return {team: {mate.name: boxed_answer(next(done).text) for mate in mates} for team in teams}
 
     return sample

@@ -9,12 +9,9 @@ over the processes; under ZeRO-3 the model is sharded, under the other stages ea
 
 import base64
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.generate.completions import generate
-from common.models.devices import prepare
-from common.models.load import load_model
-from common.models.vision import load_processor
 from common.report.numbers import print_results
 from common.run.config import parse
 
@@ -23,18 +20,20 @@ from accelerate import Accelerator
 from transformers import ProcessorMixin
 from trl import SFTConfig
 
-from arguments import OcrArguments
-from collate import fitted_images, prompt_of
-from data import Row, load_data
-from images import open_images
+from arguments import REFUSED, OcrArguments
 from metrics import score
+
+if TYPE_CHECKING:
+    from data import Row
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 LARGEST_SHOWN = 480  # pixels of the longer edge of a picture in the report
 
 
-def _data_uri(row: Row) -> str | None:
+def _data_uri(row: "Row") -> str | None:
     """Returns the first picture of a row, small, as it can stand in a page."""
+    from images import open_images
+
     if not row["images"]:
         return None
     image, file = open_images(row)[0], BytesIO()
@@ -47,7 +46,7 @@ def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
     tokenizer: ProcessorMixin,
-    held_out: dict[str, list[Row]],
+    held_out: dict[str, list["Row"]],
     args: OcrArguments,
     training_args: SFTConfig,
 ) -> dict[str, dict[str, Any]]:
@@ -64,6 +63,8 @@ def evaluate(
     Returns:
         For each set `metrics` (see `metrics.score`), `samples` (the first pictures with what was read) and `count`.
     """
+    from collate import fitted_images, prompt_of
+
     results = {}
     for name, rows in held_out.items():
         completions = generate(
@@ -92,7 +93,15 @@ def evaluate(
 
 
 def main() -> None:
-    args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig)
+    args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig, refused=REFUSED)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.models.devices import prepare
+    from common.models.load import load_model
+    from common.models.vision import load_processor
+
+    from data import load_data
+
     _, _, held_out = load_data(args, training_args.seed)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels)
     model, accelerator = prepare(load_model(model_args, processor), training_args)

@@ -9,28 +9,34 @@ Simplified: one picture and one answer a row (rows with several pictures, or non
 the text stands.
 """
 
-from common.data.tokens import show_trained
-from common.errors import say
-from common.models.load import load_model
-from common.models.vision import load_processor
-from common.report.page import Curve
-from common.run.batch import describe_batch
 from common.run.config import parse
-from common.run.loop import run
 from common.run.record import check_output_dir
 
-from transformers import EarlyStoppingCallback, set_seed
-from trl import SFTConfig, SFTTrainer, get_peft_config
+from trl import SFTConfig
 
-from arguments import OcrArguments
-from collate import Collator
-from data import load_data
-from evaluate import evaluate
+from arguments import REFUSED, OcrArguments
 
 
 def main() -> None:
-    args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig)
+    args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig, refused=REFUSED)
     check_output_dir(__file__, training_args)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.tokens import show_trained
+    from common.errors import say
+    from common.models.load import load_model
+    from common.models.vision import load_processor
+    from common.report.page import Curve
+    from common.run.batch import describe_batch
+    from common.run.loop import run
+
+    from transformers import EarlyStoppingCallback, set_seed
+    from trl import SFTTrainer, get_peft_config
+
+    from collate import Collator
+    from data import load_data
+    from evaluate import evaluate
+
     training_args.remove_unused_columns = False  # the pictures are no argument of the model's, and needed
 
     # 1. Data: pictures and their text. Only the transcription has labels, so only that is learned.

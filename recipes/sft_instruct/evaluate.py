@@ -10,11 +10,7 @@ is sharded, under the other stages each process holds a copy.
 from typing import Any
 
 from common.data.conversations import Conversation
-from common.data.tokens import tokenize
 from common.generate.completions import generate
-from common.measure.loss import mean_loss
-from common.models.devices import prepare
-from common.models.load import load_model, load_tokenizer
 from common.report.numbers import print_results
 from common.run.config import parse
 
@@ -24,7 +20,6 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from arguments import InstructArguments
-from data import load_data
 from metrics import score
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
@@ -52,6 +47,9 @@ def evaluate(
         For each set `metrics` (see `metrics.score`, and `loss` in nats a trained token), `samples` (the first questions with
         their completions) and `count`.
     """
+    from common.data.tokens import tokenize
+    from common.measure.loss import mean_loss
+
     batch_size = training_args.per_device_eval_batch_size
     results = {}
     for name, conversations in held_out.items():
@@ -80,6 +78,13 @@ def evaluate(
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.models.devices import prepare
+    from common.models.load import load_model, load_tokenizer
+
+    from data import load_data
+
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)

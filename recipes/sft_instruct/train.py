@@ -8,26 +8,31 @@ question answered before and after, in outputs/sft_instruct/*/report.html.
 Simplified: one data set, and one answer to a question. train_trainer.py and train_accelerate.py do the same with less of TRL.
 """
 
-from common.data.tokens import show_trained, tokenize, use_training_template
-from common.errors import say
-from common.models.load import load_model, load_tokenizer
-from common.report.page import Curve
-from common.run.batch import describe_batch
 from common.run.config import parse
-from common.run.loop import run
 from common.run.record import check_output_dir
 
-from transformers import EarlyStoppingCallback, set_seed
-from trl import SFTConfig, SFTTrainer, get_peft_config
+from trl import SFTConfig
 
 from arguments import InstructArguments
-from data import load_data, texts
-from evaluate import evaluate
 
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
     check_output_dir(__file__, training_args)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.tokens import show_trained, tokenize, use_training_template
+    from common.errors import say
+    from common.models.load import load_model, load_tokenizer
+    from common.report.page import Curve
+    from common.run.batch import describe_batch
+    from common.run.loop import run
+
+    from transformers import EarlyStoppingCallback, set_seed
+    from trl import SFTTrainer, get_peft_config
+
+    from data import load_data, texts
+    from evaluate import evaluate
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
     train, validation, held_out = load_data(args, training_args.seed)

@@ -15,23 +15,24 @@ from itertools import islice
 from pathlib import Path
 
 from common.data.runs import COMPLETE
-from common.data.tokens import tokenize, use_training_template
 from common.errors import fail, say
-from common.models.load import load_model, load_tokenizer
-from common.report.numbers import print_results
 from common.run.config import parse
 from common.run.record import check_output_dir, write_record
 
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration
-from torch.utils.data import DataLoader
-from transformers import get_scheduler, set_seed
-from trl import SFTConfig, pack_dataset
-from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+from trl import SFTConfig
 
 from arguments import InstructArguments
-from data import load_data, texts
-from evaluate import evaluate
+
+# What this loop reads; every other setting is refused. Precision, processes and DeepSpeed are accelerate's to read.
+READS = """
+model_name_or_path model_revision dtype attn_implementation use_peft
+dataset_name dataset_config num_train num_held_out system_prompt skip_bad_rows max_length packing max_new_tokens
+output_dir seed data_seed num_train_epochs max_steps per_device_train_batch_size per_device_eval_batch_size
+gradient_accumulation_steps learning_rate lr_scheduler_type warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon
+max_grad_norm activation_checkpointing gradient_checkpointing bf16 fp16 tf32 use_cpu deepspeed local_rank
+ddp_backend ddp_timeout
+"""
 
 
 def updates(loader: Iterable[dict[str, torch.Tensor]], accumulation: int) -> Iterator[list[dict[str, torch.Tensor]]]:
@@ -43,10 +44,24 @@ def updates(loader: Iterable[dict[str, torch.Tensor]], accumulation: int) -> Ite
 
 
 def main() -> None:
-    args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
+    args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig, reads=READS.split())
     if model_args.use_peft:
         fail("use_peft: this script trains all weights; train adapters with train.py, or add `--use_peft false`")
     check_output_dir(__file__, training_args)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.tokens import tokenize, use_training_template
+    from common.models.load import load_model, load_tokenizer
+    from common.report.numbers import print_results
+
+    from accelerate import Accelerator, DataLoaderConfiguration
+    from torch.utils.data import DataLoader
+    from transformers import get_scheduler, set_seed
+    from trl import pack_dataset
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    from data import load_data, texts
+    from evaluate import evaluate
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
     train, _, held_out = load_data(args, training_args.seed)

@@ -8,29 +8,40 @@ You will see: the same as with train.py, the loss curve included. Lay the two si
 Simplified: no adapters, which train.py has.
 """
 
-from common.data.tokens import show_trained, tokenize, use_training_template
-from common.errors import fail, say
-from common.models.load import load_model, load_tokenizer
-from common.report.page import Curve
-from common.run.batch import describe_batch
+from common.errors import fail
 from common.run.config import parse
-from common.run.loop import run
 from common.run.record import check_output_dir
 
-from transformers import EarlyStoppingCallback, Trainer, set_seed
-from trl import SFTConfig, pack_dataset
-from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+from transformers import TrainingArguments
+from trl import SFTConfig
 
 from arguments import InstructArguments
-from data import load_data, texts
-from evaluate import evaluate
+
+# What this script reads: all of transformers' settings, and few of SFTTrainer's and of the model's.
+READS = {*TrainingArguments.__dataclass_fields__, *InstructArguments.__dataclass_fields__, "max_length", "packing"}
+READS |= {"model_name_or_path", "model_revision", "dtype", "attn_implementation", "use_peft"}
 
 
 def main() -> None:
-    args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
+    args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig, reads=READS)
     if model_args.use_peft:
         fail("use_peft: this script trains all weights; train adapters with train.py, or add `--use_peft false`")
     check_output_dir(__file__, training_args)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.tokens import show_trained, tokenize, use_training_template
+    from common.errors import say
+    from common.models.load import load_model, load_tokenizer
+    from common.report.page import Curve
+    from common.run.batch import describe_batch
+    from common.run.loop import run
+
+    from transformers import EarlyStoppingCallback, Trainer, set_seed
+    from trl import pack_dataset
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    from data import load_data, texts
+    from evaluate import evaluate
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
     train, validation, held_out = load_data(args, training_args.seed)

@@ -10,11 +10,7 @@ shared out over the processes; under ZeRO-3 the model is sharded, under the othe
 from typing import Any
 
 from common.data.conversations import Conversation
-from common.data.tokens import tokenize, use_training_template
 from common.generate.completions import generate
-from common.measure.loss import mean_loss
-from common.models.devices import prepare
-from common.models.load import load_model, load_tokenizer
 from common.report.numbers import print_results
 from common.run.config import parse
 
@@ -25,7 +21,6 @@ from trl import SFTConfig
 
 from arguments import CallingArguments
 from calls import Request, to_request
-from data import load_data
 from metrics import reply_of, score
 
 SAMPLES_SHOWN = 40  # kept in samples.jsonl, for the report
@@ -59,6 +54,9 @@ def evaluate(
         For each set `metrics` (see `metrics.score`), `samples` (the first requests with their completions) and `count`; for the
         chat `loss`, in nats a token.
     """
+    from common.data.tokens import tokenize
+    from common.measure.loss import mean_loss
+
     batch_size = training_args.per_device_eval_batch_size
     results = {}
     for name, rows in held_out.items():
@@ -93,6 +91,14 @@ def evaluate(
 
 def main() -> None:
     args, training_args, model_args = parse(__file__, CallingArguments, SFTConfig)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.tokens import use_training_template
+    from common.models.devices import prepare
+    from common.models.load import load_model, load_tokenizer
+
+    from data import load_data
+
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     use_training_template(tokenizer)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import GRPO_MATH, ROOT, SHORT, accelerate, run_command
+from conftest import GRPO_MATH, ROOT, SHORT, Python, accelerate, run_command
 from safetensors.torch import load_file
 
 EVALUATE = "recipes/grpo_math/evaluate.py"
@@ -145,3 +145,9 @@ def test_every_seed_learns(output_dir: Path, seed: int, num_processes: int):
     finished = run_command(command, timeout=600)
     assert finished.returncode == 0, finished.stderr
     assert last_evaluation(output_dir, "held_out")["accuracy"]["value"] >= 0.85
+
+
+def test_nothing_to_learn_from_ends_the_run(output_dir: Path, python: Python):
+    settings = [*SHORT, "--max_steps", "20", "--mask_truncated_completions", "true", "--max_completion_length", "2"]
+    done = python(GRPO_MATH, *settings, "--eval_steps", "100", "--output_dir", str(output_dir), code=2)
+    assert done.stderr.splitlines()[-1].startswith("error: mask_truncated_completions: all completions of the first 5 steps")

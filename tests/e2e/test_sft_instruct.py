@@ -175,6 +175,10 @@ def test_adapters_are_saved_whole_and_merge(base: Path, output_dir: Path, python
     first, rounded = losses(lora)[0], losses(qlora)[0]
     assert rounded == pytest.approx(first, abs=0.1)
     assert rounded != first
+    # Evaluated, it stands beside weights of four bits again: the run says so, and no flag is needed.
+    measured = python(EVALUATE, "--model_name_or_path", str(qlora), code=0).stdout
+    assert f"Settings: those of the run {qlora}" in measured
+    assert "held_out: 8 problems" in measured
     # Loaded again, an adapter stands beside the weights that it was trained beside: here whole, there put back from four bits.
     given = AutoModelForCausalLM.from_pretrained(base).model.layers[0].mlp.up_proj.weight
     whole, put_back = (load_run(run)[0].get_base_model().model.layers[0].mlp.up_proj.base_layer.weight for run in (lora, qlora))

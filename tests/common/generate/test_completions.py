@@ -25,9 +25,31 @@ def test_the_whole_model_is_gathered_only_where_it_fits(monkeypatch: pytest.Monk
         found.append(gather_deepspeed3_params)
         return nullcontext(model)
 
-    monkeypatch.setattr(completions, "unwrap_model_for_generation", unwrap)
+    monkeypatch.setattr("trl.models.unwrap_model_for_generation", unwrap)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int(room * size), 0))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     prompts = [[{"role": "user", "content": "one two"}]]
     completions.generate(model, accelerator, tokenizer, prompts, batch_size=1, max_new_tokens=2)
     assert found == [gathers]
+
+
+def generated(**settings) -> list[completions.Completion]:
+    args = ModelConfig(model_name_or_path="tiny:llama")
+    tokenizer = load_tokenizer(args, ["one two three"])
+    torch.manual_seed(0)
+    model = load_model(args, tokenizer).float()
+    prompts = [[{"role": "user", "content": f"one two {word}"}] for word in ("one", "two", "three")]
+    return completions.generate(model, Accelerator(cpu=True), tokenizer, prompts, batch_size=3, **settings)
+
+
+def test_a_completion_is_cut_at_max_new_tokens():
+    lengths = [[done.num_tokens for done in generated(max_new_tokens=limit)] for limit in (2, 5)]
+    assert max(lengths[0]) == 2
+    assert 2 < max(lengths[1]) <= 5
+
+
+@pytest.mark.parametrize("only_the_likeliest", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}])
+def test_what_is_sampled_from(only_the_likeliest: dict[str, float]):
+    greedy = [done.raw for done in generated(max_new_tokens=8)]
+    assert [done.raw for done in generated(max_new_tokens=8, temperature=1.0, **only_the_likeliest)] == greedy
+    assert [done.raw for done in generated(max_new_tokens=8, temperature=1.0)] != greedy

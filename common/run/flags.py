@@ -1,0 +1,157 @@
+"""Settings that cannot work, each by itself, or that cannot go together: one line each."""
+
+import math
+from argparse import Namespace
+
+from common.errors import fail, nearest
+from common.run.grpo import check_grpo
+from common.run.refused import shown
+
+from transformers import TrainingArguments
+from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
+from trl import ModelConfig
+
+# Names that TRL looks at only when the model has loaded.
+CHOICES: dict[str, dict[str, list[str]]] = {
+    "SFTConfig": {"loss_type": ["nll", "dft"], "packing_strategy": ["bfd", "bfd_split", "wrapped"]},
+    "GRPOConfig": {
+        "loss_type": ["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"],
+        "importance_sampling_level": ["token", "sequence"],
+        "scale_rewards": ["group", "batch", "none"],
+        "multi_objective_aggregation": ["sum_then_normalize", "normalize_then_sum"],
+        "vllm_mode": ["colocate", "server"],
+    },
+    "ModelConfig": {
+        "attn_implementation": ["eager", "sdpa", "flex_attention", "varlen", "flash_attention_2", "flash_attention_3"]
+    },
+}
+
+# Where a number can lie. Of a recipe's own numbers these are the ones that recipes share.
+LIMITS = {
+    "above 0": (
+        lambda x: x > 0,
+        "learning_rate adam_epsilon num_train_epochs temperature repetition_penalty logging_steps save_steps epsilon "
+        "ddp_timeout",
+    ),
+    "0 or more": (
+        lambda x: x >= 0,
+        "weight_decay max_grad_norm warmup_steps beta top_k early_stopping_patience num_train num_samples num_chat eval_delay "
+        "dataloader_num_workers neftune_noise_alpha aggregator_steps entropy_coef",
+    ),
+    "at least 1": (
+        lambda x: x >= 1,
+        "per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps max_completion_length max_length "
+        "max_new_tokens max_prompt_length num_iterations steps_per_generation generation_batch_size lora_r lora_alpha "
+        "save_total_limit min_pixels max_pixels vllm_tensor_parallel_size",
+    ),
+    "0 or more, and below 1": (lambda x: 0 <= x < 1, "adam_beta1 adam_beta2 lora_dropout label_smoothing_factor"),
+    "from 0 to 1": (lambda x: 0 <= x <= 1, "min_p chat_share other_share"),
+    "above 0, and at most 1": (lambda x: 0 < x <= 1, "top_p top_entropy_quantile vllm_gpu_memory_utilization"),
+    "-1 (all epochs) or at least 1": (lambda x: x == -1 or x >= 1, "max_steps"),
+    "a whole number of steps, at least 1": (lambda x: x >= 1 and x == int(x), "eval_steps"),
+    "from 0 to 4294967295": (lambda x: 0 <= x < 2**32, "seed data_seed"),
+}
+
+
+def check_values(values: Namespace, training_class: type[TrainingArguments], world_size: int, trains: bool) -> None:
+    """Checks each value by itself, and those that must fit together.
+
+    Args:
+        values: The settings by name.
+        training_class: TRL's configuration class.
+        world_size: Number of processes.
+        trains: Whether the script trains.
+
+    Raises:
+        SystemExit: With code 2.
+    """
+    settings = vars(values)
+    for name, value in settings.items():
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            fail(f"{name} is {shown(value)}: give a finite number")
+    for limit, (holds, names) in LIMITS.items():
+        for name in names.split():
+            if settings.get(name) is not None and not holds(settings[name]):
+                fail(f"{name} is {settings[name]}: it must be {limit}")
+    for cls in (training_class, ModelConfig):
+        for name, choices in CHOICES.get(cls.__name__, {}).items():
+            word = settings[name]
+            if word is not None and word not in choices:
+                if word == "gspo":
+                    fail("loss_type gspo: GSPO is `--loss_type grpo --importance_sampling_level sequence`")
+                fail(f"{name}: there is no `{word}`{nearest(str(word), choices) or '; there is: ' + ', '.join(choices)}")
+    for name in settings:
+        if name.endswith("_kwargs") and isinstance(settings[name], str) and not settings[name].startswith("{"):
+            fail(f"{name} {settings[name]}: write a JSON object, for example `--{name} '{{\"key\": true}}'`")
+    _check_attention(values.attn_implementation)
+    _check_trackers(values.report_to)
+    if trains and settings.get("early_stopping_patience"):
+        _check_early_stopping(values)
+    if "num_generations" in settings:
+        check_grpo(values, world_size)
+
+
+def _check_attention(name: str | None) -> None:
+    missing = {"flash_attention_2": not is_flash_attn_2_available(), "flash_attention_3": not is_flash_attn_3_available()}
+    if missing.get(name):
+        fail(f"attn_implementation {name}: it is not installed, or there is no GPU for it; use `--attn_implementation sdpa`")
+
+
+def _check_trackers(report_to: str | list[str] | None) -> None:
+    names = [report_to] if isinstance(report_to, str) else report_to or []
+    if names in (["none"], ["all"]) or not names:
+        return
+    from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
+
+    installed = get_available_reporting_integrations()
+    for name in names:
+        try:
+            get_reporting_integration_callbacks([name])
+        except ValueError as error:
+            known = str(error).partition("only ")[2].partition(" are supported")[0].split(", ")
+            fail(f"report_to: there is no tracker `{name}`{nearest(name, known) or '; there is: ' + ', '.join(known)}")
+        if name not in installed:
+            there = ", ".join(installed) or "none"
+            fail(f"report_to {name}: it is not installed (`uv pip install {name}`); there is: {there}")
+
+
+def _check_early_stopping(values: Namespace) -> None:
+    patience = f"early_stopping_patience {values.early_stopping_patience}"
+    if values.eval_strategy == "no":
+        fail(f"{patience} needs evaluations of the held-out loss: add `--eval_strategy steps`, or set it to 0")
+    if not values.load_best_model_at_end and not values.metric_for_best_model:
+        fail(f"{patience} needs a metric to watch: add `--metric_for_best_model loss`, or set it to 0")
+
+
+def check_built(training_args: TrainingArguments, model_args: ModelConfig, trains: bool) -> None:
+    """Checks what depends on the launcher: quantised weights, and weights of 16 bits alone.
+
+    Args:
+        training_args: As built.
+        model_args: As built; one name among its `lora_target_modules` becomes a list again.
+        trains: Whether the script trains.
+
+    Raises:
+        SystemExit: With code 2.
+    """
+    target = model_args.lora_target_modules
+    if isinstance(target, str) and target.isidentifier() and target != "all-linear":
+        model_args.lora_target_modules = [target]  # TRL makes a text of a single name, which PEFT takes for a whole path
+    plugin = training_args.deepspeed_plugin
+    if model_args.load_in_4bit or model_args.load_in_8bit:
+        name = "load_in_4bit" if model_args.load_in_4bit else "load_in_8bit"
+        if trains and not model_args.use_peft:
+            fail(f"{name} without use_peft: quantised weights are frozen, so nothing would be trained; add `--use_peft true`")
+        if plugin is not None and plugin.zero_stage == 3:
+            # transformers shards only what is not quantised while it loads (PreTrainedModel.from_pretrained), so nothing would
+            # be saved (bitsandbytes#1249). A tiny model began with a loss of 5.4, that of random weights, instead of 1.9.
+            fail(
+                f"{name} under ZeRO-3: quantised weights are not sharded when they are loaded, and are wrong after DeepSpeed "
+                "has sharded them; launch with zero2.yaml, where each GPU holds them whole"
+            )
+    if trains and plugin is None and model_args.dtype == "bfloat16" and not model_args.use_peft:
+        fail(
+            "dtype bfloat16 for all weights needs DeepSpeed, which keeps a float32 copy; without one small updates are rounded "
+            "away: add `--dtype float32` (the computation stays in bfloat16), or launch with a zero*.yaml"
+        )

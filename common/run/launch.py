@@ -1,0 +1,123 @@
+"""What the launcher says and the settings say too: precision, DeepSpeed, the number of processes."""
+
+import json
+import os
+import socket
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from common.errors import fail, say
+
+import torch
+
+# What a DeepSpeed JSON may say by itself, and the setting that says it here: `auto` lets the setting decide.
+SAID_TWICE = {
+    "train_micro_batch_size_per_gpu": "per_device_train_batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "gradient_clipping": "max_grad_norm",
+    "optimizer.params.lr": "learning_rate",
+    "optimizer.params.eps": "adam_epsilon",
+    "optimizer.params.weight_decay": "weight_decay",
+    "bf16.enabled": "bf16",
+    "fp16.enabled": "fp16",
+}
+
+
+def choose_precision(values: Namespace) -> None:
+    """Makes the launcher and the arguments agree on mixed precision, as DeepSpeed asks: the arguments win, if they say any.
+
+    Args:
+        values: The settings by name; `bf16` and `fp16` are set.
+    """
+    launcher = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if launcher is None or (values.bf16 is None and not values.fp16 and launcher == "bf16"):
+        return
+    asked = "fp16" if values.fp16 else {True: "bf16", False: "no", None: launcher}[values.bf16]
+    os.environ["ACCELERATE_MIXED_PRECISION"] = asked
+    values.bf16, values.fp16 = asked == "bf16", asked == "fp16"
+
+
+def _read_deepspeed(given: dict[str, Any] | str, where: str) -> dict[str, Any]:
+    if isinstance(given, dict):
+        return given
+    is_file = not given.startswith("{")
+    if is_file and not Path(given).is_file():
+        fail(f"{where} {given}: there is no such file; pass one, for example accelerate_configs/ds_zero2.json")
+    try:
+        found = json.loads(Path(given).read_text() if is_file else given)
+    except ValueError as error:
+        fail(f"{where} {given} is not valid JSON ({error}); see accelerate_configs/ds_zero2.json")
+    if not isinstance(found, dict):
+        fail(f"{where} {given} must hold a JSON object; see accelerate_configs/ds_zero2.json")
+    return found
+
+
+def check_deepspeed(values: Namespace, world_size: int) -> None:
+    """Checks that DeepSpeed is told each thing once.
+
+    Args:
+        values: The settings by name; `deepspeed` is a JSON, its file, or None.
+        world_size: Number of processes.
+
+    Raises:
+        SystemExit: With code 2 for a JSON that cannot be read or that contradicts the settings, and for `--deepspeed` under a
+            launcher that brings DeepSpeed's settings itself.
+    """
+    by_launcher = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("true", "1")
+    if values.deepspeed and by_launcher:
+        stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "?")
+        fail(
+            f"deepspeed {values.deepspeed}: the launcher brings DeepSpeed too (ZeRO-{stage}); leave --deepspeed away, or start "
+            "with plain `python`, `torchrun` or `deepspeed`"
+        )
+    given, where = values.deepspeed, "deepspeed"
+    if by_launcher and os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none") != "none":
+        given, where = os.environ["ACCELERATE_DEEPSPEED_CONFIG_FILE"], "deepspeed_config_file"
+    if not given:
+        return
+    config = _read_deepspeed(given, where)
+    name = f"{where} {given if isinstance(given, str) and not given.startswith('{') else '{...}'}"
+    if "scheduler" in config:
+        fail(f"{name}: `scheduler` would take the place of lr_scheduler_type and warmup_steps; remove it there")
+    ours = vars(values) | {"bf16": not values.fp16 if values.bf16 is None else values.bf16}
+    for key, setting in SAID_TWICE.items():
+        found: Any = config
+        for part in key.split("."):
+            found = found.get(part, "auto") if isinstance(found, dict) else "auto"
+        if found != "auto" and found != ours[setting]:
+            fail(f'{name}: `{key}` is {json.dumps(found)} and {setting} is {ours[setting]}; write "auto" there')
+    batch = values.per_device_train_batch_size * values.gradient_accumulation_steps * world_size
+    if config.get("train_batch_size", "auto") not in ("auto", batch):
+        found = config["train_batch_size"]
+        fail(f'{name}: `train_batch_size` is {found} and the settings make {batch}; write "auto" there')
+
+
+def start_alone() -> None:
+    """With plain `python` makes this process the only one of a launch, as DeepSpeed wants to hear from a launcher."""
+    if "RANK" in os.environ:
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+
+
+def check_gpus(trains: bool) -> None:
+    """Says how to use GPUs that stay idle.
+
+    Args:
+        trains: Whether the script trains.
+
+    Raises:
+        SystemExit: With code 2 where transformers would spread one process over them (DataParallel), which no trainer knows.
+    """
+    gpus = torch.cuda.device_count()
+    if gpus > 1 and trains and "RANK" not in os.environ and "LOCAL_RANK" not in os.environ:
+        fail(
+            f"{gpus} GPUs are visible and there is no launcher: start with `accelerate launch --config_file ... "
+            f"--num_processes {gpus}` or `torchrun --nproc_per_node {gpus}`, or set CUDA_VISIBLE_DEVICES=0 to use one"
+        )
+    if gpus > int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE", "1")):
+        used = os.environ.get("WORLD_SIZE", "1")
+        say(f"{gpus} GPUs are visible and this run uses {used}: add `--num_processes {gpus}` to use them all.")
