@@ -47,7 +47,7 @@ def default_output_dir(recipe: str, name: str, dataset_name: str, usual: str | N
 
 
 def check_run(values: dict[str, Any]) -> None:
-    """Refuses what an interrupted training could not be continued with, and processes that do not know of each other.
+    """Refuses a time that is none, and processes that do not know of each other.
 
     Args:
         values: The settings by name.
@@ -64,7 +64,3 @@ def check_run(values: dict[str, Any]) -> None:
         )
     if values["max_run_time"] is not None and seconds_of(values["max_run_time"]) is None:
         fail(f"max_run_time {values['max_run_time']}: not a time as H:MM:SS; three hours and fifty minutes are 3:50:00")
-    if values["enable_jit_checkpoint"]:
-        fail("enable_jit_checkpoint: SIGTERM saves a checkpoint and stops as it is; leave it out")
-    if values["save_only_model"]:
-        fail("save_only_model: an interrupted run could not continue without its optimizer; leave it out")

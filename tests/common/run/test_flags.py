@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from common.run.arguments import RunArguments
 from common.run.config import parse
 from common.run.flags import CHOICES, LIMITS
 from common.run.refused import REFUSED, refuse
@@ -75,6 +76,7 @@ def test_every_flag_is_decided():
         assert not undecided, f"{cls} has new flags; decide each in flags.yaml: {sorted(undecided)}"
         assert not decided[cls] - names, f"{cls} no longer has {sorted(decided[cls] - names)}; take them out of flags.yaml"
         assert not decided[cls] & refused, f"both read and refused in {cls}: {sorted(decided[cls] & refused)}"
+    assert {field.name for field in dataclasses.fields(RunArguments)} == set(TABLE["ours"]["every training"])
     for recipe in RECIPES:
         own = {field.name for cls in classes_of(recipe) for field in dataclasses.fields(cls)}
         assert own == set(TABLE["ours"].get(recipe, {})), f"the flags of {recipe} and those of flags.yaml"
