@@ -25,7 +25,6 @@ SMALL = {
     "per_device_train_batch_size": 32,
     "aggregator_steps": 1,
 }
-COLLIDES = pytest.mark.xfail(reason="the default output folder of other data or another launcher is that of the first run")
 Step = Callable[[list[str]], None]
 
 
@@ -135,7 +134,6 @@ def as_given(root: Path) -> Step:
     return run
 
 
-@COLLIDES
 def test_the_first_path(checkout: Path, tmp_path: Path):
     """README.md, then that of the recipe which it begins with."""
     with python_server(tmp_path, checkout) as server:
@@ -144,7 +142,6 @@ def test_the_first_path(checkout: Path, tmp_path: Path):
             assert read_on(page, checkout, without_launcher(checkout, server)) >= least
 
 
-@COLLIDES
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipes_readme(checkout: Path, tmp_path: Path, recipe: str):
@@ -154,7 +151,6 @@ def test_a_recipes_readme(checkout: Path, tmp_path: Path, recipe: str):
         assert read_on(page, checkout, without_launcher(checkout, server)) >= 4
 
 
-@COLLIDES
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md", "recipes/grpo_math/README.md"])
 def test_as_given(checkout: Path, page: str):

@@ -319,7 +319,7 @@ def test_an_evaluation_takes_the_settings_of_its_run(tmp_path: Path, parsed, cap
         "min_pixels": 3,
         "model_name_or_path": "tiny:qwen2_vl",
     }
-    record = {"recipe": "ocr_vision_language", "settings": settings | {"use_cpu": False, "gone": 1}}
+    record = {"recipe": "ocr_vision_language", "world_size": 1, "settings": settings | {"use_cpu": False, "gone": 1}}
     run = tmp_path / "run"
     (run / "checkpoint-3").mkdir(parents=True)
     (run / "run.json").write_text(json.dumps(record))
@@ -333,7 +333,9 @@ def test_an_evaluation_takes_the_settings_of_its_run(tmp_path: Path, parsed, cap
     capsys.readouterr()
     assert parsed(SFT, "--model_name_or_path", str(run), script="evaluate.py")["num_train"] == 0
     assert "is a run of the recipe ocr_vision_language: its settings are not taken." in capsys.readouterr().out
-    (run / "run.json").write_text(json.dumps({"recipe": TEAM, "settings": {"model_name_or_path": "my/base", "num_train": 77}}))
+    (run / "run.json").write_text(
+        json.dumps({"recipe": TEAM, "world_size": 1, "settings": {"model_name_or_path": "my/base", "num_train": 77}})
+    )
     values = parsed(TEAM, "--run_dir", str(run), script="evaluate.py", run_flag="run_dir")
     assert (values["model_name_or_path"], values["num_train"], values["run_dir"]) == ("my/base", 77, str(run))
 
@@ -365,9 +367,8 @@ def test_dataset_config(recipe: str, asked: list):
     with recipe_modules(recipe, ["arguments", "data"]) as modules:
         cls = next(cls for cls in vars(modules["arguments"]).values() if dataclasses.is_dataclass(cls))
         data = modules["data"]
-        load = getattr(data, "load_data", None) or data.load_problems
         with pytest.raises(LookupError):
-            load(cls(dataset_name="owner/data", dataset_config="other"), 0)
+            data.load_data(cls(dataset_name="owner/data", dataset_config="other"), 0)
     assert asked[0][:2] == ["owner/data", "other"]
 
 
@@ -380,7 +381,7 @@ def test_system_prompt():
 def test_num_train():
     with recipe_modules(SFT, ["arguments", "data"]) as modules:
         cls = modules["arguments"].InstructArguments
-        train, _ = modules["data"].load_data(cls(dataset_name="synthetic", num_train=7, num_held_out=3), 0)
+        train, *_ = modules["data"].load_data(cls(dataset_name="synthetic", num_train=7, num_held_out=3), 0)
     assert len(train) == 7
 
 
