@@ -117,6 +117,19 @@ def run_whole(server: Server, setting: Setting, folder: Path, configs: Path) -> 
     return Whole(folder, ended - began, ended - (last or ended))
 
 
+def kill(
+    server: Server, setting: Setting, whole: Whole, folder: Path, command: list[str], after_last: bool, share: float
+) -> bool:
+    """Starts a run and kills it; returns whether it was still there to be killed."""
+    run, began = server.start(*command, num_processes=setting.num_processes), time.monotonic()
+    while after_last and None in run.wait(0) and not any(folder.rglob(f"checkpoint-{STEPS}/complete")):
+        time.sleep(0.01)
+    wait = share * (whole.tail if after_last else whole.seconds)
+    time.sleep(wait if after_last else max(0.0, wait - (time.monotonic() - began)))
+    run.send(signal.SIGKILL)
+    return -signal.SIGKILL in run.wait()
+
+
 def kill_and_continue(server: Server, setting: Setting, whole: Whole, folder: Path, configs: Path, draw: random.Random) -> str:
     """Kills a run at a random moment, perhaps twice, and continues it.
 
@@ -126,14 +139,9 @@ def kill_and_continue(server: Server, setting: Setting, whole: Whole, folder: Pa
     command, moments = setting.command(folder, configs), []
     for _ in range(draw.choice([1, 1, 2])):
         after_last, share = draw.random() < 0.5, draw.random()
-        run = server.start(*command, num_processes=setting.num_processes)
-        began = time.monotonic()
-        while after_last and None in run.wait(0) and not any(folder.rglob(f"checkpoint-{STEPS}/complete")):
-            time.sleep(0.01)
-        wait = share * (whole.tail if after_last else whole.seconds)
-        time.sleep(wait if after_last else max(0.0, wait - (time.monotonic() - began)))
-        run.send(signal.SIGKILL)
-        run.wait()
+        while not kill(server, setting, whole, folder, command, after_last, share):
+            shutil.rmtree(folder)  # it was faster than the other one and ended before: begin anew, and kill it earlier
+            share /= 2
         moments.append(f"{share:.2f} of {'the time after the last checkpoint' if after_last else 'the whole time'}")
     run = server.start(*command, num_processes=setting.num_processes)
     codes = run.wait(300)
