@@ -13,7 +13,7 @@ from trl import ModelConfig
 
 # Names that TRL looks at only when the model has loaded.
 CHOICES: dict[str, dict[str, list[str]]] = {
-    "SFTConfig": {"loss_type": ["nll", "dft"], "packing_strategy": ["bfd", "bfd_split", "wrapped"]},
+    "SFTConfig": {"packing_strategy": ["bfd", "bfd_split", "wrapped"]},
     "GRPOConfig": {
         "loss_type": ["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"],
         "importance_sampling_level": ["token", "sequence"],

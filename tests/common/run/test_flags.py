@@ -175,7 +175,7 @@ WRONG = [
     (GRPO, "--temperature 0", "temperature is 0.0: it must be above 0"),
     (GRPO, "--loss_type gspo", "loss_type gspo: GSPO is `--loss_type grpo --importance_sampling_level sequence`"),
     (GRPO, "--loss_type dapoo", "loss_type: there is no `dapoo`; did you mean `dapo`?"),
-    (SFT, "--loss_type nil", "loss_type: there is no `nil`; did you mean `nll`?"),
+    (SFT, "--loss_type nil", "argument --loss_type/--loss-type: there is no `nil`; did you mean `nll`?"),
     (GRPO, "--use_vllm true", "use_vllm true: vLLM is not installed; ..."),
     (GRPO, "--report_to wandbb", "report_to: there is no tracker `wandbb`; did you mean `wandb`?"),
     (GRPO, "--report_to dvclive", "report_to dvclive: it is not installed (`uv pip install dvclive`); ..."),
