@@ -1,6 +1,7 @@
 """Settings that cannot work, each by itself, or that cannot go together: one line each."""
 
 import math
+import re
 from argparse import Namespace
 
 from common.errors import fail, nearest
@@ -136,7 +137,7 @@ def check_built(training_args: TrainingArguments, model_args: ModelConfig, train
         SystemExit: With code 2.
     """
     target = model_args.lora_target_modules
-    if isinstance(target, str) and target.isidentifier() and target != "all-linear":
+    if isinstance(target, str) and re.fullmatch(r"[\w.]+", target):
         model_args.lora_target_modules = [target]  # TRL makes a text of a single name, which PEFT takes for a whole path
     plugin = training_args.deepspeed_plugin
     if model_args.load_in_4bit or model_args.load_in_8bit:

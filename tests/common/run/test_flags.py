@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from common.generate.completions import Completion
 from common.run.config import parse
-from common.run.flags import CHOICES, LIMITS
+from common.run.flags import CHOICES, LIMITS, check_built
 from common.run.refused import REFUSED, refuse
 
 import pytest
@@ -334,6 +335,34 @@ def test_an_evaluation_takes_the_settings_of_its_run(tmp_path: Path, parsed, cap
     (run / "run.json").write_text(json.dumps({"recipe": TEAM, "settings": {"model_name_or_path": "my/base", "num_train": 77}}))
     values = parsed(TEAM, "--run_dir", str(run), script="evaluate.py", run_flag="run_dir")
     assert (values["model_name_or_path"], values["num_train"], values["run_dir"]) == ("my/base", 77, str(run))
+
+
+@pytest.mark.parametrize(("given", "read"), [("q_proj", ["q_proj"]), ("mlp.down_proj", ["mlp.down_proj"])])
+def test_adapters_on_a_single_module(given: str, read: list[str]):
+    model_args = ModelConfig(lora_target_modules=[given])
+    check_built(SFTConfig(use_cpu=True, report_to="none"), model_args, trains=True)
+    assert model_args.lora_target_modules == read
+
+
+@pytest.mark.parametrize("given", ["all-linear", r".*\.[qv]_proj"])
+def test_adapters_by_a_pattern(given: str):
+    model_args = ModelConfig(lora_target_modules=[given])
+    check_built(SFTConfig(use_cpu=True, report_to="none"), model_args, trains=True)
+    assert model_args.lora_target_modules == given
+
+
+def test_a_team_samples_as_it_is_trained(monkeypatch: pytest.MonkeyPatch):
+    """Self-consistency, and what agents hear of each other in training."""
+    settings = {"temperature": 0.7, "top_p": 0.9, "top_k": 5, "min_p": 0.1}
+    with recipe_modules(TEAM, ["members", "evaluate", "agents", "data"]) as modules:
+        calls = []
+        monkeypatch.setattr(modules["members"], "generate", lambda *_, **given: calls.append(given) or [Completion("", 1)] * 3)
+        ask = modules["members"].asker(None, None, None, GRPOConfig(use_cpu=True, report_to="none", **settings))
+        agent, problem = modules["agents"].Agent("one", "Think."), modules["data"].Problem("1 + 1?", "2")
+        modules["evaluate"].self_consistency(ask, [problem], agent, 3)
+        modules["evaluate"].ask_team(ask, [problem] * 3, [agent])
+    assert settings.items() <= calls[0].items()
+    assert not settings.keys() & calls[1].keys()
 
 
 # --- What flags of our own do, where no other test shows it ----------------------------------------------------------------
