@@ -161,7 +161,7 @@ def test_a_script_that_reads_few_settings_refuses_the_others(script: str, capsys
     known = {field.name for cls in (SFTConfig, ModelConfig, *classes_of("sft_instruct")) for field in dataclasses.fields(cls)}
     assert set(reads) <= known
     given = {"train_accelerate.py": ["--save_steps", "3"], "train_trainer.py": ["--loss_type", "dft"]}[script]
-    others = [["--lora_r", "4"], ["--activation_offloading", "true"], ["--load_in_4bit", "true"], ["--padding_free", "true"]]
+    others = [["--lora_r", "4"], ["--activation_offloading", "true"], ["--load_in_4bit", "true"]]
     if script == "train_accelerate.py":
         others += [["--optim", "sgd"], ["--report_to", "wandb"], ["--eval_steps", "7"], ["--early_stopping_patience", "9"]]
     for argv in (given, *others):
@@ -183,6 +183,13 @@ WRONG = [
     (GRPO, "--report_to wandb dvclive", "report_to dvclive: it is not installed (`uv pip install dvclive`); ..."),
     (SFT, "--eval_strategy no", "early_stopping_patience 3 needs evaluations of the held-out loss: ..."),
     (SFT, "--load_best_model_at_end false", "early_stopping_patience 3 needs a metric to watch: ..."),
+    (SFT, "--metric_for_best_model exact_match", "metric_for_best_model: there is no `exact_match`; there is: loss, eval_loss"),
+    (
+        SFT,
+        "--save_strategy best --load_best_model_at_end false --early_stopping_patience 0",
+        "save_strategy best needs evaluations and a metric: ...",
+    ),
+    (GRPO, "--save_strategy best", "save_strategy best needs evaluations and a metric: ..."),
     (SFT, "--eval_steps 0.5", "eval_steps is 0.5: it must be a whole number of steps, at least 1"),
     (GRPO, "--eval_steps 0", "eval_steps is 0.0: it must be a whole number of steps, at least 1"),
     (GRPO, "--attn_implementation flash_attention_2", "attn_implementation flash_attention_2: it is not installed, ..."),
