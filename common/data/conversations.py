@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from common.data.rows import load_rows
 from common.errors import fail, nearest, say
 
 Conversation = dict[str, Any]  # `messages`, and perhaps `tools`, in the form of the chat templates (OpenAI's)
@@ -69,6 +68,8 @@ def load_conversations(
     Raises:
         SystemExit: With code 2 and one line that names the file and the row.
     """
+    from common.data.rows import load_rows  # imports data sets, which the form of a conversation does without
+
     path = Path(name)
     if path.is_file() and path.suffix in (".jsonl", ".json"):
         splits = {"train": read_json(path)}

@@ -136,7 +136,10 @@ def _take_config(argv: list[str], recipe: Path) -> Path | None:
 
 def _settings_of_run(folder: str | None, recipe: Path, names: set[str]) -> dict[str, Any]:
     """Returns the settings with which a model was trained, if a folder is a run of this recipe or a checkpoint of one."""
-    if not folder or not any((place / RECORD).is_file() for place in (Path(folder), Path(folder).parent)):
+    if not folder:
+        return {}
+    is_checkpoint = re.fullmatch(r"checkpoint-\d+", Path(folder).name)
+    if not ((Path(folder).parent if is_checkpoint else Path(folder)) / RECORD).is_file():
         return {}
     run, record = read_record(folder)
     if record["recipe"] != recipe.name:

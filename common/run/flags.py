@@ -1,6 +1,7 @@
 """Settings that cannot work, each by itself, or that cannot go together: one line each."""
 
 import math
+import re
 from argparse import Namespace
 
 from common.errors import fail, nearest
@@ -13,7 +14,7 @@ from trl import ModelConfig
 
 # Names that TRL looks at only when the model has loaded.
 CHOICES: dict[str, dict[str, list[str]]] = {
-    "SFTConfig": {"loss_type": ["nll", "dft"], "packing_strategy": ["bfd", "bfd_split", "wrapped"]},
+    "SFTConfig": {"metric_for_best_model": ["loss", "eval_loss"], "packing_strategy": ["bfd", "bfd_split", "wrapped"]},
     "GRPOConfig": {
         "loss_type": ["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"],
         "importance_sampling_level": ["token", "sequence"],
@@ -88,6 +89,8 @@ def check_values(values: Namespace, training_class: type[TrainingArguments], wor
     _check_trackers(values.report_to)
     if trains and settings.get("early_stopping_patience"):
         _check_early_stopping(values)
+    if trains and values.save_strategy == "best":
+        _check_best(values)
     if "num_generations" in settings:
         check_grpo(values, world_size)
 
@@ -116,6 +119,11 @@ def _check_trackers(report_to: str | list[str] | None) -> None:
             fail(f"report_to {name}: it is not installed (`uv pip install {name}`); there is: {there}")
 
 
+def _check_best(values: Namespace) -> None:
+    if values.eval_strategy == "no" or not (values.load_best_model_at_end or values.metric_for_best_model):
+        fail("save_strategy best needs evaluations and a metric: add `--eval_strategy steps --metric_for_best_model loss`")
+
+
 def _check_early_stopping(values: Namespace) -> None:
     patience = f"early_stopping_patience {values.early_stopping_patience}"
     if values.eval_strategy == "no":
@@ -136,7 +144,7 @@ def check_built(training_args: TrainingArguments, model_args: ModelConfig, train
         SystemExit: With code 2.
     """
     target = model_args.lora_target_modules
-    if isinstance(target, str) and target.isidentifier() and target != "all-linear":
+    if isinstance(target, str) and re.fullmatch(r"[\w.]+", target):
         model_args.lora_target_modules = [target]  # TRL makes a text of a single name, which PEFT takes for a whole path
     plugin = training_args.deepspeed_plugin
     if model_args.load_in_4bit or model_args.load_in_8bit:

@@ -54,6 +54,7 @@ REFUSED: dict[str, dict[str, str]] = {
             ],
             f"{OWN_ROWS}; what the assistant writes is trained, and nothing else",
         ),
+        "padding_free": "rows that are packed (`--packing true`) have no padding already",
         "truncation_mode": f"{OWN_ROWS}; a row longer than max_length is an error, never cut",
     },
     "GRPOConfig": {

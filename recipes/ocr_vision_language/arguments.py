@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 
 # Settings of the libraries that do nothing here, and why.
 REFUSED = {
-    **dict.fromkeys(["packing", "packing_strategy", "eval_packing", "padding_free"], "rows with pictures are not packed"),
+    **dict.fromkeys(["packing", "packing_strategy", "eval_packing"], "rows with pictures are not packed"),
     "pad_to_multiple_of": "the recipe puts batches together itself, as long as their longest row",
-    "remove_unused_columns": "the pictures are no argument of the model's, and needed",
 }
 
 

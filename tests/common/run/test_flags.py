@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from common.generate.completions import Completion
 from common.run.arguments import RunArguments
 from common.run.config import parse
-from common.run.flags import CHOICES, LIMITS
+from common.run.flags import CHOICES, LIMITS, check_built
 from common.run.refused import REFUSED, refuse
 
 import pytest
@@ -162,7 +163,7 @@ def test_a_script_that_reads_few_settings_refuses_the_others(script: str, capsys
     known = {field.name for cls in (SFTConfig, ModelConfig, *classes_of("sft_instruct")) for field in dataclasses.fields(cls)}
     assert set(reads) <= known
     given = {"train_accelerate.py": ["--save_steps", "3"], "train_trainer.py": ["--loss_type", "dft"]}[script]
-    others = [["--lora_r", "4"], ["--activation_offloading", "true"], ["--load_in_4bit", "true"], ["--padding_free", "true"]]
+    others = [["--lora_r", "4"], ["--activation_offloading", "true"], ["--load_in_4bit", "true"]]
     if script == "train_accelerate.py":
         others += [["--optim", "sgd"], ["--report_to", "wandb"], ["--eval_steps", "7"], ["--early_stopping_patience", "9"]]
     for argv in (given, *others):
@@ -177,13 +178,20 @@ WRONG = [
     (GRPO, "--temperature 0", "temperature is 0.0: it must be above 0"),
     (GRPO, "--loss_type gspo", "loss_type gspo: GSPO is `--loss_type grpo --importance_sampling_level sequence`"),
     (GRPO, "--loss_type dapoo", "loss_type: there is no `dapoo`; did you mean `dapo`?"),
-    (SFT, "--loss_type nil", "loss_type: there is no `nil`; did you mean `nll`?"),
+    (SFT, "--loss_type nil", "argument --loss_type/--loss-type: there is no `nil`; did you mean `nll`?"),
     (GRPO, "--use_vllm true", "use_vllm true: vLLM is not installed; ..."),
     (GRPO, "--report_to wandbb", "report_to: there is no tracker `wandbb`; did you mean `wandb`?"),
     (GRPO, "--report_to dvclive", "report_to dvclive: it is not installed (`uv pip install dvclive`); ..."),
     (GRPO, "--report_to wandb dvclive", "report_to dvclive: it is not installed (`uv pip install dvclive`); ..."),
     (SFT, "--eval_strategy no", "early_stopping_patience 3 needs evaluations of the held-out loss: ..."),
     (SFT, "--load_best_model_at_end false", "early_stopping_patience 3 needs a metric to watch: ..."),
+    (SFT, "--metric_for_best_model exact_match", "metric_for_best_model: there is no `exact_match`; there is: loss, eval_loss"),
+    (
+        SFT,
+        "--save_strategy best --load_best_model_at_end false --early_stopping_patience 0",
+        "save_strategy best needs evaluations and a metric: ...",
+    ),
+    (GRPO, "--save_strategy best", "save_strategy best needs evaluations and a metric: ..."),
     (SFT, "--eval_steps 0.5", "eval_steps is 0.5: it must be a whole number of steps, at least 1"),
     (GRPO, "--eval_steps 0", "eval_steps is 0.0: it must be a whole number of steps, at least 1"),
     (GRPO, "--attn_implementation flash_attention_2", "attn_implementation flash_attention_2: it is not installed, ..."),
@@ -338,6 +346,34 @@ def test_an_evaluation_takes_the_settings_of_its_run(tmp_path: Path, parsed, cap
     )
     values = parsed(TEAM, "--run_dir", str(run), script="evaluate.py", run_flag="run_dir")
     assert (values["model_name_or_path"], values["num_train"], values["run_dir"]) == ("my/base", 77, str(run))
+
+
+@pytest.mark.parametrize(("given", "read"), [("q_proj", ["q_proj"]), ("mlp.down_proj", ["mlp.down_proj"])])
+def test_adapters_on_a_single_module(given: str, read: list[str]):
+    model_args = ModelConfig(lora_target_modules=[given])
+    check_built(SFTConfig(use_cpu=True, report_to="none"), model_args, trains=True)
+    assert model_args.lora_target_modules == read
+
+
+@pytest.mark.parametrize("given", ["all-linear", r".*\.[qv]_proj"])
+def test_adapters_by_a_pattern(given: str):
+    model_args = ModelConfig(lora_target_modules=[given])
+    check_built(SFTConfig(use_cpu=True, report_to="none"), model_args, trains=True)
+    assert model_args.lora_target_modules == given
+
+
+def test_a_team_samples_as_it_is_trained(monkeypatch: pytest.MonkeyPatch):
+    """Self-consistency, and what agents hear of each other in training."""
+    settings = {"temperature": 0.7, "top_p": 0.9, "top_k": 5, "min_p": 0.1}
+    with recipe_modules(TEAM, ["members", "evaluate", "agents", "data"]) as modules:
+        calls = []
+        monkeypatch.setattr(modules["members"], "generate", lambda *_, **given: calls.append(given) or [Completion("", 1)] * 3)
+        ask = modules["members"].asker(None, None, None, GRPOConfig(use_cpu=True, report_to="none", **settings))
+        agent, problem = modules["agents"].Agent("one", "Think."), modules["data"].Problem("1 + 1?", "2")
+        modules["evaluate"].self_consistency(ask, [problem], agent, 3)
+        modules["evaluate"].ask_team(ask, [problem] * 3, [agent])
+    assert settings.items() <= calls[0].items()
+    assert not settings.keys() & calls[1].keys()
 
 
 # --- What flags of our own do, where no other test shows it ----------------------------------------------------------------
