@@ -2,6 +2,7 @@
 # make test      the tests that need no GPU, hub or network, within 12 minutes on 2 cores
 # make test-all  the same and the full learning runs
 # make lint      ruff and the documentation's strict build
+# make newest    the tests with the newest versions of everything, in an environment of their own (.venv-newest)
 # make lock      pin the newest versions that pyproject.toml allows
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ endif
 # mkdocs-material announces its successor at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: install demo demo-smoke test test-all lint docs lock
+.PHONY: install demo demo-smoke test test-all newest lint docs lock
 
 install: $(VENV)/installed
 
@@ -45,6 +46,14 @@ test: install
 
 test-all: install
 	python -m pytest -n 2 --durations=15 --dist loadfile -m "not gpu"
+
+# Without upper bounds: what a library has announced to change is tried before it is allowed.
+newest: install
+	uv venv --quiet --clear .venv-newest
+	sed -E 's/(>=[^",]*), *<[^",]*/\1/' pyproject.toml > .venv-newest/pyproject.toml
+	uv pip install --quiet --python .venv-newest/bin/python --upgrade --extra dev -r .venv-newest/pyproject.toml
+	uv pip install --quiet --python .venv-newest/bin/python --no-deps --editable .
+	.venv-newest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 lint: install
 	ruff check

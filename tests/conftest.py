@@ -92,7 +92,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Python]:
     """Returns a function that runs a command as `python SCRIPT ARGUMENTS` would."""
     output = tmp_path_factory.mktemp("output")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    env = command_env(PYTHONPATH=str(ROOT))
+    env = command_env(PYTHONPATH=str(ROOT), TMPDIR=str(output))  # a fork leaves its temporary files: it ends at once
     with subprocess.Popen([sys.executable, "-c", SERVER], cwd=ROOT, env=env, **pipes) as server:
 
         def run(*command: str, code: int = 0) -> subprocess.CompletedProcess:

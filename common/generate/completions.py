@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from common.models.zero3 import sharded_bytes
+
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -72,7 +74,7 @@ def _whole_model_fits(model: torch.nn.Module) -> bool:
         return True
     torch.cuda.empty_cache()  # what training has put aside counts as taken
     free = min(gather_object([torch.cuda.mem_get_info()[0]]))
-    return free > 1.25 * sum(getattr(weight, "ds_numel", 0) * weight.element_size() for weight in model.parameters())
+    return free > 1.25 * sharded_bytes(model)
 
 
 def generate(

@@ -16,6 +16,7 @@ from common.run.grpo import check_reward_weights
 from common.run.loop import run
 from common.run.record import check_output_dir
 
+from transformers import set_seed
 from trl import GRPOConfig, GRPOTrainer, get_peft_config
 
 from arguments import MathArguments
@@ -36,6 +37,7 @@ def main() -> None:
     train_dataset = to_dataset(train, tokenizer, args)
 
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
+    set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
 
     # 3. Trainer: for each question sample `num_generations` completions, reward each, and make those that did better than

@@ -17,7 +17,7 @@ from common.run.config import parse
 from common.run.loop import run
 from common.run.record import check_output_dir
 
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, set_seed
 from trl import SFTConfig, SFTTrainer, get_peft_config
 
 from arguments import CallingArguments
@@ -40,6 +40,7 @@ def main() -> None:
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
 
     # 2. Model: any causal language model whose chat template knows tools. Under ZeRO-3 each process loads only its part.
+    set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
 
     # 3. Trainer: packs and pads the rows, adds adapters if asked to (`use_peft`), and calls DeepSpeed as the launcher says.
