@@ -3,6 +3,7 @@
 # make test-all  the same and the full learning runs
 # make learn     each recipe's tiny run once, to its end: fails if one does not learn (about 15 minutes on 2 cores)
 # make lint      ruff, the layers of common/, and the documentation's strict build
+# make newest    the tests with the newest versions of everything, in an environment of their own (.venv-newest)
 # make lock      pin the newest versions that pyproject.toml allows
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ endif
 # mkdocs-material announces its successor at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: install demo demo-smoke test test-all learn lint docs lock
+.PHONY: install demo demo-smoke test test-all learn newest lint docs lock
 
 install: $(VENV)/installed
 
@@ -51,6 +52,14 @@ test-all: install
 learn: install
 	rm -rf outputs/learn
 	python benchmarks/learn.py $(LEARN)
+
+# Without upper bounds: what a library has announced to change is tried before it is allowed.
+newest: install
+	uv venv --quiet --clear .venv-newest
+	sed -E 's/(>=[^",]*), *<[^",]*/\1/' pyproject.toml > .venv-newest/pyproject.toml
+	uv pip install --quiet --python .venv-newest/bin/python --upgrade --extra dev -r .venv-newest/pyproject.toml
+	uv pip install --quiet --python .venv-newest/bin/python --no-deps --editable .
+	.venv-newest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 lint: install
 	ruff check

@@ -93,7 +93,7 @@ def recipe_modules(recipe: str, names: list[str]) -> Iterator[dict[str, ModuleTy
 def python_server(output: Path, root: Path = ROOT) -> Iterator[Python]:
     """Gives a function that runs a command as `python SCRIPT ARGUMENTS` would in `root`; `output` is a folder for its own."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    env = command_env(PYTHONPATH=str(root))
+    env = command_env(PYTHONPATH=str(root), TMPDIR=str(output))  # a fork leaves its temporary files: it ends at once
     with subprocess.Popen([sys.executable, "-c", SERVER], cwd=root, env=env, **pipes) as server:
 
         def run(*command: str, code: int = 0) -> subprocess.CompletedProcess:

@@ -8,7 +8,7 @@ from common.errors import fail, say
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
-from trl.chat_template_utils import get_training_chat_template
+from trl import get_training_chat_template
 
 IGNORED = -100  # the label of a token that is read and not trained; torch's default
 

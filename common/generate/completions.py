@@ -7,6 +7,7 @@ from typing import Any
 
 from common.generate.settings import generating, generation_config
 from common.measure.shares import share_out
+from common.models.zero3 import sharded_bytes
 
 import torch
 from accelerate import Accelerator
@@ -49,7 +50,7 @@ def _whole_model_fits(model: torch.nn.Module) -> bool:
         return True
     torch.cuda.empty_cache()  # what training has put aside counts as taken
     free = min(gather_object([torch.cuda.mem_get_info()[0]]))
-    return free > 1.25 * sum(getattr(weight, "ds_numel", 0) * weight.element_size() for weight in model.parameters())
+    return free > 1.25 * sharded_bytes(model)
 
 
 def generate(

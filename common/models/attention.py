@@ -6,20 +6,45 @@
 
 from typing import Any
 
-from common.errors import say
+from common.errors import fail, say
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
-from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_position_ids
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 
 VARLEN = "varlen"
+# Whose attention is what `varlen_attention` computes, causal and perhaps in a window: a test compares each with sdpa. Another
+# model may pass more (attention sinks, a cap of the scores), or less (qwen2_moe its window), and would be another in silence.
+VARLEN_MODELS = [
+    "gemma",
+    "gemma3_text",
+    "granite",
+    "llama",
+    "ministral",
+    "mistral",
+    "mixtral",
+    "olmo2",
+    "olmo3",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "smollm3",
+]
 
 
 def _is_packed(query: torch.Tensor, key: torch.Tensor, attention_mask: torch.Tensor | None) -> bool:
     """Returns whether this is one row that may hold several documents: no padding, no cache of earlier tokens."""
     return attention_mask is None and query.shape[0] == 1 and 1 < query.shape[2] == key.shape[2]
+
+
+def _boundaries(position_ids: torch.Tensor | None, num_tokens: int) -> tuple[torch.Tensor, int]:
+    """Returns where the documents of a packed row begin, and the number of tokens, and how long the longest is."""
+    if position_ids is None:
+        position_ids = torch.arange(num_tokens)[None]
+    first = position_ids[0, :1] - 2  # also a row that goes on at a later position begins with a document
+    starts = (position_ids[0].diff(prepend=first) != 1).nonzero().flatten()
+    boundaries = torch.cat([starts, starts.new_tensor([num_tokens])])
+    return boundaries, int(boundaries.diff().max())
 
 
 def varlen_attention(
@@ -54,17 +79,15 @@ def varlen_attention(
         The output, of shape (batch, tokens, heads, head dimension), and None in the place of the weights.
     """
     if not _is_packed(query, key, attention_mask):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        return AttentionInterface()["sdpa"](module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     if cu_seq_lens_q is None:
-        if position_ids is None:
-            position_ids = torch.arange(query.shape[2], device=query.device)[None]
-        (cu_seq_lens_q, _), (max_length_q, _) = prepare_fa_kwargs_from_position_ids(position_ids)
+        cu_seq_lens_q, max_length_q = _boundaries(position_ids, query.shape[2])
     # Imported here: older torch versions, which run everything else, do not have it.
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = (
-        states[0].transpose(0, 1)  # (tokens, heads, head dimension)
-        for states in (query, *(repeat_kv(states, module.num_key_value_groups) for states in (key, value)))
+        states[0].repeat_interleave(query.shape[1] // states.shape[1], dim=0).transpose(0, 1)  # (tokens, heads, head dimension)
+        for states in (query, key, value)
     )
     boundaries = cu_seq_lens_q.to(device=query.device, dtype=torch.int32)
     window = (-1 if sliding_window is None else sliding_window - 1, 0)
@@ -78,18 +101,39 @@ def _varlen_mask(batch_size: int, q_length: int, kv_length: int, **kwargs: Any) 
     special = not kwargs.get("allow_is_causal_skip", True) and not kwargs.get("use_vmap", False)
     if special and kwargs.get("attention_mask") is None and batch_size == 1 and 1 < q_length == kv_length:
         return None
-    return sdpa_mask(batch_size=batch_size, q_length=q_length, kv_length=kv_length, **kwargs)
+    return AttentionMaskInterface()["sdpa"](batch_size=batch_size, q_length=q_length, kv_length=kv_length, **kwargs)
 
 
-def choose_attention(name: str | None, dtype: torch.dtype | str | None) -> str | None:
+def _check_varlen(config: PreTrainedConfig) -> None:
+    """Fails if a model's attention is not what `varlen_attention` computes."""
+    settings = config.to_dict()
+    if config.model_type not in VARLEN_MODELS:
+        reason = f"computes its attention in a way of its own, or was not tried ({', '.join(VARLEN_MODELS)} were)"
+    elif not settings.get("is_causal", True) or settings.get("use_bidirectional_attention"):
+        reason = "is set to look ahead"
+    elif settings.get("attention_dropout"):
+        reason = f"has attention_dropout {settings['attention_dropout']:g}, which torch's kernel does not know"
+    else:
+        return
+    fail(
+        f"attn_implementation varlen does not fit this model: {config.model_type} {reason}; use "
+        "`--attn_implementation sdpa`, or eager where transformers refuses that, too"
+    )
+
+
+def choose_attention(name: str | None, dtype: torch.dtype | str | None, config: PreTrainedConfig) -> str | None:
     """Registers `varlen` with transformers if it is asked for; takes what computes the same, only slower, where it cannot run.
 
     Args:
         name: The attention implementation in the configuration.
         dtype: What the model computes in.
+        config: The model's configuration.
 
     Returns:
         The name to load the model with.
+
+    Raises:
+        SystemExit: With code 2 if `varlen` would compute something else than the model's own attention.
     """
     if name == "flex_attention" and not torch.cuda.is_available():
         # On a CPU it cannot take the attention sinks of gpt-oss (transformers/integrations/flex_attention.py).
@@ -97,6 +141,7 @@ def choose_attention(name: str | None, dtype: torch.dtype | str | None) -> str |
         return "eager"
     if name != VARLEN:
         return name
+    _check_varlen(config)
     if not torch.cuda.is_available() or dtype not in (torch.bfloat16, torch.float16):
         say("attn_implementation varlen needs an NVIDIA GPU and bfloat16: using sdpa, which computes the same")
         return "sdpa"

@@ -3,32 +3,33 @@
 import json
 import os
 import re
+import weakref
 from collections.abc import Iterable
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from common.data.hub import is_path, use_cache_if_unreachable
 from common.errors import brief, fail, nearest
-from common.models import mxfp4, tiny, tiny_vision, vision
+from common.models import mxfp4, tiny, tiny_vision, vision, zero3
 from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
 
-import deepspeed
 import torch
-from deepspeed.utils import set_z3_leaf_module
+from huggingface_hub import try_to_load_from_cache
+from safetensors.torch import save_model
+from tokenizers import Tokenizer, models
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
     ProcessorMixin,
 )
-from transformers.integrations import is_deepspeed_zero3_enabled
-from transformers.utils.chat_template_utils import render_jinja_template
 from trl import ModelConfig, get_quantization_config
 
 # Chat templates that TRL ships, for tokenizers that come without one (base models, tiny models).
@@ -87,8 +88,9 @@ def _literal(value: object) -> str:
 def _fixed_texts(model_type: str, day: date) -> set[str]:
     """Returns the longer texts that a family's chat template writes into every conversation: Llama's 40 tokens of dates."""
     template = _with_fixed_date(_trl_chat_template(model_type), day)
+    renderer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), chat_template=template)
     turns = [{"role": "user", "content": "?"}]
-    rendered = render_jinja_template([turns], chat_template=template, add_generation_prompt=True)[0][0]
+    rendered = renderer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     return {text for text in re.split(r"<\|\w+\|>", rendered) if len(text) > 20}
 
 
@@ -117,7 +119,7 @@ def load_tokenizer(
             use_cache_if_unreachable()
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, revision=model_args.model_revision)
-            model_type = AutoConfig.from_pretrained(_config_folder(name)).model_type
+            model_type = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision).model_type
         except (OSError, ValueError) as error:
             cure = "without a hub pass a local folder or --config tiny.yaml"
             if Path(name).is_dir():
@@ -161,23 +163,50 @@ def quantization_of(model_args: ModelConfig, config: PreTrainedConfig) -> BitsAn
     return quantization
 
 
-def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> PreTrainedModel:
-    """Loads a language model, or one that reads pictures as well, or builds a tiny one with random weights.
+def _build_tiny(name: str, processing: PreTrainedTokenizerBase | ProcessorMixin, folder: str) -> None:
+    """Saves a tiny model with random weights, the same ones under every ZeRO stage."""
+    if name == tiny_vision.TINY:
+        config = tiny_vision.tiny_vision_config(processing)
+    else:
+        config = tiny.tiny_config(_tiny_architecture(name), processing)
+    with zero3.unsharded():
+        model = vision.auto_class(config).from_config(config)
+    # Not `model.save_pretrained`, which writes on the first process only.
+    config.architectures = [type(model).__name__]
+    config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    save_model(model, f"{folder}/model.safetensors", metadata={"format": "pt"})
 
-    Under ZeRO-3 transformers shards the weights while it loads them, if the training arguments were made before.
+
+def _reloadable(name: str, revision: str) -> str:
+    """Returns the name under which the same weights can be loaded once more: GRPOTrainer knows the name, not the revision."""
+    if Path(name).is_dir():
+        return os.path.relpath(name)
+    cached = try_to_load_from_cache(name, "config.json", revision=revision) if revision != "main" else None
+    # An adapter has no config.json, and needs no reference.
+    return str(Path(cached).parent) if isinstance(cached, str) else name
+
+
+def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> PreTrainedModel:
+    """Loads a language model, or one that reads pictures as well, or a tiny one with random weights.
+
+    Under ZeRO-3 transformers shards the weights while it loads them, if the training arguments were made before. A tiny model
+    is built and saved first: loaded like any other, it is the same one under every ZeRO stage, after the same `set_seed`.
 
     Args:
         model_args: Names the model, its dtype, attention implementation and quantization.
         tokenizer: The model's tokenizer, or its processor.
+
+    Raises:
+        SystemExit: With code 2 if the attention implementation or the quantization does not fit the model.
     """
     name = model_args.model_name_or_path
-    if name == tiny_vision.TINY:
-        check_lora_targets(model_args, tiny_vision.tiny_vision_config(tokenizer))
-        return tiny_vision.build_tiny(tokenizer)
-    if name.startswith(tiny.PREFIX):
-        config = tiny.tiny_config(_tiny_architecture(name), tokenizer)
-        check_lora_targets(model_args, config)
-        return AutoModelForCausalLM.from_config(config)
+    is_tiny = name.startswith(tiny.PREFIX)
+    if is_tiny:
+        # For each process its own: no other machine sees the folder. It stays as long as the model.
+        folder = TemporaryDirectory(prefix="tiny-")
+        _build_tiny(name, tokenizer, folder.name)
+        name = folder.name
     config = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision)
     check_lora_targets(model_args, config)
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
@@ -187,26 +216,22 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         name,
         revision=model_args.model_revision,
         dtype=dtype,
-        attn_implementation=choose_attention(model_args.attn_implementation, dtype),
+        attn_implementation=choose_attention(model_args.attn_implementation, dtype, config),
         quantization_config=quantization_of(model_args, config),
     )
-    if is_deepspeed_zero3_enabled():
-        # There transformers (5.23) keeps every renaming that loading may need, used or not, and undoes them all when it saves:
-        # Qwen2-VL's language model would be saved under names that nothing else reads.
-        model._weight_conversions = None
-        # TRL's loss reads the output head's weight and never calls the head. DeepSpeed notices, but not when an evaluation
-        # before training, which does call it, made it fetch the weight ahead: then the backward pass finds it gone.
-        deepspeed.zero.register_external_parameter(model, model.get_output_embeddings().weight)
-        # PEFT (0.21) moves a parameter with an adapter into a submodule while it computes. DeepSpeed (0.19) gathers what a
-        # module held after the first step, and stops where that is gone; of a leaf module it gathers all there is below.
-        targets = (model_args.lora_target_parameters or []) if model_args.use_peft else []
-        for name, _ in model.named_parameters():
-            if f".{name}".endswith(tuple(f".{target}" for target in targets)):  # 7.mlp is not 17.mlp
-                set_z3_leaf_module(model.get_submodule(name.rpartition(".")[0]), True)
+    zero3.prepare(model, (model_args.lora_target_parameters or []) if model_args.use_peft else [])
     for module in model.modules():
         # In evaluations bitsandbytes (0.50, on CPUs with AVX512-BF16) packs 4-bit weights for a kernel without a gradient, and
         # leaves them packed when training goes on.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-    model.config._name_or_path = os.path.relpath(name) if Path(name).is_dir() else name
+    # GRPOTrainer loads its reference model, of the KL term, by this name. With adapters the base is the reference, and the name
+    # goes into the adapter's card.
+    adapted = model_args.use_peft
+    model.config.name_or_path = _reloadable(name, "main" if adapted else model_args.model_revision)
+    if is_tiny:
+        weakref.finalize(model, folder.cleanup)
+        model.name_or_path = ""  # what PEFT writes down as an adapter's base, and this one is not kept
+        if adapted:
+            model.config.name_or_path = ""
     return model

@@ -3,6 +3,7 @@
 from typing import Any
 
 from common.errors import fail
+from common.models.zero3 import keep_saved_names
 
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Mxfp4Config, PreTrainedConfig, PreTrainedModel
 
@@ -42,6 +43,6 @@ def from_pretrained(
         fail(f"{name} is stored in MXFP4 and trained in 16 bits: its experts cannot be quantised again; leave out load_in_4bit")
     settings |= {"quantization_config": Mxfp4Config(dequantize=True), "output_loading_info": True}
     model = _whole(name, *auto_class.from_pretrained(name, **settings))
-    # Or transformers (5.23) saves the experts' weights in 16 bits under the names of those in 4 bits, which nobody finds again.
-    model._weight_conversions = None
+    # Or the experts' weights in 16 bits are saved under the names of those in 4 bits, which nobody finds again.
+    keep_saved_names(model)
     return model

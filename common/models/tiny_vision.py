@@ -6,9 +6,6 @@ from importlib.resources import files
 from common.models import tiny
 
 from transformers import (
-    AutoModelForImageTextToText,
-    PreTrainedModel,
-    ProcessorMixin,
     Qwen2VLConfig,
     Qwen2VLImageProcessorPil,
     Qwen2VLProcessor,
@@ -87,8 +84,3 @@ def tiny_vision_config(processor: Qwen2VLProcessor) -> Qwen2VLConfig:
         tie_word_embeddings=True,
         **ids,
     )
-
-
-def build_tiny(processor: ProcessorMixin) -> PreTrainedModel:
-    """Returns a tiny Qwen2-VL with random weights."""
-    return AutoModelForImageTextToText.from_config(tiny_vision_config(processor))

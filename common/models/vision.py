@@ -10,13 +10,13 @@ from common.models import tiny
 from common.models.tiny_vision import TINY, tiny_processor
 
 from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoProcessor,
     PreTrainedConfig,
     ProcessorMixin,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 if TYPE_CHECKING:  # importing TRL takes seconds, which commands that only load a model can do without
     from trl import ModelConfig
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # importing TRL takes seconds, which commands that only load 
 
 def is_vision_language(config: PreTrainedConfig) -> bool:
     """Returns whether a model reads pictures as well as text."""
-    return config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 
 def auto_class(config: PreTrainedConfig) -> type[AutoModelForCausalLM] | type[AutoModelForImageTextToText]:

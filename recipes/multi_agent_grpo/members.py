@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from trl import GRPOConfig, ModelConfig
 
 from agents import Agent
@@ -108,7 +108,7 @@ def fresh(training_args: GRPOConfig, **changes: Any) -> GRPOConfig:
 def forget_accelerator() -> None:
     """Lets the next trainer or evaluation of this process have an accelerator of its own; the processes stay connected."""
     gc.collect()
-    AcceleratorState._reset_state()
+    AcceleratorState._reset_state()  # accelerate (1.15) has no public way that leaves the processes connected
 
 
 def team_weights(run: Path, team: list[Agent]) -> dict[str, Path]:
@@ -128,6 +128,12 @@ def team_weights(run: Path, team: list[Agent]) -> dict[str, Path]:
     return {name: run / name for name in names}
 
 
+def load_base(setup: Setup) -> PreTrainedModel:
+    """Loads the base model; each time the same one, also if it is a `tiny:` one, which begins with random weights."""
+    set_seed(setup.training_args.seed)
+    return load_model(setup.model_args, setup.tokenizer)
+
+
 def load_members(setup: Setup, weights: dict[str, Path]) -> PreTrainedModel | PeftModel:
     """Loads agents.
 
@@ -138,7 +144,7 @@ def load_members(setup: Setup, weights: dict[str, Path]) -> PreTrainedModel | Pe
     folders = list(weights.values())
     if folders and not (folders[0] / "adapter_config.json").exists():
         return load_model(replace(setup.model_args, model_name_or_path=str(folders[0])), setup.tokenizer)
-    model = load_model(setup.model_args, setup.tokenizer)
+    model = load_base(setup)
     for name, folder in weights.items():
         if isinstance(model, PeftModel):
             model.load_adapter(folder, adapter_name=name)

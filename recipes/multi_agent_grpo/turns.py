@@ -4,14 +4,13 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from common.measure.math_answers import boxed_answer
-from common.models.load import load_model
 
 from peft import PeftModel, get_peft_model
 from trl import get_peft_config
 
 from agents import Agent
 from data import Problem
-from members import Ask, Setup
+from members import Ask, Setup, load_base
 from rewards import Answers, Sample
 
 OWN = "default"  # the adapter that is trained; the others carry the names of their agents
@@ -27,7 +26,7 @@ def load_for_turn(setup: Setup, adapters: dict[str, str]) -> PeftModel:
     plugin = setup.training_args.deepspeed_plugin
     # Under ZeRO-3 all weights must have one dtype; TRL does the same where it makes the adapter (huggingface/trl#6089).
     settings = {"autocast_adapter_dtype": plugin is None or plugin.zero_stage != 3}
-    base = load_model(setup.model_args, setup.tokenizer)
+    base = load_base(setup)
     model = get_peft_model(base, get_peft_config(setup.model_args), adapter_name=OWN, **settings)
     for name in adapters.values():
         if name != OWN:

@@ -90,6 +90,19 @@ def test_zero3_gathers_an_output_head_of_its_own(tmp_path: Path, python: Python)
     assert losses(tmp_path / "3") == pytest.approx(losses(tmp_path / "2"), rel=1e-4)
 
 
+@pytest.mark.parametrize("num_processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_random_weights_begin_alike_under_every_stage(tmp_path: Path, python: Python, num_processes: int):
+    for stage in (2, 3):
+        flags = [*SHORT, "--bf16", "false", "--output_dir", str(tmp_path / str(stage))]
+        if num_processes == 1:
+            python(TRAIN, *flags, "--deepspeed", f"accelerate_configs/ds_zero{stage}.json")
+        else:
+            command = accelerate(TRAIN, *flags, config=f"zero{stage}", num_processes=num_processes)
+            finished = run_command([*command[:4], "--mixed_precision", "no", *command[4:]])
+            assert finished.returncode == 0, finished.stderr
+    assert losses(tmp_path / "3") == pytest.approx(losses(tmp_path / "2"), abs=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "num_processes", "more"),

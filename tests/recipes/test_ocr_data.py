@@ -182,7 +182,7 @@ def test_messages_with_several_images_and_with_none(recipe, tmp_path: Path):
     assert train[0]["messages"] == rows[0]["messages"]
     assert train[1]["messages"] == rows[1]["messages"]
     assert train[3]["messages"][2]["content"] == [{"type": "text", "text": "Sure?"}]
-    from trl.data_utils import prepare_multimodal_messages
+    from trl import prepare_multimodal_messages
 
     for row in train:
         images = recipe["images"].open_images(row)

@@ -1,17 +1,19 @@
 """Packed conversations do not see each other, and none is cut or lost: through TRL's own packing and collator."""
 
+from copy import deepcopy
 from itertools import pairwise
 
 from common.data.conversations import Conversation
 from common.data.tokens import IGNORED, tokenize
-from common.models.attention import choose_attention
-from common.models.load import load_tokenizer
+from common.models import mxfp4
+from common.models.attention import VARLEN_MODELS, choose_attention
+from common.models.load import load_model, load_tokenizer
 from common.models.tiny import tiny_config
 
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, PreTrainedModel, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, set_seed
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
@@ -62,25 +64,134 @@ def logits_by_document(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -
 
 def varlen_attn_reference(query, key, value, boundaries, _boundaries, longest, _longest, *, scale, window_size):
     """Computes what the GPU's kernel does, one document after the other."""
-    assert window_size == (-1, 0)
+    back, ahead = window_size
+    assert ahead == 0
     assert longest == boundaries.diff().max()
-    documents = [
-        torch.nn.functional.scaled_dot_product_attention(
-            *(states[start:stop].transpose(0, 1)[None] for states in (query, key, value)), is_causal=True, scale=scale
-        )[0].transpose(0, 1)
-        for start, stop in pairwise(boundaries.tolist())
-    ]
+    documents = []
+    for start, stop in pairwise(boundaries.tolist()):
+        distance = torch.arange(stop - start)[:, None] - torch.arange(stop - start)
+        seen = (distance >= 0) & ((distance <= back) | (back < 0))
+        states = [states[start:stop].transpose(0, 1)[None] for states in (query, key, value)]
+        attended = torch.nn.functional.scaled_dot_product_attention(*states, attn_mask=seen, scale=scale)
+        documents.append(attended[0].transpose(0, 1))
     return torch.cat(documents)
 
 
+@pytest.fixture
+def varlen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Makes `varlen` usable without a GPU: all of it but torch's kernel. Returns the lengths of the rows that it is given."""
+    rows = []
+
+    def kernel(query, *args, **kwargs):
+        rows.append(len(query))
+        return varlen_attn_reference(query, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: True)
+        assert choose_attention("varlen", torch.bfloat16, LlamaConfig()) == "varlen"
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
+    return rows
+
+
+def small_config(model_type: str, **changes) -> PreTrainedConfig:
+    """Returns a configuration of the real class with two small layers, one of them with a window where the family has any."""
+    sizes = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "moe_intermediate_size": 48,
+        "shared_expert_intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "num_experts": 4,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "initializer_range": 0.2,  # or all scores are nearly alike
+    }
+    known = AutoConfig.for_model(model_type).to_dict()
+    if "layer_types" in known:
+        sizes |= {"layer_types": ["sliding_attention", "full_attention"], "use_sliding_window": True}
+    if "sliding_window" in known:
+        sizes |= {"sliding_window": 6}
+    return AutoConfig.for_model(model_type, **{name: size for name, size in sizes.items() if name in known} | changes)
+
+
+LENGTHS = [5, 20, 1, 13]  # tokens; longer and shorter than the window
+
+
+@pytest.mark.parametrize("model_type", VARLEN_MODELS)
+def test_varlen_equals_sdpa(varlen: list[int], model_type: str):
+    """For every architecture that it is offered for, in logits and gradients; the kernel is the reference above."""
+    models = {}
+    for attention in ("sdpa", "varlen"):
+        set_seed(0)
+        # Each has its own configuration: it holds the implementation.
+        models[attention] = AutoModelForCausalLM.from_config(small_config(model_type), attn_implementation=attention)
+    tokens = torch.randint(3, 64, (1, sum(LENGTHS)))
+    positions = torch.cat([torch.arange(length) for length in LENGTHS])[None]
+    boundaries = torch.tensor([0, *LENGTHS]).cumsum(0).to(torch.int32)
+    counted = {"cu_seq_lens_q": boundaries, "cu_seq_lens_k": boundaries, "max_length_q": 20, "max_length_k": 20}
+    padded = {"input_ids": tokens[0, :14].view(2, 7), "attention_mask": torch.tensor([[0] * 3 + [1] * 4, [1] * 7])}
+    for inputs in (
+        {"input_ids": tokens, "position_ids": positions},
+        {"input_ids": tokens, "position_ids": positions, **counted},
+        {"input_ids": tokens},
+        padded,
+    ):
+        found = {}
+        for attention, model in models.items():
+            del varlen[:]
+            # sdpa knows the documents by their positions.
+            given = {name: value for name, value in inputs.items() if attention == "varlen" or name not in counted}
+            logits = model(**given, use_cache=False).logits
+            model.zero_grad()
+            logits.square().mean().backward()
+            gradient = torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
+            found[attention] = logits[inputs.get("attention_mask", torch.ones(logits.shape[:2])).bool()], gradient
+            # Padded rows go to sdpa, and so does a whole row beyond its window, which has a mask.
+            if "position_ids" in inputs:
+                assert varlen == ([sum(LENGTHS)] * 2 if attention == "varlen" else [])
+        for ours, expected in zip(found["varlen"], found["sdpa"], strict=True):
+            torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (lambda: AutoConfig.for_model("gpt_oss"), "gpt_oss computes its attention in a way of its own"),
+        (lambda: AutoConfig.for_model("qwen2_vl"), "qwen2_vl computes"),
+        (lambda: AutoConfig.for_model("gemma2"), "gemma2 computes"),
+        (lambda: AutoConfig.for_model("bert", is_decoder=True), "bert computes"),
+        (lambda: small_config("gemma3_text", use_bidirectional_attention=True), "gemma3_text is set to look ahead"),
+        (lambda: small_config("llama", is_causal=False), "llama is set to look ahead"),
+        (lambda: small_config("mistral", attention_dropout=0.1), "mistral has attention_dropout 0.1"),
+    ],
+    ids=["sinks", "vision", "softcap", "encoder", "bidirectional", "not causal", "dropout"],
+)
+def test_varlen_is_refused_where_it_would_compute_something_else(capsys: pytest.CaptureFixture[str], config, reason: str):
+    with pytest.raises(SystemExit, match="2"):
+        choose_attention("varlen", torch.bfloat16, config())
+    line = capsys.readouterr().err
+    assert line.startswith(f"error: attn_implementation varlen does not fit this model: {reason}")
+    assert line.count("\n") == 1
+
+
+def test_varlen_is_refused_before_the_weights_are_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    small_config("gemma2").save_pretrained(tmp_path)
+    monkeypatch.setattr(mxfp4, "from_pretrained", lambda *args, **settings: pytest.fail("loaded"))
+    with pytest.raises(SystemExit, match="2"):
+        load_model(ModelConfig(model_name_or_path=str(tmp_path), attn_implementation="varlen"), tokenizer=None)
+
+
+@pytest.mark.usefixtures("varlen")  # the kernel itself needs a GPU: see the test below
 @pytest.mark.parametrize("attention", ["sdpa", "eager", "varlen"])
 @pytest.mark.parametrize("architecture", ["llama", "qwen3"])
-def test_packed_documents_do_not_see_each_other(tmp_path, monkeypatch, architecture: str, attention: str):
-    if attention == "varlen":  # the kernel itself needs a GPU: see the test below
-        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-        assert choose_attention("varlen", torch.bfloat16) == "varlen"
-        monkeypatch.undo()
-        monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_attn_reference)
+def test_packed_documents_do_not_see_each_other(tmp_path, architecture: str, attention: str):
     trainer, dataset = make_trainer(architecture, attention, str(tmp_path))
     model = trainer.model.eval()
     documents = []
@@ -123,9 +234,10 @@ def test_varlen_on_a_gpu_equals_sdpa(architecture: str):
     """The same documents packed and one by one, with the same random weights: loss, gradients and greedy answers agree."""
     config = tiny_config(architecture, load_tokenizer(ModelConfig(model_name_or_path=f"tiny:{architecture}"), WORDS))
     models = {}
-    for attention in ("sdpa", choose_attention("varlen", torch.bfloat16)):
+    for attention in ("sdpa", choose_attention("varlen", torch.bfloat16, LlamaConfig())):
         set_seed(0)
-        models[attention] = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.bfloat16).cuda()
+        model = AutoModelForCausalLM.from_config(deepcopy(config), attn_implementation=attention, dtype=torch.bfloat16)
+        models[attention] = model.cuda()
     lengths = [5, 130, 64, 1, 300]
     tokens = torch.randint(0, config.vocab_size, (1, sum(lengths)), device="cuda")
     packed = torch.cat([torch.arange(length) for length in lengths])[None].cuda()
@@ -149,7 +261,7 @@ def test_varlen_on_a_gpu_equals_sdpa(architecture: str):
 def test_varlen_keeps_documents_apart_on_a_gpu():
     config = tiny_config("llama", load_tokenizer(ModelConfig(model_name_or_path="tiny:llama"), WORDS))
     set_seed(0)
-    attention = choose_attention("varlen", torch.bfloat16)
+    attention = choose_attention("varlen", torch.bfloat16, LlamaConfig())
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.bfloat16).cuda().eval()
     first, second = torch.randint(0, config.vocab_size, (2, 40), device="cuda")
     positions = torch.arange(40, device="cuda")
@@ -161,6 +273,6 @@ def test_varlen_keeps_documents_apart_on_a_gpu():
 
 def test_varlen_falls_back_to_sdpa_without_a_gpu(monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert choose_attention("varlen", torch.bfloat16) == "sdpa"
+    assert choose_attention("varlen", torch.bfloat16, LlamaConfig()) == "sdpa"
     assert "needs an NVIDIA GPU" in capsys.readouterr().out
-    assert choose_attention("eager", torch.bfloat16) == "eager"
+    assert choose_attention("eager", torch.bfloat16, LlamaConfig()) == "eager"

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from common.models.attention import choose_attention
 from common.models.load import load_model, load_tokenizer
-from common.models.tiny_vision import build_tiny
 from common.models.vision import auto_class, load_processor
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, LlamaConfig, set_seed
 from trl import ModelConfig
 
 
@@ -37,7 +36,7 @@ def test_four_bit_weights_keep_their_gradient_after_an_evaluation(tmp_path: Path
 def test_a_model_that_reads_pictures_is_loaded_as_one(tmp_path: Path):
     model_args = ModelConfig(model_name_or_path="tiny:qwen2_vl")
     processor = load_processor(model_args, min_pixels=784, max_pixels=7840, phrases=["Read."])
-    build_tiny(processor).save_pretrained(tmp_path)
+    load_model(model_args, processor).save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     assert auto_class(AutoConfig.from_pretrained(tmp_path)) is AutoModelForImageTextToText
     assert auto_class(AutoConfig.for_model("qwen3")) is AutoModelForCausalLM
@@ -59,8 +58,8 @@ def test_the_date_in_a_chat_template_is_fixed():
 
 def test_flex_attention_without_a_gpu_becomes_eager(capsys: pytest.CaptureFixture[str]):
     if torch.cuda.is_available():
-        assert choose_attention("flex_attention", torch.bfloat16) == "flex_attention"
+        assert choose_attention("flex_attention", torch.bfloat16, LlamaConfig()) == "flex_attention"
     else:
-        assert choose_attention("flex_attention", torch.bfloat16) == "eager"
+        assert choose_attention("flex_attention", torch.bfloat16, LlamaConfig()) == "eager"
         assert "flex_attention needs an NVIDIA GPU: using eager" in capsys.readouterr().out
-    assert choose_attention("eager", torch.float32) == "eager"
+    assert choose_attention("eager", torch.float32, LlamaConfig()) == "eager"
