@@ -57,15 +57,20 @@ def _choose_batch(settings: dict[str, Any], was: int, now: int, given: tuple[int
     if (batch, accumulation) in fitting:
         return batch, accumulation
     what = "completions" if "num_generations" in settings else "rows"
-    expected = _step_and_generation(settings, was, *(settings[name] for name in BATCH))[0]
+    expected, generated = _step_and_generation(settings, was, *(settings[name] for name in BATCH))
     if not fitting:
         others = [number for number in range(1, expected + 1) if number != was and _fitting(settings, was, number)]
         cure = f"numbers that do: {', '.join(map(str, others))}" if others else "no other number does"
         fail(f"--num_processes {now}: the {expected} {what} of a step cannot be split so over {now} processes; {cure}")
     fitting.sort(key=lambda values: (sum(a != b for a, b in zip(values, (batch, accumulation), strict=True)), -values[0]))
+    cures = " or ".join(_flags(settings, values) or "neither of the two" for values in fitting[:3])
+    step, generation = _step_and_generation(settings, now, batch, accumulation)
+    found, wanted = (
+        (f"{step} {what} a step", expected) if step != expected else (f"{generation} completions at once", generated)
+    )
     fail(
-        f"{batch} a device x {now} processes x {accumulation} accumulation steps = {batch * now * accumulation} {what} a step, "
-        f"and the run has {expected}: it would be another run; pass {' or '.join(_flags(settings, v) for v in fitting[:3])}"
+        f"{batch} a device x {now} processes, accumulated {accumulation} times, are {found}, and the run has {wanted}: it would "
+        f"be another run; pass {cures}"
     )
 
 
@@ -115,8 +120,8 @@ def _check_room(target: Path, checkpoints: list[Path]) -> None:
     needed, free = sum(sizes) + max(sizes, default=0), shutil.disk_usage(target.parent).free
     if free < needed:
         fail(
-            f"output_dir {target}: the converted checkpoints need {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free there;"
-            " make room, or choose another --output_dir"
+            f"output_dir {target}: the converted checkpoints need {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free "
+            "there; make room, or choose another --output_dir"
         )
 
 
