@@ -63,14 +63,14 @@ def _choose_batch(settings: dict[str, Any], was: int, now: int, given: tuple[int
         cure = f"numbers that do: {', '.join(map(str, others))}" if others else "no other number does"
         fail(f"--num_processes {now}: the {expected} {what} of a step cannot be split so over {now} processes; {cure}")
     fitting.sort(key=lambda values: (sum(a != b for a, b in zip(values, (batch, accumulation), strict=True)), -values[0]))
-    cures = " or ".join(_flags(settings, values) or "neither of the two" for values in fitting[:3])
+    cures = " or ".join(_flags(settings, values) or "none of the two settings" for values in fitting[:3])
     step, generation = _step_and_generation(settings, now, batch, accumulation)
-    found, wanted = (
-        (f"{step} {what} a step", expected) if step != expected else (f"{generation} completions at once", generated)
-    )
+    found, wanted = f"{step} {what} a step", expected
+    if step == expected:
+        found, wanted = f"{generation} completions at once", generated
     fail(
-        f"{batch} a device x {now} processes, accumulated {accumulation} times, are {found}, and the run has {wanted}: it would "
-        f"be another run; pass {cures}"
+        f"{batch} a device x {now} processes, accumulated {accumulation} times, are {found}, and the run has {wanted}: "
+        f"it would be another run; pass {cures}"
     )
 
 
