@@ -115,13 +115,20 @@ def convert(checkpoint: Path, target: Path, was: int, now: int, *, output_dir: P
 # --- Loading ------------------------------------------------------------------------------------------------------------
 
 
-def _restore_groups(optimizer: Any, saved: list[dict[str, Any]]) -> None:
-    """Gives each group of weights its own settings back.
+def _mend(optimizer: torch.optim.Optimizer, saved: list[dict[str, Any]] | None) -> None:
+    """Puts right what DeepSpeed 0.19.8 gets wrong when it loads a universal checkpoint.
 
-    ZeRO-3 gives those of the first group to all: weights that do not decay (norms, biases) would begin to.
+    Args:
+        optimizer: The optimizer below ZeRO's.
+        saved: Under ZeRO-3 the settings of each group of weights. It gives those of the first to all, and weights that do not
+            decay (norms, biases) would begin to; and it gives all one and the same count of steps, which each then raises.
     """
-    for group, settings in zip(optimizer.param_groups, saved, strict=True):
+    for group, settings in zip(optimizer.param_groups, saved or [], strict=bool(saved)):
         group.update({name: value for name, value in settings.items() if name != "params"})
+    fused = any(group.get("fused") for group in optimizer.param_groups)
+    for weights, state in optimizer.state.items():
+        if torch.is_tensor(state.get("step")):  # a fused optimizer wants it beside the weights, others on the CPU
+            state["step"] = state["step"].clone().to(weights.device if fused else "cpu")
 
 
 @contextmanager
@@ -145,9 +152,10 @@ def loading_converted(output_dir: Path) -> Iterator[None]:
         latest = Path(load_dir) / LATEST
         engine._config.load_universal_checkpoint = latest.exists()
         loaded = split(engine, load_dir, *args, **settings)
-        if latest.exists() and engine.zero_optimization_partition_weights():
+        if latest.exists():
             found = torch.load(latest.parent / latest.read_text().strip() / OPTIMIZER, map_location="cpu", weights_only=False)
-            _restore_groups(engine.optimizer.optimizer, found["optimizer_state_dict"]["param_groups"])
+            third = engine.zero_optimization_partition_weights()
+            _mend(engine.optimizer.optimizer, found["optimizer_state_dict"]["param_groups"] if third else None)
         return loaded
 
     DeepSpeedEngine.load_checkpoint = load

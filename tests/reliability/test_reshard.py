@@ -111,8 +111,8 @@ def two_one_two(start: Callable[..., Run], setting: Setting, folder: Path, *on_o
         path: content for path, content in before.items() if path.name != ".lock"
     }
     until(8, start(second, setting, 1, *on_one), second)
-    back = [word for name, word in zip(on_one, ("16", "1"), strict=False) if name.startswith("--") for word in (name, word)]
-    assert recipes("reshard", second, "--num_processes", 2, "--output_dir", third, *back) == 0
+    back = {"--gradient_accumulation_steps": "1", "--per_device_train_batch_size": "16"}
+    assert recipes("reshard", second, "--num_processes", 2, "--output_dir", third, on_one[0], back[on_one[0]]) == 0
     text = finish(start(third, setting, 2))
     assert f"Continuing from {third / 'checkpoint-8'}." in text
     return whole, third
