@@ -411,7 +411,7 @@ def begun(run, tmp_path: Path) -> Path:
             "",
             {"world_size": 2},
             "holds a run on 2 processes, this launch has 1 and checkpoints are split by process; "
-            f"launch with --num_processes 2, or {ELSEWHERE}",
+            f"launch with --num_processes 2, convert a copy (`recipes reshard RUN --num_processes 1`), or {ELSEWHERE}",
             id="other number of processes",
         ),
     ],
@@ -420,6 +420,7 @@ def test_output_dir_of_another_run(run, begun: Path, arguments: str, record: dic
     written = json.loads((begun / "run.json").read_text())
     (begun / "run.json").write_text(json.dumps(written | record))
     before = contents(begun)
+    line = line.replace("RUN", str(begun))
     assert_one_line(run("--output_dir", str(begun), *arguments.split()), f"output_dir {begun} {line}")
     assert contents(begun) == before
 

@@ -1,4 +1,4 @@
-"""The command `recipes`: list the recipes, copy one, talk to a trained model, export it."""
+"""The command `recipes`: list the recipes, copy one, talk to a trained model, export it, reshard a run."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's output folder,
 
 @app.callback()
 def recipes() -> None:
-    """Lists and copies recipes, talks to and exports trained models."""
+    """Lists and copies recipes, talks to and exports trained models, reshards runs."""
 
 
 @app.command("list")
@@ -61,6 +61,26 @@ def export(
     from common.commands.export import export_run
 
     export_run(run, output_dir, push)
+
+
+@app.command()
+def reshard(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The output folder of an interrupted run.")],
+    num_processes: Annotated[int, typer.Option("--num_processes", metavar="N", help="How many will continue it.")],
+    output_dir: Annotated[
+        Path | None, typer.Option("--output_dir", metavar="DIR", help="A new folder; RUN-N-processes if not given.")
+    ] = None,
+    per_device_train_batch_size: Annotated[
+        int | None, typer.Option("--per_device_train_batch_size", metavar="ROWS", help="As it was if not given.")
+    ] = None,
+    gradient_accumulation_steps: Annotated[
+        int | None, typer.Option("--gradient_accumulation_steps", metavar="STEPS", help="As it was if not given.")
+    ] = None,
+) -> None:
+    """Makes a copy of an interrupted run that another number of processes continues."""
+    from common.commands.reshard import reshard_run  # imported here, as above
+
+    reshard_run(run, num_processes, output_dir, per_device_train_batch_size, gradient_accumulation_steps)
 
 
 def main(arguments: list[str] | None = None) -> None:

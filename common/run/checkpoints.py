@@ -24,6 +24,16 @@ def _written_by(name: str) -> int:
     return int(match[1]) if match else 0
 
 
+def _parts_of(checkpoint: Path, rank: int) -> dict[str, Any]:
+    """Returns size and digest of each file that a process wrote, by name, once they are on the disk."""
+    parts: dict[str, list[Any]] = {}
+    for path in sorted(checkpoint.rglob("*")):
+        if path.is_file() and path.name != COMPLETE and _written_by(path.name) == rank:
+            sync(path)
+            parts[str(path.relative_to(checkpoint))] = [path.stat().st_size, digest(path)]
+    return parts
+
+
 def mark(checkpoint: Path, rank: int) -> None:
     """Marks a checkpoint as complete, once every process has written its part and its part is on the disk.
 
@@ -31,14 +41,20 @@ def mark(checkpoint: Path, rank: int) -> None:
         checkpoint: The checkpoint's folder.
         rank: This process.
     """
-    parts: dict[str, list[Any]] = {}
-    for path in sorted(checkpoint.rglob("*")):
-        if path.is_file() and path.name != COMPLETE and _written_by(path.name) == rank:
-            sync(path)
-            parts[str(path.relative_to(checkpoint))] = [path.stat().st_size, digest(path)]
-    files = gather_object([parts])
+    files = gather_object([_parts_of(checkpoint, rank)])
     if is_main_process():
         write_whole(checkpoint / COMPLETE, json.dumps(dict(enumerate(files))))
+
+
+def mark_for(checkpoint: Path, world_size: int) -> None:
+    """Marks a checkpoint as complete that one process has made for others.
+
+    Args:
+        checkpoint: The checkpoint's folder.
+        world_size: The number of processes that will continue from it.
+    """
+    files = {rank: _parts_of(checkpoint, rank) for rank in range(world_size)}
+    write_whole(checkpoint / COMPLETE, json.dumps(files))
 
 
 def rotate(folder: Path, newest: int, limit: int | None, best: str | None) -> None:

@@ -18,6 +18,7 @@ from common.run.record import launcher, versions, write_record
 from common.run.recorder import Evaluation, Recorder
 from common.run.signals import StopRequest
 from common.run.trackers import survive
+from common.run.universal import loading_converted
 from common.run.watch import REQUEUE, Watch
 
 import torch
@@ -136,7 +137,8 @@ def run(
     recorder.restore(step, is_last=checkpoint is not None and is_last(checkpoint))
     accelerator.wait_for_everyone()
     try:
-        _train(trainer, checkpoint)
+        with loading_converted(folder):
+            _train(trainer, checkpoint)
         watch.check_weights()
         trainer.save_model(str(folder))
     except (OSError, RuntimeError, SafetensorError) as error:

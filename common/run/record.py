@@ -117,12 +117,13 @@ def _difference(run: dict[str, Any], this: dict[str, Any]) -> str | None:
     return None
 
 
-def _other_launch(run: dict[str, Any], this: dict[str, Any]) -> str | None:
+def _other_launch(folder: Path, run: dict[str, Any], this: dict[str, Any]) -> str | None:
     """Returns how the launch of a folder's run differs from this one, and what to do about it."""
-    if run["world_size"] != this["world_size"]:
+    was, now = run["world_size"], this["world_size"]
+    if was != now:
         return (
-            f"holds a run on {run['world_size']} processes, this launch has {this['world_size']} and checkpoints are split by "
-            f"process; launch with --num_processes {run['world_size']}"
+            f"holds a run on {was} processes, this launch has {now} and checkpoints are split by process; launch with "
+            f"--num_processes {was}, convert a copy (`recipes reshard {folder} --num_processes {now}`)"
         )
     if run.get("sharding", this["sharding"]) != this["sharding"]:
         return (
@@ -153,7 +154,7 @@ def _look(folder: Path, this: dict[str, Any]) -> tuple[str | None, bool]:
         return "is there already and is not of a run of these recipes", False
     if run is None:
         return f"holds a run whose {RECORD} is damaged, so nothing can continue it; remove it (`rm -r {folder}`)", False
-    return _difference(run, this) or _other_launch(run, this), COMPLETE in names and _difference(run, this) is None
+    return _difference(run, this) or _other_launch(folder, run, this), COMPLETE in names and _difference(run, this) is None
 
 
 def _choose(script: str, args: TrainingArguments) -> tuple[str, str | None, bool]:
