@@ -1,7 +1,9 @@
 """Killed, stopped or started twice, a run loses nothing and ends with the same weights."""
 
 import json
+import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,6 +97,25 @@ def test_a_signal_saves_and_the_same_command_continues(start, tmp_path: Path, wh
     finish(start())
     assert not (tmp_path / "run/requeue").exists()
     assert weights(tmp_path / "run") == weights(whole)
+
+
+def test_a_process_that_hangs_is_named_and_the_others_end(start, tmp_path: Path):
+    run = start("--ddp_timeout", "20", setting=GRPO)
+    metrics = tmp_path / "run/metrics.jsonl"
+    wait_for(lambda: metrics.exists() and '"loss"' in metrics.read_text(), run)
+    stopped, began = run.pids[1], time.monotonic()
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        while run.wait(0.1)[0] is None and time.monotonic() - began < 60:
+            continue
+        assert run.codes == [1, None], run.text()
+        line = next(line for line in run.text().splitlines() if "has not gone on" in line)
+        assert f"process 1 (pid {stopped} on {socket.gethostname()}): no answer; process 0 " in line
+        assert "waiting in " in line
+    finally:
+        os.kill(stopped, signal.SIGKILL)
+    finish(start("--ddp_timeout", "300", setting=GRPO))
+    assert not list((tmp_path / "run").glob(".heartbeat*"))
 
 
 def test_a_signal_to_two_processes_between_two_updates_of_a_generation(start, tmp_path: Path):
