@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 MISSED = 4  # beats, after which a process counts as silent
 PARTS = 8  # places that a line names
-WAITING = ("torch/distributed/", "deepspeed/comm/")
+WAITING = ("torch/distributed/", "deepspeed/comm/", "deepspeed/runtime/zero/", "deepspeed/utils/nvtx.py")
 
 
 @dataclass
@@ -133,16 +133,16 @@ class Heartbeat(TrainerCallback):
             now, beats = time.monotonic(), self._look()
             if not waits or place != at:
                 at, since = place, now
-            if now - self.went_on < self.timeout / 2:
+            silent = {process for process, (_, came) in self.last.items() if now - came > MISSED * self.interval}
+            still = now - self.went_on
+            if still < self.timeout / 2:
                 said = False
             elif not said and beats:
                 said = True
-                self._say(
-                    beats, now - self.went_on, f"the run ends when a process has waited for ddp_timeout, {self.timeout} s"
-                )
-            if beats and waits and now - max(since, self.went_on) > self.timeout:
-                self._say(beats, now - self.went_on, f"process {self.process} has waited for ddp_timeout, {self.timeout} s")
-                os._exit(1)  # its main thread does not come back to be told
+                self._say(beats, silent, still, f"the run ends at ddp_timeout, {self.timeout} s")
+            if still > self.timeout and (silent or now - since > self.timeout):
+                self._say(beats, silent, still, f"the run ends, as ddp_timeout ({self.timeout} s) says")
+                os._exit(1)  # the main thread does not come back to be told
 
     def _look(self) -> list[Beat]:
         """Returns the last signs of life, and notes when they came."""
@@ -153,10 +153,8 @@ class Heartbeat(TrainerCallback):
                 self.last[beat.process] = (beat.count, time.monotonic())
         return beats
 
-    def _say(self, beats: list[Beat], waited: float, then: str) -> None:
-        now = time.monotonic()
-        silent = {process for process, (_, came) in self.last.items() if now - came > MISSED * self.interval}
-        line = describe(beats, silent, waited)
+    def _say(self, beats: list[Beat], silent: set[int], seconds: float, then: str) -> None:
+        line = describe(beats, silent, seconds)
         if silent or len({beat.waits for beat in beats}) > 1:  # else it may be nothing but slow
             tell_launcher(line)
         if self.process == min(beat.process for beat in beats if beat.process not in silent):
