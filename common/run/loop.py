@@ -17,9 +17,9 @@ from common.run.files import open_to_readers
 from common.run.heartbeat import Heartbeat
 from common.run.record import launcher, versions, write_record
 from common.run.recorder import Evaluation, Recorder
-from common.run.signals import StopRequest
+from common.run.signals import REQUEUE, StopRequest
 from common.run.trackers import survive
-from common.run.watch import REQUEUE, Watch
+from common.run.watch import Watch
 
 import torch
 from accelerate.utils import gather_object

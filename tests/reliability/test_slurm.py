@@ -3,7 +3,6 @@
 python -m pytest tests/reliability/test_slurm.py -m slow -s
 """
 
-import json
 import re
 import shutil
 import tempfile
@@ -47,10 +46,6 @@ def tell(slurm: Slurm, job: Job) -> None:
             slurm.say(f"    {line[:140]}")
 
 
-def steps(run: Path) -> list[int]:
-    return [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
-
-
 def saved(run: Path, step: int) -> bool:
     return (run / f"checkpoint-{step}/complete").exists()
 
@@ -65,12 +60,12 @@ def whole(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def check_equal(job: Job, run: Path, whole: Path) -> None:
+def check_equal(job: Job, run: Path, whole: Path, count: int = STEPS) -> None:
     tell(job.slurm, job)
     assert (run / "complete").exists(), job.log()
-    assert trained_steps(run) == list(range(1, STEPS + 1))
+    assert trained_steps(run) == list(range(1, count + 1))
     assert weights(run) == weights(whole)
-    job.slurm.say(f"job {job.number}: {STEPS} steps, the same weights")
+    job.slurm.say(f"job {job.number}: {count} steps, the same weights")
 
 
 def test_two_nodes_train_to_the_end(slurm: Slurm, whole: Path):
@@ -104,15 +99,21 @@ def test_a_preempted_job_continues(slurm: Slurm, whole: Path, tmp_path: Path):
     check_equal(job, run, whole)
 
 
-def test_a_job_that_meets_its_time_limit_saves_and_is_requeued(slurm: Slurm, whole: Path, tmp_path: Path):
-    # Two minutes are the limit, and the signal comes 45 to 75 s after the start: SLURM looks twice a minute. The steps before
-    # that are made to last by their number; what comes after is the same as in the run that nobody interrupts.
-    run = tmp_path / "run"
-    job = submit(slurm, MANY, run, "--time=2", "--signal=USR1@45", settings=[*SETTINGS, "--max_run_time", "1:00:00"])
-    assert job.end(900) == "COMPLETED", job.log()
-    assert int(job.show()["Restarts"]) >= 1
-    assert re.search(r"saved step \d+; the same command continues", job.log())
-    check_equal(job, run, whole)
+def test_a_job_that_meets_its_time_limit_saves_and_is_requeued(slurm: Slurm, tmp_path: Path):
+    # SLURM looks at the limits twice a minute: the run has steps enough to be met by that, and a whole run of its own.
+    settings = [*SETTINGS, "--max_steps", "60", "--save_steps", "60", "--eval_steps", "60"]
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    job = submit(slurm, MANY, run, "--time=20", "--signal=USR1@60", settings=settings)
+    job.wait(lambda: (run / "metrics.jsonl").exists() and 1 in trained_steps(run), 240)
+    slurm.run("scontrol", "update", f"JobId={job.number}", "EndTime=now+2minutes")
+    slurm.say(f"job {job.number}: its time ends in two minutes")
+    job.wait(lambda: job.look() == "PENDING", 240)
+    slurm.run("scontrol", "update", f"JobId={job.number}", "TimeLimit=20")
+    assert re.search(r"saved step \d+; the same command continues", job.log()), job.log()
+    assert job.end() == "COMPLETED", job.log()
+    assert job.show()["Restarts"] == "1"
+    assert submit(slurm, MANY, whole, "--time=20", settings=settings).end() == "COMPLETED"
+    check_equal(job, run, whole, count=60)
 
 
 def test_a_lost_node(slurm: Slurm, whole: Path, tmp_path: Path):
@@ -130,17 +131,26 @@ def test_a_lost_node(slurm: Slurm, whole: Path, tmp_path: Path):
     check_equal(job, run, whole)
 
 
-def test_one_node_and_srun_without_a_launcher(slurm: Slurm, tmp_path: Path):
+def test_one_node_stopped_by_a_signal(slurm: Slurm, tmp_path: Path):
     run = tmp_path / "run"
-    job = submit(slurm, ONE, run, "--time=20", settings=[*SETTINGS, "--max_steps", "2"])
-    job.wait(lambda: '"loss"' in (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").exists() else False, 240)
+    job = submit(slurm, ONE, run, "--time=20")
+    job.wait(lambda: (run / "metrics.jsonl").exists() and 1 in trained_steps(run), 240)
     slurm.run("scancel", "--signal=USR1", job.number)
     slurm.say(f"scancel --signal=USR1 {job.number}")
     assert job.end() == "COMPLETED", job.log()
+    assert job.show()["Restarts"] == "1"
+    assert re.search(r"saved step \d+; the same command continues", job.log()), job.log()
     tell(slurm, job)
     assert (run / "complete").exists(), job.log()
-    command = ["python", GRPO_MATH, *SETTINGS, "--max_steps", "1", "--output_dir", str(tmp_path / "none")]
-    refused = slurm.run("srun", "--nodes=2", "--ntasks=2", f"--chdir={ROOT}", *command, check=False)
+
+
+def test_tasks_without_a_launcher_are_refused_and_a_shell_of_several_tasks_is_not(slurm: Slurm, tmp_path: Path):
+    command = ["python", GRPO_MATH, *SETTINGS, "--max_steps", "1", "--output_dir"]
+    refused = slurm.run("srun", "--nodes=2", "--ntasks=2", f"--chdir={ROOT}", *command, str(tmp_path / "tasks"), check=False)
+    slurm.say(f"srun -n 2 python train.py: {next(line for line in refused.splitlines() if line.startswith('error:'))[:90]}...")
     assert "srun started 2 tasks that do not know of each other" in refused
-    assert not (tmp_path / "none").exists()
-    slurm.say(f"srun python train.py: {next(line for line in refused.splitlines() if line.startswith('error:'))[:90]}...")
+    assert not (tmp_path / "tasks").exists()
+    shell = ["salloc", "--nodes=2", "--ntasks=2", f"--chdir={ROOT}", "srun", "--nodes=1", "--ntasks=1"]
+    slurm.run(*shell, *command, str(tmp_path / "shell"), timeout=300)
+    assert (tmp_path / "shell/complete").exists()
+    slurm.say("salloc -n 2, in it srun -n 1 python train.py: trains")
