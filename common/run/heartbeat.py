@@ -1,6 +1,5 @@
 """A process that hangs is named: each leaves a sign of life in the run's folder, and looks at those of the others."""
 
-import contextlib
 import json
 import os
 import socket
@@ -83,9 +82,9 @@ class Heartbeat(TrainerCallback):
     """Says which process does not come once another has waited for half of `ddp_timeout`, and ends the run after all of it.
 
     torch ends a collective after `ddp_timeout` too, but says only who waited, and the groups that DeepSpeed makes for itself
-    have a time of their own (30 minutes with gloo). The signs of life are left by a thread, so that a process that hangs in
-    its own code can still say where; one that is stopped, or whose machine is gone, leaves none. On GPUs most waiting is
-    done by the GPU: there the line is said, and NCCL's own watchdog ends the process.
+    have a time of their own (30 minutes with gloo, 10 with NCCL). The signs of life are left by a thread, so that a process
+    that hangs in its own code can still say where, and the ending is torch's; one that is stopped, or whose machine is gone,
+    leaves none, and those that wait for it end here.
 
     Args:
         args: The training arguments.
@@ -121,28 +120,29 @@ class Heartbeat(TrainerCallback):
         return self.folder / f".heartbeat-{process}.json"
 
     def _beat(self, main: int) -> None:
-        count, said, at, since = 0, False, "", time.monotonic()
+        count, said = 0, False
         while not self.ended.wait(self.interval):
             count += 1
             place, waits = _place(sys._current_frames().get(main))
             beat = Beat(self.process, socket.gethostname(), os.getpid(), count, self.step, place, waits)
-            with contextlib.suppress(OSError):  # a disk that is full, or has gone, is met and named by who writes checkpoints
+            try:
                 working = self._file(self.process).with_suffix(".new")
                 working.write_text(json.dumps(asdict(beat)))
                 os.replace(working, self._file(self.process))
-            now, beats = time.monotonic(), self._look()
-            if not waits or place != at:
-                at, since = place, now
+                beats = self._look()
+            except OSError:  # a disk that is full, or has gone, is named by who writes checkpoints; others may have ended
+                continue
+            now = time.monotonic()
             silent = {process for process, (_, came) in self.last.items() if now - came > MISSED * self.interval}
             still = now - self.went_on
             if still < self.timeout / 2:
                 said = False
-            elif not said and beats:
+            elif not said:
                 said = True
-                self._say(beats, silent, still, f"the run ends at ddp_timeout, {self.timeout} s")
-            if still > self.timeout and (silent or now - since > self.timeout):
-                self._say(beats, silent, still, f"the run ends, as ddp_timeout ({self.timeout} s) says")
-                os._exit(1)  # the main thread does not come back to be told
+                self._say(beats, silent, still, f"after {self.timeout} s (ddp_timeout) nobody waits any longer")
+            if still > self.timeout and silent:
+                self._say(beats, silent, still, f"that is more than ddp_timeout, {self.timeout} s: the run ends")
+                os._exit(1)  # the main thread waits, and is not to be told
 
     def _look(self) -> list[Beat]:
         """Returns the last signs of life, and notes when they came."""
