@@ -14,12 +14,13 @@ from common.run.arguments import seconds_of
 from common.run.checkpoints import best_checkpoint, check_room, choose_checkpoint, is_full, is_last, size_of_checkpoint
 from common.run.divergence import DivergenceGuard
 from common.run.files import open_to_readers
+from common.run.heartbeat import Heartbeat
 from common.run.record import launcher, versions, write_record
 from common.run.recorder import Evaluation, Recorder
-from common.run.signals import StopRequest
+from common.run.signals import REQUEUE, StopRequest
 from common.run.trackers import survive
 from common.run.universal import loading_converted
-from common.run.watch import REQUEUE, Watch
+from common.run.watch import Watch
 
 import torch
 from accelerate.utils import gather_object
@@ -125,6 +126,8 @@ def run(
     recorder = Recorder(trainer, evaluate, shown)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
+    heartbeat = Heartbeat(args)
+    trainer.add_callback(heartbeat)
     trainer.add_callback(watch)
     trainer.add_callback(recorder)
 
@@ -163,6 +166,7 @@ def run(
         (folder / COMPLETE).touch()
         say(f"The model and its card are in {folder}, the report is {report}")
     accelerator.wait_for_everyone()
+    heartbeat.close()
     request.close()
     if not more_follows:
         accelerator.end_training()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common.data.runs import COMPLETE
+from common.data.runs import COMPLETE, RECORD
 from common.errors import is_main_process, say, tell_launcher
 
 import psutil
@@ -17,6 +17,7 @@ from transformers import TrainingArguments
 
 STOPPING = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+REQUEUE = "requeue"  # an empty file in the run's folder: it was stopped by the clock or SIGUSR1 and wants to go on
 
 
 class StopRequest:
@@ -99,6 +100,8 @@ def end_with_launcher(args: TrainingArguments) -> None:
         line = what_is_saved(Path(args.output_dir))
         say(line)
         tell_launcher(line)
+        if number == StopRequest.REQUEUES and is_main_process() and (Path(args.output_dir) / RECORD).exists():
+            (Path(args.output_dir) / REQUEUE).touch()  # a run that has begun, in a job that is preempted while it loads
         raise SystemExit(exit_code(number))
 
     for number in STOPPING:

@@ -9,12 +9,10 @@ from common.data.runs import checkpoint_steps
 from common.errors import is_main_process, say, tell_launcher
 from common.run.checkpoints import check_room, mark, not_finite, rotate
 from common.run.divergence import DivergenceGuard
-from common.run.signals import StopRequest, exit_code, what_is_saved
+from common.run.signals import REQUEUE, StopRequest, exit_code, what_is_saved
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
-
-REQUEUE = "requeue"  # an empty file in the run's folder: it was stopped by the clock and wants to go on
 
 
 def updates_per_generation(args: TrainingArguments) -> int:

@@ -1,8 +1,10 @@
 """Killed, stopped or started twice, a run loses nothing and ends with the same weights."""
 
 import json
+import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,6 +114,36 @@ def test_other_signals(start, tmp_path: Path, number: int, code: int):
     assert run.wait() == [code], run.text()
     assert run.text().splitlines()[-1].endswith("; the same command continues")
     assert not (tmp_path / "run/requeue").exists()
+
+
+def test_a_run_that_is_preempted_while_it_loads_is_requeued(start, tmp_path: Path):
+    assert start("--max_run_time", "0:00:01").wait() == [143]
+    (tmp_path / "run/requeue").unlink()
+    run = start()
+    wait_for((tmp_path / "run/.lock").exists, run)
+    run.send(signal.SIGUSR1)
+    assert run.wait() == [143], run.text()
+    assert "the same command continues from what is saved" in run.text()
+    assert (tmp_path / "run/requeue").exists()
+
+
+def test_a_process_that_hangs_is_named_and_the_others_end(start, tmp_path: Path):
+    run = start("--ddp_timeout", "30", setting=GRPO)
+    metrics = tmp_path / "run/metrics.jsonl"
+    wait_for(lambda: metrics.exists() and '"loss"' in metrics.read_text(), run)
+    stopped, began = run.pids[1], time.monotonic()
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        while run.wait(0.1)[0] is None and time.monotonic() - began < 90:
+            continue
+        assert run.codes == [1, None], run.text()
+        line = [line for line in run.text().splitlines() if "has not gone on" in line][-1]
+        assert f"process 1 (pid {stopped} on {socket.gethostname()}): no answer; process 0 " in line
+        assert "waiting in " in line
+    finally:
+        os.kill(stopped, signal.SIGKILL)
+    finish(start("--ddp_timeout", "300", setting=GRPO))
+    assert not list((tmp_path / "run").glob(".heartbeat*"))
 
 
 def test_a_signal_to_two_processes_between_two_updates_of_a_generation(start, tmp_path: Path):

@@ -1,0 +1,31 @@
+"""The line on a process that hangs."""
+
+from common.run.heartbeat import Beat, describe
+
+
+def beat(process: int, place: str, waits: bool = False, step: int = 3) -> Beat:
+    return Beat(process, f"n{process}", 100 + process, count=9, step=step, place=place, waits=waits)
+
+
+def test_a_process_that_does_not_answer_comes_first():
+    beats = [
+        beat(0, "backward (a.py:1)", waits=True),
+        beat(1, "data (b.py:2)", step=2),
+        beat(2, "backward (a.py:1)", waits=True),
+    ]
+    assert describe(beats, {1}, 900) == (
+        "step 2 has not gone on for 900 s: process 1 (pid 101 on n1): no answer; "
+        "process 0 (pid 100 on n0) and 1 more: waiting in backward (a.py:1)"
+    )
+
+
+def test_a_process_that_hangs_in_its_own_code_comes_before_those_that_wait_for_it():
+    beats = [beat(0, "backward (a.py:1)", waits=True), beat(1, "correct (rewards.py:7)")]
+    assert describe(beats, set(), 15).partition(" s: ")[2] == (
+        "process 1 (pid 101 on n1): in correct (rewards.py:7); process 0 (pid 100 on n0): waiting in backward (a.py:1)"
+    )
+
+
+def test_a_thousand_processes_are_one_line():
+    beats = [beat(process, f"place {process}") for process in range(1000)]
+    assert describe(beats, set(), 15).endswith("; and 992 other places")
