@@ -78,7 +78,7 @@ def refused(run: Run, *words: str) -> None:
 
 
 def test_ten_kills_at_random_moments(tmp_path: Path):
-    assert campaign(10, seed=14, chosen=[BEST, GRPO, BEST, GRPO, LORA], folder=tmp_path) == []
+    assert campaign(10, seed=14, chosen=[BEST, GRPO, BEST, BEST, GRPO, BEST, BEST, GRPO, BEST, LORA], folder=tmp_path) == []
 
 
 def test_killed_after_the_last_checkpoint_nothing_is_trained_any_more(start, tmp_path: Path, whole: Path, killed: Path):
