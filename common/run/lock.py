@@ -14,16 +14,17 @@ _held: dict[Path, BaseFileLock] = {}
 
 def _release(folder: Path, made: list[Path], process: int) -> None:
     """Takes the lock away, and the folders that were made for it, if nothing was written into them."""
-    lock = _held.pop(folder, None)
-    if lock is None or os.getpid() != process:
+    if os.getpid() != process:
         return
-    (folder / LOCK).unlink(missing_ok=True)
-    lock.release()
+    lock = _held.pop(folder, None)
+    if lock is not None and lock.is_locked:
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
     try:
         for path in made:
             path.rmdir()
     except OSError:
-        return  # it holds a run now, or was removed
+        return  # it holds a run now, or another one's lock, or was removed
 
 
 def _holder(folder: Path) -> str:
@@ -44,11 +45,12 @@ def lock_folder(folder: Path) -> str | None:
     Raises:
         OSError: If the folder cannot be made or written into.
     """
-    if folder in _held:
+    if folder in _held and _held[folder].is_locked:
         return None
     made = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
+    lock = _held[folder] = FileLock(folder / LOCK, blocking=False)
+    atexit.register(_release, folder, made, os.getpid())  # first: a signal may end this process at any moment
     folder.mkdir(parents=True, exist_ok=True)
-    lock: BaseFileLock = FileLock(folder / LOCK, blocking=False)
     try:
         try:
             lock.acquire()
@@ -56,10 +58,8 @@ def lock_folder(folder: Path) -> str | None:
             raise
         except OSError as error:  # ENOLCK, ENOTSUP: file systems whose servers know no locks
             say(f"{folder}: the file system knows no locks ({error.strerror}); the file {LOCK} stands in for one.")
-            lock = SoftFileLock(folder / LOCK, blocking=False)
+            lock = _held[folder] = SoftFileLock(folder / LOCK, blocking=False)
             lock.acquire()
     except Timeout:
         return _holder(folder)
-    _held[folder] = lock
-    atexit.register(_release, folder, made, os.getpid())
     return None
