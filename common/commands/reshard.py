@@ -11,8 +11,8 @@ from common.data.runs import COMPLETE, RECORD, checkpoint_steps, damage, read_re
 from common.errors import fail, say
 from common.run.files import sync, write_whole
 from common.run.lock import LOCK, lock_folder
+from common.run.signals import REQUEUE
 from common.run.universal import convert
-from common.run.watch import REQUEUE
 
 import yaml
 
