@@ -214,7 +214,7 @@ def reshard_run(
                 output_dir=output,
                 per_device_train_batch_size=batch[0],
             )
-            say(f"{checkpoint}: converted from {was} processes to {num_processes}.")
+            say(f"{checkpoint} is converted.")
         working.rename(target)
         sync(target.absolute().parent)
     finally:

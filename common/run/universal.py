@@ -98,7 +98,7 @@ def convert(checkpoint: Path, target: Path, was: int, now: int, *, output_dir: P
     shards = checkpoint / latest.read_text().strip() if latest.exists() and not (checkpoint / LATEST).exists() else None
     # Without ZeRO every process keeps all, and a universal checkpoint serves any number.
     split = shards is not None and any(shards.glob("*_optim_states.pt"))
-    left_out = [COMPLETE, "rng_state*.pth", *(["global_step*", "latest", "zero_to_fp32.py"] if split else [])]
+    left_out = [COMPLETE, "rng_state*.pth", *(["global_step*", "latest", "zero_to_*.py"] if split else [])]
     shutil.copytree(checkpoint, target, ignore=shutil.ignore_patterns(*left_out))
     if split:
         _join_shards(shards, target / shards.name)

@@ -23,7 +23,7 @@ SMALL = (
 # Weights that decay and weights that do not; of three evaluations the first is the best, so that the weights that are saved at
 # the end are those of a checkpoint from before both conversions.
 SFT = "--per_device_train_batch_size 16 --num_train 160 --weight_decay 0.1 --metric_for_best_model eval_loss".split()
-SFT += "--greater_is_better true --warmup_steps 2".split()
+SFT += "--greater_is_better true --warmup_steps 2 --bf16 false".split()
 LORA = ("--use_peft", "true", "--lora_target_modules", "all-linear")
 BF16 = ("--bf16", "true")
 UNEVEN = ("--num_train", "150")
@@ -82,6 +82,10 @@ def values(output_dir: Path, name: str) -> dict[int, float]:
     return {row["step"]: row[name] for row in rows if name in row}
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
 def largest_difference(one: dict[int, float], other: dict[int, float]) -> float:
     assert one.keys() == other.keys() == set(range(1, STEPS + 1))
     return max(abs(one[step] - other[step]) for step in one)
@@ -97,19 +101,20 @@ def difference_of_weights(one: Path, other: Path) -> float:
 
 
 def two_one_two(start: Callable[..., Run], setting: Setting, folder: Path, *on_one: str) -> tuple[Path, Path]:
-    """Trains four steps on two processes, four on one, four on two.
+    """Trains four steps on two processes, four on one, until it is killed, and four on two.
 
     Returns:
         The run that nobody interrupted, and the last of the three.
     """
     whole, first, second, third = (folder / name for name in ("whole", "first", "second", "third"))
     finish(start(whole, setting, 2))
-    until(4, start(first, setting, 2), first)
-    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    left = ("run.json", "config.yaml", "metrics.jsonl", "samples.jsonl")  # what a kill after step 4 leaves
+    shutil.copytree(whole / "checkpoint-4", first / "checkpoint-4")
+    for name in left:
+        shutil.copy(whole / name, first)
+    before = contents(first)
     assert recipes("reshard", first, "--num_processes", 1, "--output_dir", second, *on_one) == 0
-    assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file() and path.name != ".lock"} == {
-        path: content for path, content in before.items() if path.name != ".lock"
-    }
+    assert contents(first) == before
     until(8, start(second, setting, 1, *on_one), second)
     back = {"--gradient_accumulation_steps": "1", "--per_device_train_batch_size": "16"}
     assert recipes("reshard", second, "--num_processes", 2, "--output_dir", third, on_one[0], back[on_one[0]]) == 0
