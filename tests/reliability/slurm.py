@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -115,10 +115,14 @@ class Slurm:
 
     def lose_node(self, node: str) -> None:
         """Kills what a node runs, and its daemon: nothing of it answers any more."""
-        lost = [psutil.Process(self.nodes[node].pid), *self._tasks(node)]
-        for process in lost:
-            process.kill()
-        psutil.wait_procs(lost, timeout=20)
+        self.nodes[node].kill()
+        self._kill(self._tasks(node))
+
+    def _kill(self, processes: list[psutil.Process]) -> None:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=20)
 
     def _tasks(self, node: str) -> list[psutil.Process]:
         """Returns the processes that a node runs for jobs, and slurmd's deputies, which do not stay its children."""
@@ -160,8 +164,8 @@ class Slurm:
         deadline = time.monotonic() + 45
         while self.run("squeue", "-h", check=False).strip() and time.monotonic() < deadline:
             time.sleep(0.5)
-        for process in (process for node in self.nodes for process in self._tasks(node)):
-            process.kill()
+        for node in self.nodes:
+            self._kill(self._tasks(node))
         for daemon in reversed(self.daemons):
             daemon.send_signal(signal.SIGTERM)
         for daemon in self.daemons:
