@@ -23,7 +23,7 @@ from transformers import TrainingArguments
 
 PACKAGES = ["torch", "transformers", "accelerate", "deepspeed", "trl", "peft", "datasets"]
 # What a start that was killed in its first moments may leave: nothing that another one would miss.
-LEFTOVERS = {LOCK, RECORD, f".{RECORD}", "config.yaml", ".config.yaml"}
+LEFTOVERS = {LOCK, RECORD, f".{RECORD}", "config.yaml", ".config.yaml", "logs"}  # logs: of a launcher, as in cluster/
 
 # Settings that may differ between the parts of an interrupted run: they change what is shown or kept, not what is learned.
 MAY_CHANGE = {

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -115,22 +115,28 @@ class Slurm:
 
     def lose_node(self, node: str) -> None:
         """Kills what a node runs, and its daemon: nothing of it answers any more."""
-        daemon = psutil.Process(self.nodes[node].pid)
-        stepds = [process for process in psutil.process_iter() if self._is_stepd(process, node)]
-        lost = [daemon, *(process for stepd in stepds for process in (stepd, *stepd.children(recursive=True)))]
-        for process in lost:
-            process.kill()
-        psutil.wait_procs(lost, timeout=20)
+        self.nodes[node].kill()
+        self._kill(self._tasks(node))
 
-    def _is_stepd(self, process: psutil.Process, node: str) -> bool:
-        """Returns whether a process is slurmd's deputy for a step on a node; it does not stay a child of slurmd."""
-        try:
-            if process.name() != "slurmstepd":
-                return False
-            spool = str(self.folder / f"spool-{node}")
-            return any(spool in file.path for file in process.open_files()) or process.environ().get("SLURMD_NODENAME") == node
-        except psutil.Error:
-            return False
+    def _kill(self, processes: list[psutil.Process]) -> None:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=20)
+
+    def _tasks(self, node: str) -> list[psutil.Process]:
+        """Returns the processes that a node runs for jobs, and slurmd's deputies, which do not stay its children."""
+        found = {}
+        for process in psutil.process_iter():
+            try:
+                env = process.environ()
+                if env.get("SLURM_CONF") == self.env["SLURM_CONF"] and env.get("SLURMD_NODENAME") == node:
+                    found[process.pid], parent = process, process.parent()
+                    if parent is not None and parent.name() == "slurmstepd":
+                        found[parent.pid] = parent
+            except psutil.Error:
+                continue  # it has ended
+        return list(found.values())
 
     def run(self, *command: str, check: bool = True, timeout: float = 120, **env: str) -> str:
         """Returns what one of SLURM's commands prints."""
@@ -159,9 +165,7 @@ class Slurm:
         while self.run("squeue", "-h", check=False).strip() and time.monotonic() < deadline:
             time.sleep(0.5)
         for node in self.nodes:
-            for process in filter(lambda process: self._is_stepd(process, node), psutil.process_iter()):
-                for child in (*process.children(recursive=True), process):
-                    child.kill()
+            self._kill(self._tasks(node))
         for daemon in reversed(self.daemons):
             daemon.send_signal(signal.SIGTERM)
         for daemon in self.daemons:
