@@ -31,14 +31,16 @@ RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/train.p
 def write_splits(folder: Path) -> str:
     """Writes a folder with three splits that every supervised recipe reads."""
     folder.mkdir()
+    pictures = folder.parent / "pictures"  # in the folder itself `datasets` would take them for the rows
+    pictures.mkdir()
     for split, count in {"train": 5, "validation": 2, "test": 3}.items():
         lines = []
         for number in range(count):
             name = f"{split}{number}.png"
-            Image.new("RGB", (60 + number, 30)).save(folder / name)
+            Image.new("RGB", (60 + number, 30)).save(pictures / name)
             user = {"role": "user", "content": f"The {split} question {number}?"}
             answer = {"role": "assistant", "content": f"The {split} answer.", "thinking": "I count."}
-            row = {"messages": [user, answer], "image": name, "thinking_language": "English"}
+            row = {"messages": [user, answer], "image": f"../pictures/{name}", "thinking_language": "English"}
             lines.append(json.dumps(row) + "\n")
         (folder / f"{split}.jsonl").write_text("".join(lines))
     return str(folder)
