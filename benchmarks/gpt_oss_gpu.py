@@ -62,7 +62,7 @@ def make_rows(count: int, tokenizer: PreTrainedTokenizerBase | None = None) -> l
         tokenizer: Measures their length.
     """
     sys.path.insert(0, str(ROOT / "recipes" / GPT_OSS))
-    from synthetic import LANGUAGES, all_problems, generate
+    from lesson.synthetic import LANGUAGES, all_problems, generate
 
     problems, rows = all_problems(), []
     for row in generate(problems, count, LANGUAGES, "rows"):

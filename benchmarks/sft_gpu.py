@@ -51,7 +51,7 @@ def runs(recipe: str) -> list[Run]:
 def make_rows(recipe: str, count: int) -> list[dict]:
     """Returns conversations with tools, or question/answer pairs of the same texts; both of about 350 tokens."""
     sys.path.insert(0, str(ROOT / "recipes" / CALLING))
-    from synthetic import generate_conversations
+    from lesson.synthetic import generate_conversations
 
     conversations = generate_conversations(count, seed=0)
     if recipe == CALLING:

@@ -102,3 +102,19 @@ def test_what_is_declared_is_used():
     for name, (pattern, text) in LOADED_BY_NAME.items():
         assert any(text in file.read_text() for file in ROOT.glob(pattern)), f"{name}: no `{text}` in {pattern}"
         assert name not in run, f"{name} is imported at {run.get(name)}"
+
+
+@pytest.mark.parametrize("file", python_files("benchmarks"), ids=lambda file: file.stem)
+def test_what_a_benchmark_takes_from_a_recipe_is_there(file: Path):
+    """The benchmarks run on other machines, and none of them runs here."""
+    installed = {"common", *sys.stdlib_module_names, *distributions()}
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] not in installed:
+            path = Path(*node.module.split(".")).with_suffix(".py")
+            defined = [
+                name.id if isinstance(name, ast.Name) else name.name
+                for module in [*(ROOT / "recipes").glob(f"*/{path}"), *(ROOT / "benchmarks").glob(str(path))]
+                for name in ast.walk(ast.parse(module.read_text()))
+                if isinstance(name, ast.Name | ast.FunctionDef | ast.ClassDef)
+            ]
+            assert {alias.name for alias in node.names} <= {*defined}, f"{file.name}:{node.lineno}: {node.module}"
