@@ -28,7 +28,15 @@ SETTINGS += "--per_device_train_batch_size 16 --ddp_timeout 20".split()
 NOTING = """
 import os, runpy, sys
 codes, sys.argv = sys.argv[1], sys.argv[2:]
-sys.path[0], code = os.path.dirname(sys.argv[0]), 1
+sys.path[0], code, pid, leave = os.path.dirname(sys.argv[0]), 1, os.getpid(), os._exit
+def note(code):
+    if os.getpid() == pid:
+        with open(os.path.join(codes, os.environ.get("RANK", "0")), "w") as file:
+            file.write(str(code))
+def note_and_leave(code):
+    note(code)
+    leave(code)
+os._exit = note_and_leave
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
     code = 0
@@ -36,8 +44,7 @@ except SystemExit as ended:
     code = ended.code or 0
     raise
 finally:
-    with open(os.path.join(codes, os.environ.get("RANK", "0")), "w") as file:
-        file.write(str(code))
+    note(code)
 """
 ELASTIC = {"PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGUSR1"}  # accelerate and torchrun, as the sbatch files set it
 
