@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -46,6 +47,7 @@ except SystemExit as ended:
 finally:
     note(code)
 """
+started: list[subprocess.Popen] = []
 ELASTIC = {"PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGUSR1"}  # accelerate and torchrun, as the sbatch files set it
 
 
@@ -66,14 +68,20 @@ def launch(launcher: str, folder: Path) -> list[str]:
 
 def start(launcher: str, folder: Path, env: dict[str, str]) -> subprocess.Popen:
     with open(folder / "log", "a") as output:
-        return subprocess.Popen(
-            launch(launcher, folder),
-            cwd=ROOT,
-            env=command_env(LOCAL_SIZE="2", **env),
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        quiet = {"stdout": output, "stderr": output, "start_new_session": True}
+        started.append(subprocess.Popen(launch(launcher, folder), cwd=ROOT, env=command_env(LOCAL_SIZE="2", **env), **quiet))
+    return started[-1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Ends what a test that failed has left."""
+    yield
+    for process in started:
+        if process.poll() is None:
+            for one in (*psutil.Process(process.pid).children(recursive=True), process):
+                one.kill()
+    started.clear()
 
 
 @pytest.fixture(scope="module")
