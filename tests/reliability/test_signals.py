@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -28,7 +29,15 @@ SETTINGS += "--per_device_train_batch_size 16 --ddp_timeout 20".split()
 NOTING = """
 import os, runpy, sys
 codes, sys.argv = sys.argv[1], sys.argv[2:]
-sys.path[0], code = os.path.dirname(sys.argv[0]), 1
+sys.path[0], code, pid, leave = os.path.dirname(sys.argv[0]), 1, os.getpid(), os._exit
+def note(code):
+    if os.getpid() == pid:
+        with open(os.path.join(codes, os.environ.get("RANK", "0")), "w") as file:
+            file.write(str(code))
+def note_and_leave(code):
+    note(code)
+    leave(code)
+os._exit = note_and_leave
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
     code = 0
@@ -36,9 +45,9 @@ except SystemExit as ended:
     code = ended.code or 0
     raise
 finally:
-    with open(os.path.join(codes, os.environ.get("RANK", "0")), "w") as file:
-        file.write(str(code))
+    note(code)
 """
+started: list[subprocess.Popen] = []
 ELASTIC = {"PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGUSR1"}  # accelerate and torchrun, as the sbatch files set it
 
 
@@ -59,14 +68,20 @@ def launch(launcher: str, folder: Path) -> list[str]:
 
 def start(launcher: str, folder: Path, env: dict[str, str]) -> subprocess.Popen:
     with open(folder / "log", "a") as output:
-        return subprocess.Popen(
-            launch(launcher, folder),
-            cwd=ROOT,
-            env=command_env(LOCAL_SIZE="2", **env),
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        quiet = {"stdout": output, "stderr": output, "start_new_session": True}
+        started.append(subprocess.Popen(launch(launcher, folder), cwd=ROOT, env=command_env(LOCAL_SIZE="2", **env), **quiet))
+    return started[-1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Ends what a test that failed has left."""
+    yield
+    for process in started:
+        if process.poll() is None:
+            for one in (*psutil.Process(process.pid).children(recursive=True), process):
+                one.kill()
+    started.clear()
 
 
 @pytest.fixture(scope="module")
