@@ -7,6 +7,7 @@ from typing import Any
 
 from common.commands import places
 from common.data.runs import read_record
+from common.errors import say
 from common.generate.chat import answer, chat_parser, load_for_chat, talk
 
 
@@ -28,6 +29,9 @@ def chat_with(run: Path, args: list[str]) -> None:
         sys.path.insert(0, str(folder))
         runpy.run_path(sys.argv[0], run_name="__main__")
     else:
+        elsewhere = Path(record.get("folder", ".")) / "chat.py"
+        if folder == places.RECIPES and elsewhere.is_file():
+            say(f"{elsewhere} is of no recipe of this checkout: `python {elsewhere} {run}` starts it.")
         main([str(run), *args])
 
 

@@ -122,18 +122,24 @@ def test_mistakes_end_in_a_line_and_write_nothing(recipes, tmp_path: Path, argum
 # --- chat and export ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recorded", [True, False])
-def test_chat_is_the_recipes_own_where_it_has_one(
-    recipes, own_recipes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
-):
-    """Found by the folder in the run's record, and by the recipe's name for runs without one."""
-    recipe = tmp_path / "elsewhere" / "mine" if recorded else own_recipes / "mine"
+def make_record(folder: Path, **more: str) -> Path:
+    """Makes the folder of a run, with nothing in it but its record."""
+    folder.mkdir(exist_ok=True)
+    (folder / "run.json").write_text(json.dumps({"recipe": "mine", "world_size": 1, "settings": {}} | more))
+    return folder
+
+
+def make_chat(recipe: Path) -> Path:
+    """Makes a recipe that holds a chat of its own."""
     recipe.mkdir(parents=True)
+    (recipe / "train.py").touch()
     (recipe / "chat.py").write_text("import sys\nfrom sibling import NAME\nprint(NAME, sys.argv)\n")
     (recipe / "sibling.py").write_text("NAME = 'own chat'\n")
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "run.json").write_text(json.dumps({"recipe": "mine"} | ({"folder": str(recipe)} if recorded else {})))
+    return recipe
+
+
+def test_chat_is_the_recipes_own_where_it_has_one(recipes, own_recipes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    recipe, run = make_chat(own_recipes / "mine"), make_record(tmp_path / "run")
     monkeypatch.setattr(sys, "argv", ["recipes"])
     monkeypatch.setattr(sys, "path", list(sys.path))
     code, out, _ = recipes("chat", str(run), "--tools", "a b", "--help")
@@ -142,8 +148,19 @@ def test_chat_is_the_recipes_own_where_it_has_one(
     assert out == f"own chat {[str(recipe / 'chat.py'), str(run), '--tools', 'a b', '--help']}\n"
 
 
+def test_a_record_starts_no_script_from_elsewhere(recipes, own_recipes: Path, tmp_path: Path):
+    recipe = make_chat(tmp_path / "elsewhere" / "mine")
+    run = make_record(tmp_path / "run", folder=str(recipe))
+    code, out, error = recipes("chat", str(run))
+    assert (
+        out
+        == f"{recipe}/chat.py is of no recipe of this checkout, and is not started for a run's word: `python {recipe}/chat.py {run}`.\n"
+    )
+    assert (code, error.startswith("error: ")) == (2, True)  # the plain chat finds no model
+
+
 def test_mistakes_in_the_options_of_the_chat(recipes, own_recipes: Path, tmp_path: Path):
-    (tmp_path / "run.json").write_text(json.dumps({"recipe": "mine"}))
+    make_record(tmp_path)
     for options, line in {
         "--temperature -1": "--temperature is -1; use 0 for the likeliest token, or a number above 0",
         "--max_new_tokens 0": "--max_new_tokens is 0; use at least 1",
@@ -176,9 +193,7 @@ def export(recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Returns a function that exports a run whose making is replaced by one file, to a hub that is replaced as well."""
     from common.commands import export as module
 
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "run.json").write_text(json.dumps({"recipe": "mine"}))
+    run = make_record(tmp_path / "run")
 
     def export(push: str, hub: Hub, token: str | None = "secret") -> SimpleNamespace:
         monkeypatch.setattr("huggingface_hub.HfApi", hub)
