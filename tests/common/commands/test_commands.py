@@ -122,11 +122,11 @@ def test_mistakes_end_in_a_line_and_write_nothing(recipes, tmp_path: Path, argum
 # --- chat and export ----------------------------------------------------------------------------------------------------
 
 
-def make_record(folder: Path, **more: str) -> Path:
+def make_record(run: Path, **more: str) -> Path:
     """Makes the folder of a run, with nothing in it but its record."""
-    folder.mkdir(exist_ok=True)
-    (folder / "run.json").write_text(json.dumps({"recipe": "mine", "world_size": 1, "settings": {}} | more))
-    return folder
+    run.mkdir(exist_ok=True)
+    (run / "run.json").write_text(json.dumps({"recipe": "mine", "world_size": 1, "settings": {}} | more))
+    return run
 
 
 def make_chat(recipe: Path) -> Path:
@@ -152,10 +152,8 @@ def test_a_record_starts_no_script_from_elsewhere(recipes, own_recipes: Path, tm
     recipe = make_chat(tmp_path / "elsewhere" / "mine")
     run = make_record(tmp_path / "run", folder=str(recipe))
     code, out, error = recipes("chat", str(run))
-    assert (
-        out
-        == f"{recipe}/chat.py is of no recipe of this checkout, and is not started for a run's word: `python {recipe}/chat.py {run}`.\n"
-    )
+    own = recipe / "chat.py"
+    assert out == f"{own} is of no recipe of this checkout: `python {own} {run}` starts it.\n"
     assert (code, error.startswith("error: ")) == (2, True)  # the plain chat finds no model
 
 
