@@ -72,7 +72,9 @@ def has_trained(folder: Path) -> bool:
 
 
 def refused(run: Run, *words: str) -> None:
-    codes = run.wait(60)
+    codes = run.server.ask(wait=run.pids[:1], timeout=60)
+    run.send(signal.SIGKILL)  # as a launcher does with the other processes, which leave the main one the time to speak
+    run.wait()
     lines = [line for line in run.text().splitlines() if line.startswith("error:")]
     assert codes[0] == 2, run.text()
     assert len(lines) == 1, run.text()
