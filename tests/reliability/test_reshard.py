@@ -24,7 +24,8 @@ SMALL = (
 # the end are those of a checkpoint from before both conversions.
 SFT = "--per_device_train_batch_size 16 --num_train 160 --weight_decay 0.1 --metric_for_best_model eval_loss".split()
 SFT += "--greater_is_better true --warmup_steps 2 --bf16 false".split()
-LORA = ("--use_peft", "true", "--lora_target_modules", "all-linear")
+# Dropout draws other numbers on another number of processes.
+LORA = ("--use_peft", "true", "--lora_target_modules", "all-linear", "--lora_dropout", "0")
 BF16 = ("--bf16", "true")
 UNEVEN = ("--num_train", "150")
 
