@@ -17,9 +17,8 @@ from forks import Run, Server, serving, wait_for
 from safetensors.torch import load_file
 
 STEPS = 12
-SMALL = (
-    f"--max_steps {STEPS} --save_steps 4 --eval_steps 4 --logging_steps 1 --num_held_out 4 --dataloader_num_workers 0".split()
-)
+SMALL = f"--max_steps {STEPS} --save_steps 4 --eval_steps 4 --logging_steps 1 --num_held_out 4".split()
+SMALL += "--save_total_limit 3 --dataloader_num_workers 0".split()
 # Weights that decay and weights that do not; of three evaluations the first is the best, so that the weights that are saved at
 # the end are those of a checkpoint from before both conversions.
 SFT = "--per_device_train_batch_size 16 --num_train 160 --weight_decay 0.1 --metric_for_best_model eval_loss".split()
