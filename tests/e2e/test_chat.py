@@ -57,7 +57,7 @@ def make_run(folder: Path, recipe: str, base: Path | PreTrainedModel, processing
     else:
         base.save_pretrained(folder)
     processing.save_pretrained(folder)
-    (folder / "run.json").write_text(json.dumps({"recipe": recipe, "settings": settings}))
+    (folder / "run.json").write_text(json.dumps({"recipe": recipe, "world_size": 1, "settings": settings}))
     (folder / "complete").touch()
     config = folder / "generation_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | SUGGESTED))
