@@ -11,6 +11,7 @@ from typing import Any
 
 from common.commands import chat as plain_chat
 from common.generate.completions import generate
+from common.measure.math_answers import boxed_answer
 from common.models.load import load_model, load_tokenizer
 from common.models.saved import load_run
 from common.models.vision import load_processor
@@ -107,7 +108,7 @@ def test_a_team(tmp_path: Path, chat):
         for agent in team:
             expected = measured(run, recipe["data"].conversation(QUESTION, agent.prompt)).text
             assert f"--- {agent.name}\n{expected}\n" in printed
-            answers[agent.name] = recipe["rewards"].read_answer(expected)
+            answers[agent.name] = boxed_answer(expected)
         question = recipe["data"].aggregator_question(QUESTION, answers)
         expected = measured(run, recipe["data"].conversation(question, aggregator.prompt)).text
         assert printed.endswith(f"--- aggregator\n{expected}\n")
