@@ -19,7 +19,7 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 command = line.split("#")[0].strip()
                 if command:
                     found.append((str(page.relative_to(ROOT)), command))

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.measure.math_answers import boxed_answer, is_same
 from common.measure.statistics import share
 
-from data import Problem
+if TYPE_CHECKING:
+    from data import Problem
 
 Completions = list[list[dict[str, str]]]  # TRL's form: a list of messages for each completion
 
@@ -39,7 +40,7 @@ def has_reasoning(text: str) -> bool:
     return bool(re.sub(r"</?think>", "", before).strip())
 
 
-def score(rows: list[Problem], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def score(rows: list["Problem"], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Scores completions as they are rewarded in training.
 
     Args:

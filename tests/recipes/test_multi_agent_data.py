@@ -72,6 +72,7 @@ def sizes(per_device: int, processes: int, steps: int, **more) -> Namespace:
         generation_batch_size=per_device * processes * steps,
         num_generations=8,
         shuffle_dataset=False,
+        reward_weights=None,
         **more,
     )
 
