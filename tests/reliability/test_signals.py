@@ -28,8 +28,10 @@ SETTINGS += "--per_device_train_batch_size 16 --ddp_timeout 20".split()
 # Runs a script as its launcher would, and writes down with what it ends: the launchers tell only some of that.
 NOTING = """
 import os, runpy, sys
-codes, sys.argv = sys.argv[1], sys.argv[2:]
-sys.path[0], code, pid, leave = os.path.dirname(sys.argv[0]), 1, os.getpid(), os._exit
+codes = os.environ["CODES"]
+script = next(word for word in sys.argv[1:] if word.endswith(".py"))  # deepspeed puts --local_rank before it
+sys.argv = [script, *(word for word in sys.argv[1:] if word != script)]
+sys.path[0], code, pid, leave = os.path.dirname(script), 1, os.getpid(), os._exit
 def note(code):
     if os.getpid() == pid:
         with open(os.path.join(codes, os.environ.get("RANK", "0")), "w") as file:
@@ -39,7 +41,7 @@ def note_and_leave(code):
     leave(code)
 os._exit = note_and_leave
 try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    runpy.run_path(script, run_name="__main__")
     code = 0
 except SystemExit as ended:
     code = ended.code or 0
@@ -52,10 +54,9 @@ ELASTIC = {"PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGUSR1"}  # accelerate and 
 
 
 def launch(launcher: str, folder: Path) -> list[str]:
-    noting, codes = folder / "noting.py", folder / "codes"
+    noting = folder / "noting.py"
     noting.write_text(NOTING)
-    codes.mkdir(exist_ok=True)
-    script, sharded = [str(noting), str(codes), GRPO_MATH], ["--deepspeed", "accelerate_configs/ds_zero2.json"]
+    script, sharded = [str(noting), GRPO_MATH], ["--deepspeed", "accelerate_configs/ds_zero2.json"]
     arguments = [*SETTINGS, "--output_dir", str(folder / "run")]
     if launcher == "accelerate launch":
         return accelerate(*script, *arguments, config="zero2", num_processes=2)
@@ -67,9 +68,11 @@ def launch(launcher: str, folder: Path) -> list[str]:
 
 
 def start(launcher: str, folder: Path, env: dict[str, str]) -> subprocess.Popen:
+    (folder / "codes").mkdir(exist_ok=True)
+    env = command_env(LOCAL_SIZE="2", CODES=str(folder / "codes"), **env)
     with open(folder / "log", "a") as output:
         quiet = {"stdout": output, "stderr": output, "start_new_session": True}
-        started.append(subprocess.Popen(launch(launcher, folder), cwd=ROOT, env=command_env(LOCAL_SIZE="2", **env), **quiet))
+        started.append(subprocess.Popen(launch(launcher, folder), cwd=ROOT, env=env, **quiet))
     return started[-1]
 
 
