@@ -81,6 +81,7 @@ def refused(run: Run, *words: str) -> None:
     assert [word for word in words if word not in lines[0]] == [], run.text()
 
 
+@pytest.mark.slow
 def test_ten_kills_at_random_moments(tmp_path: Path):
     assert campaign(10, seed=14, chosen=[BEST, GRPO, BEST, BEST, GRPO, BEST, BEST, GRPO, BEST, LORA], folder=tmp_path) == []
 
@@ -108,6 +109,7 @@ def test_a_signal_saves_and_the_same_command_continues(start, tmp_path: Path, wh
     assert weights(tmp_path / "run") == weights(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_other_signals(start, tmp_path: Path, number: int, code: int):
     run = start()
@@ -118,6 +120,7 @@ def test_other_signals(start, tmp_path: Path, number: int, code: int):
     assert not (tmp_path / "run/requeue").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_preempted_while_it_loads_is_requeued(start, tmp_path: Path):
     assert start("--max_run_time", "0:00:01").wait() == [143]
     (tmp_path / "run/requeue").unlink()
@@ -129,6 +132,7 @@ def test_a_run_that_is_preempted_while_it_loads_is_requeued(start, tmp_path: Pat
     assert (tmp_path / "run/requeue").exists()
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_is_named_and_the_others_end(start, tmp_path: Path):
     run = start("--ddp_timeout", "30", setting=GRPO)
     metrics = tmp_path / "run/metrics.jsonl"
@@ -148,6 +152,7 @@ def test_a_process_that_hangs_is_named_and_the_others_end(start, tmp_path: Path)
     assert not list((tmp_path / "run").glob(".heartbeat*"))
 
 
+@pytest.mark.slow
 def test_a_signal_to_two_processes_between_two_updates_of_a_generation(start, tmp_path: Path):
     run = start(setting=Setting("grpo_math", 2, 2, ("--num_iterations", "2")))
     wait_for(lambda: has_trained(tmp_path / "run"), run)
@@ -158,6 +163,7 @@ def test_a_signal_to_two_processes_between_two_updates_of_a_generation(start, tm
     assert (tmp_path / f"run/checkpoint-{saved}/complete").exists()
 
 
+@pytest.mark.slow
 def test_the_clock_stops_as_a_signal_does(start, tmp_path: Path):
     run = start("--max_run_time", "0:00:01")
     assert run.wait() == [143], run.text()
@@ -183,6 +189,7 @@ def test_the_same_command_twice(start, tmp_path: Path):
     first.wait()
 
 
+@pytest.mark.slow
 def test_there_is_always_a_complete_checkpoint(start, tmp_path: Path):
     run, counts = start("--save_total_limit", "1", "--save_steps", "1", *LAST), []
     while None in run.wait(0):
@@ -214,6 +221,7 @@ def test_a_run_that_diverges_stops_in_one_line(start, tmp_path: Path):
     assert len(batch.read_text().splitlines()) == 32
 
 
+@pytest.mark.slow
 def test_a_machine_that_lacks_the_checkpoint_is_named(server: Server, configs: Path, tmp_path: Path):
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
@@ -258,6 +266,7 @@ def test_changed_data_is_another_run(start, tmp_path: Path):
     refused(start(*more), f"began with another dataset_name {data}", "bytes, sum ", "; now ")
 
 
+@pytest.mark.slow
 def test_default_folders_do_not_collide(server: Server, tmp_path: Path):
     def started(*more: str) -> str:
         command = [ROOT / "recipes/sft_instruct/train.py", "--max_steps", "1", "--num_held_out", "2", "--num_train", "8", *more]

@@ -140,7 +140,7 @@ ACCUMULATED, LARGER = ("--gradient_accumulation_steps", "2"), ("--per_device_tra
 @pytest.mark.parametrize(
     ("stage", "more", "on_one", "within"),
     [
-        pytest.param(3, (), ACCUMULATED, 1e-5, id="zero3"),
+        pytest.param(3, (), ACCUMULATED, 1e-5, id="zero3", marks=SLOW),
         pytest.param(3, (), LARGER, 1e-5, id="zero3, a larger batch", marks=SLOW),
         pytest.param(2, (), ACCUMULATED, 1e-5, id="zero2", marks=SLOW),
         pytest.param(1, (), ACCUMULATED, 1e-5, id="zero1", marks=SLOW),
