@@ -128,7 +128,8 @@ def main() -> None:
         if code == 0 and name != "whole":
             entry |= compare(folder, whole)
         elif code != 0:
-            entry["log"] = log.read_text()[-2000:]
+            lines = log.read_text().splitlines()
+            entry["log"] = [line[:300] for line in lines if "rror" in line or "Continuing" in line or "saved step" in line][:30]
         record["runs"].append(entry)
         print("RESULT", json.dumps(entry), flush=True)
         args.results.write_text(json.dumps(record, indent=1) + "\n")
