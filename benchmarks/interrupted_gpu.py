@@ -1,6 +1,6 @@
 """Runs on GPUs that are killed and continued, beside one that is not: the loss of every step, and the final weights.
 
-    python benchmarks/interrupted_gpu.py --output_dir /tmp/interrupted --results benchmarks/results/interrupted_gpu.json
+    python benchmarks/interrupted_gpu.py --output_dir /tmp/interrupted --results benchmarks/results/NAME.json
 
 Gives a recipe's own launch command four times: two runs go to their end, one is killed (SIGKILL to the launcher and to all it
 started), one is ended as a scheduler does it (SIGTERM to the launcher), and these two are continued by the same command. On
@@ -13,6 +13,7 @@ import datetime
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,8 @@ def main() -> None:
             entry["steps when stopped"] = max(losses(folder), default=0)
         code = launch(command(folder), log, args.timeout)
         entry["exit code"] = code
+        for checkpoint in folder.glob("checkpoint-*"):  # 9 GB each
+            shutil.rmtree(checkpoint)
         if code == 0 and name != "whole":
             entry |= compare(folder, whole)
         elif code != 0:

@@ -159,8 +159,8 @@ def is_full(error: BaseException, folder: Path) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     text = str(error)
-    unwritten = "No space left" in text or "PytorchStreamWriter" in text or "file write failed" in text
-    return unwritten and shutil.disk_usage(folder).free < 2**26
+    said = ["No space left", "PytorchStreamWriter", "inline_container", "iostream error", "file write failed"]
+    return any(words in text for words in said) and shutil.disk_usage(folder).free < 2**26
 
 
 def not_finite(model: torch.nn.Module) -> bool:
