@@ -127,7 +127,7 @@ def _check_best(values: Namespace) -> None:
 def _check_early_stopping(values: Namespace) -> None:
     patience = f"early_stopping_patience {values.early_stopping_patience}"
     if values.eval_strategy == "no":
-        fail(f"{patience} needs evaluations of the held-out loss: add `--eval_strategy steps`, or set it to 0")
+        fail(f"{patience} needs evaluations: add `--eval_strategy steps`, or set it to 0")
     if not values.load_best_model_at_end and not values.metric_for_best_model:
         fail(f"{patience} needs a metric to watch: add `--metric_for_best_model loss`, or set it to 0")
 

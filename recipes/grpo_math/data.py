@@ -50,11 +50,6 @@ def parse_solution(text: str) -> tuple[str, str] | None:
     return (re.sub(r"<<[^>]*>>", "", text.rpartition("####")[0]).strip(), answer) if answer else None
 
 
-def reference_completion(problem: Problem) -> str:
-    """Returns the reference solution as a model should write it: the steps, then the boxed answer."""
-    return f"{problem.solution}\n\\boxed{{{problem.answer}}}"
-
-
 def _problems(rows: Iterable[dict[str, str]], where: str) -> list[Problem]:
     problems = []
     for number, row in enumerate(rows, start=1):

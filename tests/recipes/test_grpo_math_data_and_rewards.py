@@ -22,7 +22,8 @@ def test_every_gsm8k_row_parses_and_its_reference_scores_one(recipe):
     problems = train + validation + held_out["held_out"]
     assert [len(problems), len(validation), len(held_out["held_out"])] == [7473, 400, 400]
     assert len({problem.where for problem in problems}) == 7473
-    completions = [[{"role": "assistant", "content": data.reference_completion(problem)}] for problem in problems]
+    references = [f"{problem.solution}\n\\boxed{{{problem.answer}}}" for problem in problems]
+    completions = [[{"role": "assistant", "content": reference}] for reference in references]
     answers = [problem.answer for problem in problems]
     assert rewards.correct(completions, answers) == [1.0] * 7473
     assert rewards.formatted(completions) == [1.0] * 7473

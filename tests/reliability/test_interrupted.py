@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from campaign import STEPS, Setting, campaign, run_whole, trained_steps, weights, write_configs
+from conftest import BIN
 from forks import ROOT, Run, Server, serving, wait_for
+from safetensors.torch import load_file
 
 SFT = Setting("sft_instruct", 0, 1)
 BEST = Setting("sft_instruct", 2, 1)  # keeps the weights with the lowest loss, as its config.yaml says
@@ -285,8 +287,9 @@ def test_default_folders_do_not_collide(server: Server, tmp_path: Path):
     assert json.loads((outputs / "tiny/run.json").read_text())["settings"]["seed"] == 0
 
 
-def test_a_finished_bare_loop_is_not_trained_again(server: Server, tmp_path: Path):
-    command = ["recipes/sft_instruct/train_accelerate.py", "--max_steps", "1", "--num_held_out", "2", "--num_train", "8"]
+@pytest.mark.parametrize("script", ["train_accelerate.py", "train_trainer.py"])
+def test_a_run_that_another_script_has_finished_is_not_trained_again(server: Server, tmp_path: Path, script: str):
+    command = [f"recipes/sft_instruct/{script}", "--max_steps", "1", "--num_held_out", "2", "--num_train", "8"]
     command += ["--output_dir", str(tmp_path / "run")]
     finish(server.start(*command, launched=False))
     before = (tmp_path / "run/model.safetensors").stat().st_mtime_ns
@@ -306,6 +309,8 @@ def test_a_run_of_0_1_0_is_read_and_continued(start, server: Server, tmp_path: P
             marked.write_text("")
     finish(server.start("common/commands/chat.py", str(tmp_path / "whole"), launched=False))
     finish(server.start("common/commands/chat.py", str(tmp_path / f"run/checkpoint-{STEPS}"), launched=False))
+    finish(server.start(str(BIN / "recipes"), "export", str(tmp_path / "whole"), launched=False))
+    assert load_file(tmp_path / "whole/export/model.safetensors").keys() == load_file(whole / "model.safetensors").keys()
     finish(start())
     assert weights(tmp_path / "run") == weights(whole)
     assert "This run is complete" in finish(start())

@@ -5,24 +5,21 @@ import random
 from functools import partial
 from typing import Any
 
-from lesson.synthetic import (
+from lesson.phrases import (
     CITIES,
     DAYS,
     EVENTS,
     JOBS,
-    LINKS,
     PEOPLE,
-    REFUSAL,
     ROOMS,
     SUBJECTS,
     TOPICS,
     draw_clock,
-    draw_missing,
     draw_request,
     draw_timer,
     is_held_out,
-    small_talk,
 )
+from lesson.synthetic import LINKS, REFUSAL, draw_missing, small_talk
 from tools import TOOLS, schema
 
 

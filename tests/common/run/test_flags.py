@@ -183,7 +183,7 @@ WRONG = [
     (GRPO, "--report_to wandbb", "report_to: there is no tracker `wandbb`; did you mean `wandb`?"),
     (GRPO, "--report_to dvclive", "report_to dvclive: it is not installed (`uv pip install dvclive`); ..."),
     (GRPO, "--report_to wandb dvclive", "report_to dvclive: it is not installed (`uv pip install dvclive`); ..."),
-    (SFT, "--eval_strategy no", "early_stopping_patience 3 needs evaluations of the held-out loss: ..."),
+    (SFT, "--eval_strategy no", "early_stopping_patience 3 needs evaluations: add `--eval_strategy steps`..."),
     (SFT, "--load_best_model_at_end false", "early_stopping_patience 3 needs a metric to watch: ..."),
     (SFT, "--metric_for_best_model exact_match", "metric_for_best_model: there is no `exact_match`; there is: loss, eval_loss"),
     (
