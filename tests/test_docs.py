@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import BIN, ROOT, Python
+from conftest import ROOT, Python
+from forks import BIN
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "recipes").glob("*/README.md"))]
 LAUNCHERS = ("accelerate launch", "torchrun", "deepspeed", "python")

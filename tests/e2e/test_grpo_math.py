@@ -1,4 +1,4 @@
-"""The main command as a newcomer gives it: a tiny model learns under ZeRO-3, and leaves what the README promises."""
+"""The main command as a newcomer gives it: a tiny model trains under ZeRO-3, and leaves what the README promises."""
 
 import json
 import re
@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 from conftest import GRPO_MATH, ROOT, SHORT, Python, accelerate, run_command
+from forks import Server
 from safetensors.torch import load_file
 
 EVALUATE = "recipes/grpo_math/evaluate.py"
+BRIEF = "--max_steps 4 --num_held_out 100 --num_train 512 --per_device_train_batch_size 64".split()
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The tiny run, whole: its folder and what it printed."""
+    """The tiny run, shortened to a few steps and problems: its folder and what it printed."""
     output_dir = tmp_path_factory.mktemp("grpo_math") / "run"
-    finished = run_command(accelerate(GRPO_MATH, "--output_dir", str(output_dir)), timeout=600)
+    finished = run_command(accelerate(GRPO_MATH, *BRIEF, "--output_dir", str(output_dir)))
     assert finished.returncode == 0, finished.stderr
     return output_dir, finished.stdout + finished.stderr
 
@@ -31,8 +33,12 @@ def last_evaluation(output_dir: Path, split: str) -> dict:
     return measured[max(measured)]["metrics"]
 
 
-def test_it_learns_to_think_from_the_reward(trained):
-    measured = evaluations(trained[0], "held_out")
+@pytest.mark.slow
+def test_it_learns_to_think_from_the_reward(output_dir: Path):
+    """`make learn` watches the accuracy; this is what the README says of how it gets there."""
+    finished = run_command(accelerate(GRPO_MATH, "--output_dir", str(output_dir)), timeout=600)
+    assert finished.returncode == 0, finished.stderr
+    measured = evaluations(output_dir, "held_out")
     first, last = measured[0], measured[max(measured)]
     assert last["count"] == 400
     assert first["metrics"]["accuracy"]["value"] < 0.4
@@ -41,7 +47,7 @@ def test_it_learns_to_think_from_the_reward(trained):
     assert last["metrics"]["thinking_share"]["value"] > 0.95
     lengths = [row["metrics"]["mean_completion_length"]["value"] for row in (first, last)]
     assert lengths[1] > 1.5 * lengths[0]
-    unseen = evaluations(trained[0], "unseen_numbers")
+    unseen = evaluations(output_dir, "unseen_numbers")
     assert unseen[max(unseen)]["metrics"]["accuracy"]["value"] > unseen[0]["metrics"]["accuracy"]["value"] + 0.3
 
 
@@ -62,12 +68,13 @@ def test_it_leaves_what_the_readme_promises(trained):
     assert not re.search(r"warn|deprecat|traceback", log.replace("[WARNING] [real_accelerator", ""), re.IGNORECASE), log
 
 
-def test_the_same_command_again_points_at_the_report(trained):
+def test_the_same_command_again_points_at_the_report(trained, server: Server):
     folder, _ = trained
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    again = run_command(accelerate(GRPO_MATH, "--output_dir", str(folder)))
-    assert again.returncode == 0
-    assert f"This run is complete: see {folder}/report.html" in again.stdout
+    under_zero3 = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}
+    again = server.start(GRPO_MATH, *BRIEF, "--output_dir", str(folder), **under_zero3)
+    assert again.wait() == [0]
+    assert f"This run is complete: see {folder}/report.html" in again.text()
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
@@ -78,12 +85,12 @@ def test_evaluate_finds_the_same_accuracy(trained, config: str, num_processes: i
     finished = run_command(accelerate(EVALUATE, *arguments, config=config, num_processes=num_processes))
     assert finished.returncode == 0, finished.stderr
     printed = {}
-    for name, block in re.findall(r"(\w+): 400 problems\n((?:  .*\n?)+)", finished.stdout):
+    for name, block in re.findall(r"(\w+): 100 problems\n((?:  .*\n?)+)", finished.stdout):
         printed[name] = {row.split()[0]: float(row.split()[1].rstrip("%")) for row in block.splitlines()}
     for split in ("held_out", "unseen_numbers"):
         expected = last_evaluation(folder, split)["accuracy"]["value"]
-        # Batches are cut differently, which can flip a rounding in bfloat16, and with it an answer or two of 400.
-        assert printed[split]["accuracy"] == pytest.approx(100 * expected, abs=1.0)
+        # Batches are cut differently, which can flip a rounding in bfloat16, and with it an answer or two.
+        assert printed[split]["accuracy"] == pytest.approx(100 * expected, abs=2.0)
         assert printed[split]["pass@1"] <= printed[split]["pass@2"]
         assert printed[split]["pass@2"] > printed[split]["accuracy"] - 5
 

@@ -3,22 +3,16 @@
 import json
 import math
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import GRPO_MATH, ROOT, SHORT, accelerate, command_env, run_command
+from forks import free_port
 from safetensors.torch import load_file
 
 NO_COMPILER = [tool for tool in ("c++", "ninja") if shutil.which(tool, path=command_env()["PATH"]) is None]
 offload = pytest.mark.skipif(bool(NO_COMPILER), reason=f"DeepSpeed's CPU Adam is compiled, without {' and '.join(NO_COMPILER)}")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def check_run(output_dir: Path, ran_on: str) -> None:
@@ -39,7 +33,8 @@ def check_run(output_dir: Path, ran_on: str) -> None:
     [
         ("ddp", "DDP"),
         pytest.param("zero1", "DeepSpeed ZeRO-1", marks=pytest.mark.slow),
-        ("zero2", "DeepSpeed ZeRO-2"),
+        # `make learn` starts with zero2 and zero3.
+        pytest.param("zero2", "DeepSpeed ZeRO-2", marks=pytest.mark.slow),
         # zero3 with two processes is in test_resume.py, plain python without DeepSpeed in test_grpo_math.py.
         pytest.param("zero2_offload", "DeepSpeed ZeRO-2", marks=[offload, pytest.mark.slow]),
         pytest.param("zero3_offload", "DeepSpeed ZeRO-3", marks=[offload, pytest.mark.slow]),

@@ -9,9 +9,9 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
-from conftest import BIN, ROOT, python_server, run_command
+from conftest import ROOT, Python, python_of, run_command
+from forks import BIN, free_port, serving
 from PIL import Image
-from test_launchers import free_port
 
 RECIPES = sorted(script.parent.name for script in (ROOT / "recipes").glob("*/train.py"))
 PORTS = {"accelerate": "--main_process_port", "torchrun": "--master_port", "deepspeed": "--master_port"}
@@ -108,11 +108,11 @@ def read_on(page: Path, root: Path, run: Step) -> int:
     return count
 
 
-def without_launcher(root: Path, server: Callable) -> Step:
+def without_launcher(root: Path, python: Python) -> Step:
     """Returns a step that runs a command in one process that has imported the libraries already: seconds, not half a minute."""
 
     def run(words: list[str]) -> None:
-        server(*([BIN / "recipes", *words[1:]] if words[0] == "recipes" else small(words, root)[1]))
+        python(*([BIN / "recipes", *words[1:]] if words[0] == "recipes" else small(words, root)[1]))
 
     return run
 
@@ -136,10 +136,10 @@ def as_given(root: Path) -> Step:
 
 def test_the_first_path(checkout: Path, tmp_path: Path):
     """README.md, then that of the recipe which it begins with."""
-    with python_server(tmp_path, checkout) as server:
+    with serving(tmp_path, checkout) as server:
         for page, least in ((checkout / "README.md", 5), (checkout / "recipes" / "grpo_math" / "README.md", 5)):
             bring_your_own(page, checkout)
-            assert read_on(page, checkout, without_launcher(checkout, server)) >= least
+            assert read_on(page, checkout, without_launcher(checkout, python_of(server))) >= least
 
 
 @pytest.mark.slow
@@ -147,8 +147,8 @@ def test_the_first_path(checkout: Path, tmp_path: Path):
 def test_a_recipes_readme(checkout: Path, tmp_path: Path, recipe: str):
     page = checkout / "recipes" / recipe / "README.md"
     bring_your_own(page, checkout)
-    with python_server(tmp_path, checkout) as server:
-        assert read_on(page, checkout, without_launcher(checkout, server)) >= 4
+    with serving(tmp_path, checkout) as server:
+        assert read_on(page, checkout, without_launcher(checkout, python_of(server))) >= 4
 
 
 @pytest.mark.slow

@@ -6,13 +6,12 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from campaign import STEPS, Setting, campaign, run_whole, trained_steps, weights, write_configs
-from conftest import BIN
-from forks import ROOT, Run, Server, serving, wait_for
+from forks import BIN, ROOT, Run, Server, wait_for
 from safetensors.torch import load_file
 
 SFT = Setting("sft_instruct", 0, 1)
@@ -20,13 +19,6 @@ BEST = Setting("sft_instruct", 2, 1)  # keeps the weights with the lowest loss, 
 GRPO = Setting("grpo_math", 3, 1, ("--num_iterations", "2"))
 LAST = ("--load_best_model_at_end", "false", "--early_stopping_patience", "0")  # keeps the last weights instead
 LORA = Setting("sft_instruct", 3, 2, ("--use_peft", "true", "--lora_target_modules", "all-linear"))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One process that has imported the libraries serves all tests."""
-    with serving(tmp_path_factory.mktemp("output")) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

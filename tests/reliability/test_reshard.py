@@ -6,14 +6,14 @@ python -m pytest tests/reliability/test_reshard.py -m "slow or not slow" -s    #
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from common.commands.main import main
 
 import pytest
 from campaign import Setting, write_configs
-from forks import Run, Server, serving, wait_for
+from forks import Run, Server, wait_for
 from safetensors.torch import load_file
 
 STEPS = 12
@@ -27,12 +27,6 @@ SFT += "--greater_is_better true --warmup_steps 2 --bf16 false".split()
 LORA = ("--use_peft", "true", "--lora_target_modules", "all-linear", "--lora_dropout", "0")
 BF16 = ("--bf16", "true")
 UNEVEN = ("--num_train", "150")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("output")) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -12,16 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
 
 SERVER = """
 import atexit, json, os, runpy, sys, time
 import common.run.loop, deepspeed, math_verify, matplotlib.figure, peft, trl.models
 from trl import GRPOTrainer, SFTTrainer, get_peft_config
 ROOT, codes = os.getcwd(), {}
-def run(command, env, output):
+def run(command, env, outputs):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for descriptor in (1, 2):
+    for descriptor, output in enumerate(outputs, start=1):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     atexit._clear()  # of the server
     os.environ |= env
@@ -56,9 +57,18 @@ for line in sys.stdin:
     for env in request["ranks"]:
         pids.append(os.fork())
         if pids[-1] == 0:
-            run(request["command"], env, request["output"])
+            run(request["command"], env, request["outputs"])
     print(json.dumps(pids), flush=True)
 """
+
+
+def command_env(**extra: str) -> dict[str, str]:
+    """Returns the environment of a machine without a GPU and without a hub, whatever the machine of the tests has."""
+    others = ("ACCELERATE_", "WANDB_", "SLURM_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    # One thread each: runs go on side by side here, and threads that share a core spend their time waiting for each other.
+    env |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{env['PATH']}"}
+    return env | extra
 
 
 def free_port() -> int:
@@ -69,11 +79,15 @@ def free_port() -> int:
 
 @dataclass
 class Run:
-    """A run that has been started: its processes, one for each rank, and the file that holds what they print."""
+    """A run that has been started: its processes, one for each rank, and the files that hold what they print.
+
+    What a launcher starts prints its errors into the same file as the rest.
+    """
 
     server: "Server"
     pids: list[int]
     output: Path
+    errors: Path
     codes: list[int | None] | None = None
 
     def send(self, number: signal.Signals) -> None:
@@ -90,20 +104,27 @@ class Run:
         return self.codes
 
     def text(self) -> str:
-        return self.output.read_text() if self.output.exists() else ""
+        return "".join(file.read_text() for file in dict.fromkeys((self.output, self.errors)) if file.exists())
 
 
 class Server:
-    """A process that has imported once."""
+    """A process that has imported once.
 
-    def __init__(self, output: Path, **env: str):
+    Attributes:
+        output: A folder for what the runs print, and for their temporary files: a run that is killed leaves them.
+        root: The checkout whose code it runs.
+    """
+
+    def __init__(self, output: Path, root: Path = ROOT):
         self.output, self.count = output, 0
-        self.env = {
-            name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WANDB_", "SLURM_"))
-        }
-        self.env |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | env
+        path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER], cwd=ROOT, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", SERVER],
+            cwd=root,
+            env=command_env(PYTHONPATH=path, TMPDIR=str(output)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def ask(self, **request) -> list:
@@ -119,13 +140,14 @@ class Server:
         """
         self.count += 1
         output = self.output / f"{self.count}.txt"
+        errors = output if launched else self.output / f"{self.count}.errors.txt"
         common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(num_processes)}
         common |= {"LOCAL_WORLD_SIZE": str(num_processes)}
         ranks = [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | env for rank in range(num_processes)]
         ranks = ranks if launched else [env]
         for rank, folder in zip(ranks, folders or [], strict=False):
             rank["WORKING_DIRECTORY"] = str(folder)
-        return Run(self, self.ask(command=command, ranks=ranks, output=str(output)), output)
+        return Run(self, self.ask(command=command, ranks=ranks, outputs=[str(output), str(errors)]), output, errors)
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -133,8 +155,8 @@ class Server:
 
 
 @contextmanager
-def serving(output: Path, **env: str) -> Iterator[Server]:
-    server = Server(output, **env)
+def serving(output: Path, root: Path = ROOT) -> Iterator[Server]:
+    server = Server(output, root)
     try:
         yield server
     finally:
