@@ -2,10 +2,10 @@
 
     python benchmarks/interrupted_gpu.py --output_dir /tmp/interrupted --results benchmarks/results/NAME.json
 
-Gives a recipe's own launch command four times: two runs go to their end, one is killed (SIGKILL to the launcher and to all it
-started), one is ended as a scheduler does it (SIGTERM to the launcher), and these two are continued by the same command. On
-GPUs some kernels add in another order each time, so that even two runs that nobody touched may differ: the second whole run
-says by how much. The model has the shape of Qwen2.5-0.5B and random weights; the data are those of the recipe's lesson.
+Gives a recipe's own launch command for four runs: the first goes to its end, one is killed (SIGKILL to the launcher and to all
+it started), one is ended as a scheduler does it (SIGTERM to the launcher), and these two are continued by the same command. On
+GPUs some kernels add in another order each time, so that even two runs that nobody touched may differ: a second whole run says
+by how much. The model has the shape of Qwen2.5-0.5B and random weights; the data are those of the recipe's lesson.
 """
 
 import argparse
@@ -113,9 +113,10 @@ def main() -> None:
         return [*launcher, f"recipes/{args.recipe}/train.py", *settings, *flags]
 
     rng = random.Random(0)
-    record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
+    given = f"python benchmarks/interrupted_gpu.py --recipe {args.recipe}"
+    record = {"date": datetime.date.today().isoformat(), "command": given, **versions(), "runs": []}
     whole = args.output_dir / "whole"
-    for name, sent in {"whole": 0, "again": 0, "SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM}.items():
+    for name, sent in {"whole": 0, "SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "again": 0}.items():
         folder, log = args.output_dir / name, args.output_dir / f"{name}.log"
         entry: dict = {"recipe": args.recipe, "stage": args.stage, "processes": args.num_processes, "stopped by": name}
         if sent:

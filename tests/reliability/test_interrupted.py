@@ -128,7 +128,8 @@ def test_a_run_that_is_preempted_while_it_loads_is_requeued(start, tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_process_that_hangs_is_named_and_the_others_end(start, tmp_path: Path):
-    run = start("--ddp_timeout", "30", setting=GRPO)
+    setting = Setting("grpo_math", 3, 2)
+    run = start("--ddp_timeout", "30", setting=setting)
     metrics = tmp_path / "run/metrics.jsonl"
     wait_for(lambda: metrics.exists() and '"loss"' in metrics.read_text(), run)
     stopped, began = run.pids[1], time.monotonic()
@@ -142,7 +143,7 @@ def test_a_process_that_hangs_is_named_and_the_others_end(start, tmp_path: Path)
         assert "waiting in " in line
     finally:
         os.kill(stopped, signal.SIGKILL)
-    finish(start("--ddp_timeout", "300", setting=GRPO))
+    finish(start("--ddp_timeout", "300", setting=setting))
     assert not list((tmp_path / "run").glob(".heartbeat*"))
 
 
