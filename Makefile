@@ -3,6 +3,7 @@
 # make test-all  the same and the full learning runs
 # make learn     each recipe's tiny run once, to its end: fails if one does not learn (about 15 minutes on 2 cores)
 # make lint      ruff, the layers of common/, and the documentation's strict build
+# make campaign  a hundred runs killed at random moments and continued: none may end with other weights (about an hour on 2 cores)
 # make newest    the tests with the newest versions of everything, in an environment of their own (.venv-newest)
 # make lock      pin the newest versions that pyproject.toml allows
 
@@ -19,7 +20,7 @@ endif
 # mkdocs-material announces its successor at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: install demo demo-smoke test test-all learn newest lint docs lock
+.PHONY: install demo demo-smoke test test-all learn campaign newest lint docs lock
 
 install: $(VENV)/installed
 
@@ -52,6 +53,9 @@ test-all: install
 learn: install
 	rm -rf outputs/learn
 	python benchmarks/learn.py $(LEARN)
+
+campaign: install
+	python -m tests.reliability.campaign --kills 100
 
 # Without upper bounds: what a library has announced to change is tried before it is allowed.
 newest: install

@@ -29,6 +29,8 @@ STEPS = 4
 SMALL = f"--max_steps {STEPS} --save_steps 2 --eval_steps 2 --logging_steps 1 --num_train 256 --num_held_out 4".split()
 SMALL += "--per_device_train_batch_size 32 --dataloader_num_workers 0".split()
 SHORTER = {"multi_agent_grpo": ["--aggregator_steps", "0"]}  # a recipe of several trainings: fewer of them
+# The tiny model has fewer layers than those that the full-size run names.
+ADAPTERS = {"gpt_oss_multilingual": ("--lora_target_parameters", "mlp.experts.gate_up_proj", "mlp.experts.down_proj")}
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ def recipes() -> list[str]:
 
 def settings() -> list[Setting]:
     """Returns every way that the campaign draws from."""
-    lora = ("--use_peft", "true", "--lora_target_modules", "all-linear")
     found = []
     for recipe in recipes():
+        lora = ("--use_peft", "true", *ADAPTERS.get(recipe, ("--lora_target_modules", "all-linear")))
         variants = [(), lora, ("--gradient_accumulation_steps", "2")]
         variants.append(
             ("--num_iterations", "2") if "GRPO" in (ROOT / f"recipes/{recipe}/train.py").read_text() else ("--num_train", "64")
