@@ -14,10 +14,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-SERVER = """
-import atexit, json, os, runpy, sys, time
+TRAINING = """
 import common.run.loop, deepspeed, math_verify, matplotlib.figure, peft, trl.models
 from trl import GRPOTrainer, SFTTrainer, get_peft_config
+"""
+READING = """
+import peft, safetensors.torch, torch, transformers.models.auto
+"""
+SERVER = """
+import atexit, json, os, runpy, sys, time
 ROOT, codes = os.getcwd(), {}
 def run(command, env, output):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -28,6 +33,8 @@ def run(command, env, output):
     os.chdir(env.get("WORKING_DIRECTORY", "."))
     sys.argv, sys.path[0], code = command, os.path.join(ROOT, os.path.dirname(command[0])), 1
     try:
+        if "FIRST" in env:
+            runpy.run_path(env["FIRST"])
         runpy.run_path(os.path.join(ROOT, command[0]), run_name="__main__")
         code = 0
     except SystemExit as ended:
@@ -94,17 +101,16 @@ class Run:
 
 
 class Server:
-    """A process that has imported once."""
+    """A process that has imported once: what training needs, or what somebody has who only reads a model (`READING`)."""
 
-    def __init__(self, output: Path, **env: str):
+    def __init__(self, output: Path, imports: str = TRAINING, **env: str):
         self.output, self.count = output, 0
         self.env = {
             name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WANDB_", "SLURM_"))
         }
         self.env |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | env
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER], cwd=ROOT, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen([sys.executable, "-c", imports + SERVER], cwd=ROOT, env=self.env, **pipes)
 
     def ask(self, **request) -> list:
         print(json.dumps(request), file=self.process.stdin, flush=True)
@@ -115,7 +121,8 @@ class Server:
     ) -> Run:
         """Starts a command as so many ranks of a launcher, or as plain python would (`launched=False`).
 
-        `folders` are the working directories of the ranks, if these are not the repository.
+        `folders` are the working directories of the ranks, if these are not the repository; a script whose path is given as
+        FIRST is run in each rank before the command.
         """
         self.count += 1
         output = self.output / f"{self.count}.txt"
@@ -133,8 +140,8 @@ class Server:
 
 
 @contextmanager
-def serving(output: Path, **env: str) -> Iterator[Server]:
-    server = Server(output, **env)
+def serving(output: Path, imports: str = TRAINING, **env: str) -> Iterator[Server]:
+    server = Server(output, imports, **env)
     try:
         yield server
     finally:
