@@ -24,19 +24,19 @@ from transformers import (
 )
 
 
-def load_whole(folder: str) -> tuple[PreTrainedModel, dict[str, Any]]:
+def load_whole(folder: str, **settings: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Loads all weights of a folder; also what is missing, left over or of another shape."""
     reads_pictures = hasattr(AutoConfig.from_pretrained(folder), "vision_config")
     auto_class = AutoModelForImageTextToText if reads_pictures else AutoModelForCausalLM
-    model, found = auto_class.from_pretrained(folder, output_loading_info=True)
+    model, found = auto_class.from_pretrained(folder, output_loading_info=True, **settings)
     return model, {name: sorted(map(str, wrong)) for name, wrong in found.items() if wrong}
 
 
 def load(folder: str, base: str | None) -> tuple[PreTrainedModel | PeftModel, dict[str, Any]]:
-    """Loads a model, or an adapter on its base."""
+    """Loads a model, or an adapter on its base, which may be stored in fewer bits than it was trained in."""
     if base is None:
         return load_whole(folder)
-    model, wrong = load_whole(base)
+    model, wrong = load_whole(base, dtype=torch.float32)
     model = PeftModel.from_pretrained(model, folder)
     loaded = model.load_adapter(folder, "again")  # says what it has not found
     model.set_adapter("default")

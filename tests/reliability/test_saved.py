@@ -83,15 +83,16 @@ class Place:
         assert run.wait(120) == [0], run.text()
         return self.folder / target
 
+    def _moved(self, path: Path) -> str:
+        outputs = self.folder / "outputs"
+        return str(self.folder / "moved" / path.relative_to(outputs) if path.is_relative_to(outputs) else path)
+
     def read(self, saved: list[tuple[Path, Path | None, Path]]) -> list[dict]:
         """Reads models in another process and another place, to which all outputs have been moved."""
-        moved = self.folder / "moved"
-        (self.folder / "outputs").rename(moved)
-        there = [(moved / path.relative_to(self.folder / "outputs") if path else None) for one in saved for path in one[:2]]
-        pairs = list(zip(there[::2], there[1::2], strict=True))
+        (self.folder / "outputs").rename(self.folder / "moved")
         requests = [
-            {"folder": str(folder), "base": str(base) if base else None, "trained": str(trained)}
-            for (folder, base), (_, _, trained) in zip(pairs, saved, strict=True)
+            {"folder": self._moved(folder), "base": base and self._moved(base), "trained": str(trained)}
+            for folder, base, trained in saved
         ]
         path = self.folder / "requests.json"
         path.write_text(json.dumps(requests))
@@ -102,38 +103,39 @@ class Place:
             run = self.reader.start(*command, launched=False, folders=[elsewhere])
             assert run.wait(120) == [0], run.text()
         finally:
-            moved.rename(self.folder / "outputs")
+            (self.folder / "moved").rename(self.folder / "outputs")
         return [answer["found"] for answer in json.loads(path.read_text())]
 
 
 @pytest.fixture(scope="module")
-def place(server: Server, reader: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Place]:
+def place(server: Server, reader: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Place]:
     """Gives a recipe's place, with a model to begin from in `outputs/base`, which is a run itself."""
     configs, places = tmp_path_factory.mktemp("configs"), {}
     write_configs(configs)
 
-    def place(recipe: str) -> Place:
+    def place(recipe: str, base: bool = True) -> Place:
         if recipe not in places:
-            places[recipe] = here = Place(recipe, tmp_path_factory.mktemp(recipe), server, reader, configs)
-            here.train("base", 0)
+            places[recipe] = Place(recipe, tmp_path_factory.mktemp(recipe), server, reader, configs)
+        if base and not (places[recipe].folder / "outputs/base").exists():
+            places[recipe].train("base", 0)
         return places[recipe]
 
     return place
 
 
-def check(here: Place, run: Path, base: Path | None, what: str) -> None:
+def check(here: Place, run: Path, base: Path | None, what: str, exported: bool = True) -> None:
     """Checks every model of a run, and its export."""
     parts = here.parts(run)
     trained = [here.folder / "trained" / run.name / f"{part.name}.safetensors" for part in parts]
     assert all(path.exists() for path in trained)
-    exports = [here.export(part, f"export-{run.name}-{part.name}") for part in parts]
+    exports = [here.export(part, f"export-{run.name}-{part.name}") for part in parts if exported]
     saved = [(part, base, file) for part, file in zip(parts, trained, strict=True)]
-    saved += [(export, None, file) for export, file in zip(exports, trained, strict=True)]
+    saved += [(export, None, file) for export, file in zip(exports, trained, strict=exported)]
     found = here.read(saved)
     differences = [one["difference"] for one in found]
     print(
         f"\n{here.recipe:<22} {what:<32} models {len(parts)}  saved {max(differences[: len(parts)]):.1e}  "
-        f"exported {max(differences[len(parts) :]):.1e}  of {max(one['largest'] for one in found):.3g}",
+        f"exported {max(differences[len(parts) :], default=0):.1e}  of {max(one['largest'] for one in found):.3g}",
         end="",
     )
     for one in found:
@@ -161,6 +163,13 @@ def base_of(here: Place) -> Path:
     return base
 
 
+def check_best(run: Path, file: str) -> None:
+    saved, best, last = (load_file(folder / file) for folder in (run, run / "checkpoint-2", run / "checkpoint-4"))
+    assert saved.keys() == best.keys()
+    assert all(saved[name].equal(best[name]) for name in saved)
+    assert not all(saved[name].equal(last[name]) for name in saved)
+
+
 def check_generation_config(base: Path, run: Path) -> None:
     one, other = (json.loads((folder / "generation_config.json").read_text()) for folder in (base, run))
     assert {name: value for name, value in other.items() if name != "transformers_version"} == {
@@ -183,14 +192,16 @@ STAGES = pytest.mark.parametrize("stage", [0, 2, 3])
 KINDS = pytest.mark.parametrize("adapter", [False, True], ids=["whole", "adapter"])
 
 
-def test_sft_under_zero3(place: Callable[[str], Place]):
-    here = place("sft_instruct")
-    check(here, *train(here, 3, adapter=True, best=True))
+def test_the_best_weights_under_zero3(place: Callable[..., Place]):
+    here = place("sft_instruct", base=False)
+    run = here.train("best", 3, *BEST)
+    check(here, run, None, "ZeRO-3, all weights, best", exported=False)
+    check_best(run, "model.safetensors")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", recipes())
-def test_from_random_weights(place: Callable[[str], Place], recipe: str):
+def test_from_random_weights(place: Callable[..., Place], recipe: str):
     here = place(recipe)
     check(here, here.folder / "outputs/base", None, "plain, from the recipe's own base")
 
@@ -199,10 +210,10 @@ def test_from_random_weights(place: Callable[[str], Place], recipe: str):
 @KINDS
 @STAGES
 @pytest.mark.parametrize("recipe", recipes())
-def test_the_last_weights(place: Callable[[str], Place], recipe: str, stage: int, adapter: bool):
+def test_the_last_weights(place: Callable[..., Place], recipe: str, stage: int, adapter: bool):
     here = place(recipe)
     run, base, what = train(here, stage, adapter)
-    check(here, run, base, what)
+    check(here, run, base, what, exported=adapter)
     if not adapter:
         for part in here.parts(run):
             check_generation_config(base_of(here), part)
@@ -212,12 +223,19 @@ def test_the_last_weights(place: Callable[[str], Place], recipe: str, stage: int
 @KINDS
 @STAGES
 @pytest.mark.parametrize("recipe", [recipe for recipe in recipes() if not samples(recipe)])
-def test_the_best_weights(place: Callable[[str], Place], recipe: str, stage: int, adapter: bool):
+def test_the_best_weights(place: Callable[..., Place], recipe: str, stage: int, adapter: bool):
     here = place(recipe)
     run, base, what = train(here, stage, adapter, best=True)
-    check(here, run, base, what)
-    file = "adapter_model.safetensors" if adapter else "model.safetensors"
-    saved, best, last = (load_file(folder / file) for folder in (run, run / "checkpoint-2", run / "checkpoint-4"))
-    assert all(saved[name].equal(best[name]) for name in saved)
-    assert saved.keys() == best.keys()
-    assert not all(saved[name].equal(last[name]) for name in saved)
+    check(here, run, base, what, exported=False)
+    check_best(run, "adapter_model.safetensors" if adapter else "model.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 3])
+def test_an_adapter_for_each_agent(place: Callable[..., Place], stage: int):
+    here = place("multi_agent_grpo")
+    base = base_of(here)
+    more = ["--model_name_or_path", str(base.relative_to(here.folder)), "--adapter_per_agent", "true", *ADAPTER]
+    run = here.train(f"agents-{stage}", stage, *more, "--aggregator_steps", "0", "--single_agent", "")
+    assert len(here.parts(run)) == 4
+    check(here, run, base, f"{f'ZeRO-{stage}' if stage else 'plain'}, an adapter each")
