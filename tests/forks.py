@@ -15,10 +15,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
-SERVER = """
-import atexit, json, os, runpy, sys, time
+TRAINING = """
 import common.run.loop, deepspeed, math_verify, matplotlib.figure, peft, trl.models
 from trl import GRPOTrainer, SFTTrainer, get_peft_config
+"""
+READING = """
+import peft, safetensors.torch, torch, transformers.models.auto
+"""
+SERVER = """
+import atexit, json, os, runpy, sys, time
 ROOT, codes = os.getcwd(), {}
 def run(command, env, outputs):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -29,6 +34,8 @@ def run(command, env, outputs):
     os.chdir(env.get("WORKING_DIRECTORY", "."))
     sys.argv, sys.path[0], code = command, os.path.join(ROOT, os.path.dirname(command[0])), 1
     try:
+        if "FIRST" in env:
+            runpy.run_path(env["FIRST"])
         runpy.run_path(os.path.join(ROOT, command[0]), run_name="__main__")
         code = 0
     except SystemExit as ended:
@@ -108,18 +115,18 @@ class Run:
 
 
 class Server:
-    """A process that has imported once.
+    """A process that has imported once: what training needs, or what somebody has who only reads a model (`READING`).
 
     Attributes:
         output: A folder for what the runs print, and for their temporary files: a run that is killed leaves them.
         root: The checkout whose code it runs.
     """
 
-    def __init__(self, output: Path, root: Path = ROOT):
+    def __init__(self, output: Path, root: Path = ROOT, imports: str = TRAINING):
         self.output, self.count = output, 0
         path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
+            [sys.executable, "-c", imports + SERVER],
             cwd=root,
             env=command_env(PYTHONPATH=path, TMPDIR=str(output)),
             stdin=subprocess.PIPE,
@@ -136,7 +143,8 @@ class Server:
     ) -> Run:
         """Starts a command as so many ranks of a launcher, or as plain python would (`launched=False`).
 
-        `folders` are the working directories of the ranks, if these are not the repository.
+        `folders` are the working directories of the ranks, if these are not the repository; a script whose path is given as
+        FIRST is run in each rank before the command.
         """
         self.count += 1
         output = self.output / f"{self.count}.txt"
@@ -155,8 +163,8 @@ class Server:
 
 
 @contextmanager
-def serving(output: Path, root: Path = ROOT) -> Iterator[Server]:
-    server = Server(output, root)
+def serving(output: Path, root: Path = ROOT, imports: str = TRAINING) -> Iterator[Server]:
+    server = Server(output, root, imports)
     try:
         yield server
     finally:

@@ -38,7 +38,7 @@ class Setting:
     """One way of running a recipe."""
 
     recipe: str
-    stage: int  # of ZeRO; 0 without DeepSpeed
+    stage: int | str  # of ZeRO, perhaps with `_offload`; 0 without DeepSpeed
     num_processes: int
     more: tuple[str, ...] = ()
 
@@ -57,15 +57,18 @@ def recipes() -> list[str]:
     return sorted(script.parent.name for script in (ROOT / "recipes").glob("*/train.py"))
 
 
+def samples(recipe: str) -> bool:
+    """Returns whether a recipe learns from completions that it samples."""
+    return "GRPOTrainer" in (ROOT / f"recipes/{recipe}/train.py").read_text()
+
+
 def settings() -> list[Setting]:
     """Returns every way that the campaign draws from."""
     found = []
     for recipe in recipes():
         lora = ("--use_peft", "true", *ADAPTERS.get(recipe, ("--lora_target_modules", "all-linear")))
         variants = [(), lora, ("--gradient_accumulation_steps", "2")]
-        variants.append(
-            ("--num_iterations", "2") if "GRPO" in (ROOT / f"recipes/{recipe}/train.py").read_text() else ("--num_train", "64")
-        )
+        variants.append(("--num_iterations", "2") if samples(recipe) else ("--num_train", "64"))
         found += [
             Setting(recipe, stage, num_processes, more) for stage in (0, 2, 3) for num_processes in (1, 2) for more in variants
         ]
@@ -74,11 +77,15 @@ def settings() -> list[Setting]:
 
 def write_configs(folder: Path) -> None:
     """Writes DeepSpeed's settings with thresholds at which a tiny model is sharded, too."""
-    for stage in (2, 3):
+    on_cpu = {"device": "cpu"}
+    for stage in (1, 2, 3):
         config = json.loads((ROOT / f"accelerate_configs/ds_zero{stage}.json").read_text())
         if stage == 3:
             config["zero_optimization"] |= {"stage3_param_persistence_threshold": 0, "stage3_prefetch_bucket_size": 100}
         (folder / f"zero{stage}.json").write_text(json.dumps(config))
+        # As accelerate_configs/zero2_offload.yaml and zero3_offload.yaml say.
+        config["zero_optimization"] |= {"offload_optimizer": on_cpu} | ({"offload_param": on_cpu} if stage == 3 else {})
+        (folder / f"zero{stage}_offload.json").write_text(json.dumps(config))
 
 
 def weights(folder: Path) -> dict[str, bytes]:
