@@ -1,6 +1,7 @@
 """A lock on a run's folder, so that the same command given twice does not train twice in it."""
 
 import atexit
+import errno
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from common.errors import say
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 LOCK = ".lock"
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP)  # file systems whose servers know no locks
 _held: dict[Path, BaseFileLock] = {}
 
 
@@ -29,7 +31,7 @@ def _release(folder: Path, made: list[Path], process: int) -> None:
 
 def _holder(folder: Path) -> str:
     """Returns who has a soft lock, which names its process and machine, as words in brackets."""
-    lines = (folder / LOCK).read_text().split() if (folder / LOCK).is_file() else []
+    lines = (folder / LOCK).read_text(encoding="utf-8").split() if (folder / LOCK).is_file() else []
     return f" (process {lines[0]} on {lines[1]}; if it is long gone: `rm {folder / LOCK}`)" if len(lines) > 1 else ""
 
 
@@ -54,9 +56,9 @@ def lock_folder(folder: Path) -> str | None:
     try:
         try:
             lock.acquire()
-        except (Timeout, PermissionError, FileNotFoundError):
-            raise
-        except OSError as error:  # ENOLCK, ENOTSUP: file systems whose servers know no locks
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
             say(f"{folder}: the file system knows no locks ({error.strerror}); the file {LOCK} stands in for one.")
             lock = _held[folder] = SoftFileLock(folder / LOCK, blocking=False)
             lock.acquire()

@@ -19,12 +19,13 @@ import atexit, json, os, runpy, sys, time
 import common.run.loop, deepspeed, math_verify, matplotlib.figure, peft, trl.models
 from trl import GRPOTrainer, SFTTrainer, get_peft_config
 ROOT, codes = os.getcwd(), {}
-def run(command, env, output):
+def run(command, env, output, before):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor in (1, 2):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     atexit._clear()  # of the server
     os.environ |= env
+    exec(before, {})
     os.chdir(env.get("WORKING_DIRECTORY", "."))
     sys.argv, sys.path[0], code = command, os.path.join(ROOT, os.path.dirname(command[0])), 1
     try:
@@ -56,7 +57,7 @@ for line in sys.stdin:
     for env in request["ranks"]:
         pids.append(os.fork())
         if pids[-1] == 0:
-            run(request["command"], env, request["output"])
+            run(request["command"], env, request["output"], request["before"])
     print(json.dumps(pids), flush=True)
 """
 
@@ -96,14 +97,20 @@ class Run:
 class Server:
     """A process that has imported once."""
 
-    def __init__(self, output: Path, **env: str):
+    def __init__(self, output: Path, inside: tuple[str, ...] = (), **env: str):
+        """Starts the process; `inside` is a command that starts it, such as `unshare`."""
         self.output, self.count = output, 0
         self.env = {
             name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WANDB_", "SLURM_"))
         }
         self.env |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | env
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER], cwd=ROOT, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*inside, sys.executable, "-c", SERVER],
+            cwd=ROOT,
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def ask(self, **request) -> list:
@@ -111,11 +118,18 @@ class Server:
         return json.loads(self.process.stdout.readline())
 
     def start(
-        self, *command: str, num_processes: int = 1, launched: bool = True, folders: list[Path] | None = None, **env: str
+        self,
+        *command: str,
+        num_processes: int = 1,
+        launched: bool = True,
+        folders: list[Path] | None = None,
+        before: str = "",
+        **env: str,
     ) -> Run:
         """Starts a command as so many ranks of a launcher, or as plain python would (`launched=False`).
 
-        `folders` are the working directories of the ranks, if these are not the repository.
+        `folders` are the working directories of the ranks, if these are not the repository. `before` is Python code that each
+        runs first.
         """
         self.count += 1
         output = self.output / f"{self.count}.txt"
@@ -125,7 +139,7 @@ class Server:
         ranks = ranks if launched else [env]
         for rank, folder in zip(ranks, folders or [], strict=False):
             rank["WORKING_DIRECTORY"] = str(folder)
-        return Run(self, self.ask(command=command, ranks=ranks, output=str(output)), output)
+        return Run(self, self.ask(command=command, ranks=ranks, output=str(output), before=before), output)
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -133,8 +147,8 @@ class Server:
 
 
 @contextmanager
-def serving(output: Path, **env: str) -> Iterator[Server]:
-    server = Server(output, **env)
+def serving(output: Path, inside: tuple[str, ...] = (), **env: str) -> Iterator[Server]:
+    server = Server(output, inside, **env)
     try:
         yield server
     finally:
