@@ -1,7 +1,9 @@
 """Runs of recipes as forks of a process that has imported the libraries once: a run killed at any moment costs seconds."""
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,15 +12,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 SERVER = """
-import atexit, json, os, runpy, sys, time
+import atexit, json, os, runpy, signal, sys, time
 import common.run.loop, deepspeed, math_verify, matplotlib.figure, peft, trl.models
 from trl import GRPOTrainer, SFTTrainer, get_peft_config
-ROOT, codes = os.getcwd(), {}
+ROOT, codes, started = os.getcwd(), {}, set()
 def run(command, env, output, before):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor in (1, 2):
@@ -58,7 +62,10 @@ for line in sys.stdin:
         pids.append(os.fork())
         if pids[-1] == 0:
             run(request["command"], env, request["output"], request["before"])
+    started.update(pids)
     print(json.dumps(pids), flush=True)
+for pid in started - codes.keys():
+    os.kill(pid, signal.SIGKILL)  # what a test that failed has left
 """
 
 
@@ -144,6 +151,22 @@ class Server:
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait(timeout=60)
+
+
+# A place with mounts of its own, in which tests may fill a disk; where this is not allowed, they are left out.
+IS_ROOT = os.geteuid() == 0
+PLACE = ("unshare", "--mount") if IS_ROOT else ("unshare", "--map-root-user", "--mount")
+HAS_PLACE = bool(shutil.which("unshare")) and subprocess.run([*PLACE, "true"], capture_output=True).returncode == 0
+
+
+@cache
+def shared_server() -> Server:
+    """Returns the process that serves all tests of this one, until it ends."""
+    folder = TemporaryDirectory()
+    server = Server(Path(folder.name), PLACE if HAS_PLACE else ())
+    atexit.register(folder.cleanup)
+    atexit.register(server.close)
+    return server
 
 
 @contextmanager
