@@ -240,7 +240,7 @@ def test_a_disk_that_fills_up_at_the_very_end(start, server: Server, tmp_path: P
 # --- What a machine may lack --------------------------------------------------------------------------------------------
 
 
-# The only device, by which the processes of a machine talk to each other: SIOCSIFFLAGS and IFF_UP (linux/sockios.h, linux/if.h).
+# The one device by which the processes of a machine talk to each other: SIOCSIFFLAGS, IFF_UP (linux/sockios.h, linux/if.h).
 LO_UP = "import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 1))"
 KEY = {"WANDB_API_KEY": "0123456789" * 4}
 BARE = f"""
@@ -285,6 +285,16 @@ def test_nowhere_to_put_a_temporary_file(start):
     finish(start(GRPO, before=nowhere))
 
 
+def without_a_name() -> dict[str, object]:
+    """Returns what makes `subprocess` start as a user that has no name and no home; nothing where that cannot be."""
+    as_user = {"user": 12345, "group": 12345, "extra_groups": []}
+    try:
+        subprocess.run([sys.executable, "-c", ""], **as_user, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return as_user
+
+
 ASCII = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
@@ -308,9 +318,8 @@ def test_a_machine_with_nothing(tmp_path: Path, configs: Path, setting: Setting)
         shutil.copytree(configs, folder / "configs")
         command = [sys.executable, *setting.command(folder / "run", folder / "configs")]
         command += ["--dataset_name", str(folder / "data.jsonl"), "--num_held_out", "4"]
-        as_nobody = {"user": 12345, "group": 12345, "extra_groups": []} if IS_ROOT else {}
         env = ASCII | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=200, **as_nobody)
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=200, **without_a_name())
         assert done.returncode == 0, (done.stdout + done.stderr).decode()
         assert b"Gr\\xf6\\xdfe" in done.stdout if setting is SFT else True
         for path in (folder / "run").rglob("*"):
