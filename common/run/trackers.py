@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException
+from importlib import import_module
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -14,6 +15,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.integrations import get_reporting_integration_callbacks
 
 PATIENCE = 10  # seconds for a tracker's server to answer
+PAST_CALLBACKS = ("wandb", "trackio")  # to whose `log` TRL hands timings and completions itself
 
 
 def _warn(message: str) -> None:
@@ -53,11 +55,17 @@ class _Survivor:
 
     Args:
         tracker: The callback.
-        trainer: The trainer, of which it is one.
     """
 
-    def __init__(self, tracker: TrainerCallback, trainer: Trainer):
-        self.tracker, self.trainer, self.failed = tracker, trainer, False
+    def __init__(self, tracker: TrainerCallback):
+        self.tracker, self.failed = tracker, False
+        self.name = type(tracker).__name__.removesuffix("Callback")
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self._guarded(self.tracker.on_train_begin)(*args, **kwargs)
+        if self.name.lower() in PAST_CALLBACKS:
+            module = import_module(self.name.lower())
+            module.log = self._guarded(module.log)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.tracker, name)
@@ -71,10 +79,7 @@ class _Survivor:
                 return event(*args, **kwargs)
             except Exception as error:  # whatever the tracker of this version raises
                 self.failed = True
-                name = type(self.tracker).__name__.removesuffix("Callback")
-                trackers = self.trainer.args.report_to  # GRPOTrainer logs completions by it, past the callbacks
-                self.trainer.args.report_to = [tracker for tracker in trackers if tracker != name.lower()]
-                _warn(f"{name} has failed ({brief(error)}); the training goes on without it")
+                _warn(f"{self.name} has failed ({brief(error)}); the training goes on without it")
                 return None
 
         return call
@@ -88,6 +93,6 @@ def survive(trainer: Trainer) -> None:
     """
     trackers = tuple(get_reporting_integration_callbacks(trainer.args.report_to))
     callbacks = trainer.callback_handler.callbacks
-    callbacks[:] = [_Survivor(callback, trainer) if isinstance(callback, trackers) else callback for callback in callbacks]
+    callbacks[:] = [_Survivor(callback) if isinstance(callback, trackers) else callback for callback in callbacks]
     if "wandb" in trainer.args.report_to and is_main_process():
         _log_offline_if_unreachable()
