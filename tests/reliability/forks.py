@@ -1,9 +1,7 @@
 """Runs of recipes as forks of a process that has imported the libraries once: a run killed at any moment costs seconds."""
 
-import atexit
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,24 +10,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 SERVER = """
-import atexit, json, os, runpy, signal, sys, time
+import atexit, json, os, runpy, sys, time
 import common.run.loop, deepspeed, math_verify, matplotlib.figure, peft, trl.models
 from trl import GRPOTrainer, SFTTrainer, get_peft_config
-ROOT, codes, started = os.getcwd(), {}, set()
-def run(command, env, output, before):
+ROOT, codes = os.getcwd(), {}
+def run(command, env, output):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor in (1, 2):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     atexit._clear()  # of the server
     os.environ |= env
-    exec(before, {})
     os.chdir(env.get("WORKING_DIRECTORY", "."))
     sys.argv, sys.path[0], code = command, os.path.join(ROOT, os.path.dirname(command[0])), 1
     try:
@@ -61,11 +56,8 @@ for line in sys.stdin:
     for env in request["ranks"]:
         pids.append(os.fork())
         if pids[-1] == 0:
-            run(request["command"], env, request["output"], request["before"])
-    started.update(pids)
+            run(request["command"], env, request["output"])
     print(json.dumps(pids), flush=True)
-for pid in started - codes.keys():
-    os.kill(pid, signal.SIGKILL)  # what a test that failed has left
 """
 
 
@@ -104,20 +96,14 @@ class Run:
 class Server:
     """A process that has imported once."""
 
-    def __init__(self, output: Path, inside: tuple[str, ...] = (), **env: str):
-        """Starts the process; `inside` is a command that starts it, such as `unshare`."""
+    def __init__(self, output: Path, **env: str):
         self.output, self.count = output, 0
         self.env = {
             name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WANDB_", "SLURM_"))
         }
         self.env |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | env
         self.process = subprocess.Popen(
-            [*inside, sys.executable, "-c", SERVER],
-            cwd=ROOT,
-            env=self.env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-c", SERVER], cwd=ROOT, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def ask(self, **request) -> list:
@@ -125,18 +111,11 @@ class Server:
         return json.loads(self.process.stdout.readline())
 
     def start(
-        self,
-        *command: str,
-        num_processes: int = 1,
-        launched: bool = True,
-        folders: list[Path] | None = None,
-        before: str = "",
-        **env: str,
+        self, *command: str, num_processes: int = 1, launched: bool = True, folders: list[Path] | None = None, **env: str
     ) -> Run:
         """Starts a command as so many ranks of a launcher, or as plain python would (`launched=False`).
 
-        `folders` are the working directories of the ranks, if these are not the repository. `before` is Python code that each
-        runs first.
+        `folders` are the working directories of the ranks, if these are not the repository.
         """
         self.count += 1
         output = self.output / f"{self.count}.txt"
@@ -146,32 +125,16 @@ class Server:
         ranks = ranks if launched else [env]
         for rank, folder in zip(ranks, folders or [], strict=False):
             rank["WORKING_DIRECTORY"] = str(folder)
-        return Run(self, self.ask(command=command, ranks=ranks, output=str(output), before=before), output)
+        return Run(self, self.ask(command=command, ranks=ranks, output=str(output)), output)
 
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait(timeout=60)
 
 
-# A place with mounts of its own, in which tests may fill a disk; where this is not allowed, they are left out.
-IS_ROOT = os.geteuid() == 0
-PLACE = ("unshare", "--mount") if IS_ROOT else ("unshare", "--map-root-user", "--mount")
-HAS_PLACE = bool(shutil.which("unshare")) and subprocess.run([*PLACE, "true"], capture_output=True).returncode == 0
-
-
-@cache
-def shared_server() -> Server:
-    """Returns the process that serves all tests of this one, until it ends."""
-    folder = TemporaryDirectory()
-    server = Server(Path(folder.name), PLACE if HAS_PLACE else ())
-    atexit.register(folder.cleanup)
-    atexit.register(server.close)
-    return server
-
-
 @contextmanager
-def serving(output: Path, inside: tuple[str, ...] = (), **env: str) -> Iterator[Server]:
-    server = Server(output, inside, **env)
+def serving(output: Path, **env: str) -> Iterator[Server]:
+    server = Server(output, **env)
     try:
         yield server
     finally:

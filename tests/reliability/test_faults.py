@@ -1,6 +1,7 @@
 """A machine that is not as it should be: a run ends in one line, or goes on without what is missing."""
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -14,21 +15,34 @@ from pathlib import Path
 import pytest
 from campaign import STEPS, Setting, run_whole, trained_steps, weights, write_configs
 from conftest import GRPO_MATH, accelerate, command_env
-from forks import HAS_PLACE, IS_ROOT, ROOT, Run, Server, shared_server, wait_for
+from forks import ROOT, Run, Server, serving, wait_for
+from machines import (
+    ANOTHER_USER,
+    BLIND,
+    HAS_PLACES,
+    IS_ROOT,
+    LO_UP,
+    NO_ENVIRONMENT,
+    NO_LOCKS,
+    NO_NETWORK,
+    NOWHERE_TEMPORARY,
+    disk,
+    start_on,
+)
 
 SFT, GRPO = Setting("sft_instruct", 0, 1), Setting("grpo_math", 3, 1)
 EVERY = [SFT, pytest.param(GRPO, marks=pytest.mark.slow)]
 TWO = Setting("grpo_math", 3, 2)
 LONG = ("--max_steps", "400", "--save_steps", "2", "--eval_steps", "2")
-NOBODY = 65534
 
-needs_mounts = pytest.mark.skipif(not HAS_PLACE, reason="needs namespaces (unshare), which this machine does not allow")
+needs_mounts = pytest.mark.skipif(not HAS_PLACES, reason="needs namespaces (unshare), which this machine does not allow")
 
 
 @pytest.fixture(scope="module")
-def server() -> Server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One process that has imported the libraries serves all tests."""
-    return shared_server()
+    with serving(tmp_path_factory.mktemp("output")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +69,11 @@ def wholes(server: Server, configs: Path, tmp_path_factory: pytest.TempPathFacto
 def start(server: Server, tmp_path: Path, configs: Path) -> Callable[..., Run]:
     """Starts the run of a setting in a folder of the test, or another one."""
 
-    def start(setting: Setting, *more: str, folder: Path | None = None, before: str = "", **env: str) -> Run:
+    def start(setting: Setting, *more: str, folder: Path | None = None, machine: str = "", **env: str) -> Run:
         command = [*setting.command(folder or tmp_path / "run", configs), *more]
-        return server.start(*command, num_processes=setting.num_processes, before=before, **env)
+        return start_on(server, machine, *command, num_processes=setting.num_processes, **env)
 
     return start
-
-
-def mount(server: Server, folder: Path, *options: str) -> Path:
-    """Mounts a file system in memory on a folder, as the server's processes see it; returns where others see it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    inside = ["nsenter", "--target", str(server.process.pid), "--mount"]
-    inside += [] if IS_ROOT else ["--user", "--preserve-credentials"]
-    subprocess.run([*inside, "mount", "-t", "tmpfs", *options, "none", str(folder)], check=True)
-    return Path(f"/proc/{server.process.pid}/root{folder}")
 
 
 def finish(run: Run) -> str:
@@ -98,9 +103,9 @@ def has_saved(folder: Path, step: int = 2) -> Callable[[], bool]:
 
 @needs_mounts
 @pytest.mark.parametrize("setting", [SFT, GRPO])
-def test_a_folder_that_is_read_only(start, server: Server, tmp_path: Path, setting: Setting):
-    mount(server, tmp_path / "disk", "-o", "ro")
-    line = refused(start(setting, folder=tmp_path / "disk/run"))
+def test_a_folder_that_is_read_only(start, tmp_path: Path, setting: Setting):
+    with disk(tmp_path / "disk", "ro") as place:
+        line = refused(start(setting, folder=tmp_path / "disk/run", machine=place.machine))
     assert line.startswith(
         f"error: output_dir {tmp_path}/disk/run cannot be made: {tmp_path}/disk is not a folder that you may"
     )
@@ -109,12 +114,12 @@ def test_a_folder_that_is_read_only(start, server: Server, tmp_path: Path, setti
 @needs_mounts
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", [SFT, GRPO, TWO])
-def test_a_disk_that_becomes_read_only(start, server: Server, tmp_path: Path, setting: Setting):
-    seen = mount(server, tmp_path / "disk")
-    run = start(setting, *LONG, folder=tmp_path / "disk/run")
-    wait_for(has_saved(seen / "run"), run)
-    mount(server, tmp_path / "disk", "-o", "remount,ro")
-    refused(run, "cannot be written into any more at step ", "; put it back, and the same command continues")
+def test_a_disk_that_becomes_read_only(start, tmp_path: Path, setting: Setting):
+    with disk(tmp_path / "disk", "rw") as place:
+        run = start(setting, *LONG, folder=tmp_path / "disk/run", machine=place.machine)
+        wait_for(has_saved(place.seen / "run"), run)
+        place.mount("remount,ro")
+        refused(run, "cannot be written into any more at step ", "; put it back, and the same command continues")
 
 
 @pytest.mark.parametrize("setting", [SFT, *(pytest.param(setting, marks=pytest.mark.slow) for setting in (GRPO, TWO))])
@@ -127,7 +132,6 @@ def test_a_folder_that_is_removed(start, tmp_path: Path, setting: Setting):
     assert time.monotonic() - began < 30
 
 
-AS_ANOTHER = f"import os; os.setgid({NOBODY}); os.setuid({NOBODY})"
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can be somebody else")
 
 
@@ -151,9 +155,11 @@ def test_the_run_of_another_user(start, place: Path, setting: Setting):
         0o700: f"cannot be used: {folder} is not a folder that you may write in",
     }.items():
         folder.chmod(mode)
-        refused(start(setting, folder=folder, before=AS_ANOTHER), line)
+        refused(start(setting, folder=folder, machine=ANOTHER_USER), line)
     place.chmod(0o700)
-    refused(start(setting, folder=folder, before=AS_ANOTHER), f"cannot be made: {place} is not a folder that you may write in")
+    refused(
+        start(setting, folder=folder, machine=ANOTHER_USER), f"cannot be made: {place} is not a folder that you may write in"
+    )
 
 
 @needs_root
@@ -162,16 +168,15 @@ def test_the_run_of_another_user(start, place: Path, setting: Setting):
 def test_the_model_of_another_user(server: Server, wholes, place: Path, setting: Setting):
     folder = Path(shutil.copytree(wholes(setting), place / "run"))
     chat = ("common/commands/chat.py", str(folder))
-    finish(server.start(*chat, launched=False, before=AS_ANOTHER))
+    finish(start_on(server, ANOTHER_USER, *chat, launched=False))
     (folder / "run.json").chmod(0o600)
-    refused(server.start(*chat, launched=False, before=AS_ANOTHER), f"{folder}/run.json: you may not read it; ask its owner")
+    refused(start_on(server, ANOTHER_USER, *chat, launched=False), f"{folder}/run.json: you may not read it; ask its owner")
 
 
 # --- A full disk --------------------------------------------------------------------------------------------------------
 
 
-# Something else fills the disk after a run has looked.
-BLIND = "import common.run.loop as loop, common.run.watch as watch; watch.check_room = loop.check_room = lambda *_: None"
+GB = r"0\.0\d* GB"
 
 
 def size_of(folder: Path) -> int:
@@ -180,80 +185,65 @@ def size_of(folder: Path) -> int:
 
 @needs_mounts
 @pytest.mark.parametrize("setting", EVERY)
-def test_a_disk_with_no_room_is_refused_before_training(start, server: Server, tmp_path: Path, setting: Setting):
-    mount(server, tmp_path / "disk", "-o", "size=4m")
-    run = start(setting, folder=tmp_path / "disk/run")
-    refused(run, "a checkpoint needs 0.00", " GB, and 0.004", " GB are free there; make room, or choose another --output_dir")
+def test_a_disk_with_no_room_is_refused_before_training(start, tmp_path: Path, setting: Setting):
+    with disk(tmp_path / "disk", "size=4m") as place:
+        run = start(setting, folder=tmp_path / "disk/run", machine=place.machine)
+        refused(run, "a checkpoint needs 0.00", " GB, and 0.004", " are free there; make room, or choose another --output_dir")
     assert "step    0" not in run.text()
 
 
 @needs_mounts
-def test_a_disk_that_is_full_in_the_middle_of_a_save(start, server: Server, tmp_path: Path):
-    folder = tmp_path / "disk/run"
-    seen = mount(server, tmp_path / "disk", "-o", "size=11m") / "run"
-    line = refused(start(SFT, folder=folder, before=BLIND), "the disk is full at step 4 (a checkpoint needs about 0.00")
-    assert " GB), 0.00" in line
-    assert " GB are free now; make room, and the same command continues" in line
-    assert has_saved(seen)()
-    assert not (seen / "checkpoint-4").exists()
+def test_a_disk_that_is_full_in_the_middle_of_a_save(start, tmp_path: Path):
+    with disk(tmp_path / "disk", "size=11m") as place:
+        line = refused(start(SFT, folder=tmp_path / "disk/run", machine=place.machine + BLIND))
+        assert has_saved(place.seen / "run")()
+        assert not (place.seen / "run/checkpoint-4").exists()
+    said = rf"the disk is full at step 4 \(a checkpoint needs about {GB}\), {GB} are free now; make room, and the same command"
+    assert re.search(said, line), line
 
 
 @needs_mounts
 @pytest.mark.slow
 @pytest.mark.parametrize("looks", [True, False])
 @pytest.mark.parametrize("setting", [SFT, GRPO])
-def test_a_disk_that_fills_up(start, server: Server, tmp_path: Path, wholes, setting: Setting, looks: bool):
+def test_a_disk_that_fills_up(start, tmp_path: Path, wholes, setting: Setting, looks: bool):
     """Found before a save; or, if something else has filled it since, while it is saved."""
     whole, folder = wholes(setting), tmp_path / "disk/run"
     room = int(1.4 * size_of(whole / "checkpoint-2"))
-    seen = mount(server, tmp_path / "disk", "-o", f"size={room}") / "run"
-    run = start(setting, folder=folder, before="" if looks else BLIND)
-    if looks:
-        refused(run, "a checkpoint needs 0.0", " are free there; make room, and the same command continues from checkpoint-2")
-    else:
-        refused(
-            run, "the disk is full at step 4 (a checkpoint needs about 0.0", " are free now; make room, and the same command"
-        )
-    assert has_saved(seen)()
-    assert not (seen / f"checkpoint-{STEPS}").exists()
-    mount(server, tmp_path / "disk", "-o", f"remount,size={10 * room}")
-    assert "Continuing from" in finish(start(setting, folder=folder))
-    assert weights(seen) == weights(whole)
+    with disk(tmp_path / "disk", f"size={room}") as place:
+        line = refused(start(setting, folder=folder, machine=place.machine + ("" if looks else BLIND)))
+        there = f"a checkpoint needs {GB}, and {GB} are free there; make room, and the same command continues from checkpoint-2"
+        assert re.search(
+            there if looks else rf"the disk is full at step 4 \(a checkpoint needs about {GB}\), {GB} are", line
+        ), line
+        assert has_saved(place.seen / "run")()
+        assert not (place.seen / f"run/checkpoint-{STEPS}").exists()
+        place.mount(f"remount,size={10 * room}")
+        assert "Continuing from" in finish(start(setting, folder=folder, machine=place.machine))
+        assert weights(place.seen / "run") == weights(whole)
 
 
 @needs_mounts
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", [SFT, GRPO])
-def test_a_disk_that_fills_up_at_the_very_end(start, server: Server, tmp_path: Path, wholes, setting: Setting):
+def test_a_disk_that_fills_up_at_the_very_end(start, tmp_path: Path, wholes, setting: Setting):
     """When the checkpoints are there, and the final model is not."""
     whole, folder = wholes(setting), tmp_path / "disk/run"
     room = 2 * size_of(whole / "checkpoint-2") + 10**6
-    seen = mount(server, tmp_path / "disk", "-o", f"size={room}") / "run"
-    refused(start(setting, folder=folder), f"the disk is full at step {STEPS} ")
-    assert not (seen / "complete").exists()
-    mount(server, tmp_path / "disk", "-o", f"remount,size={10 * room}")
-    finish(start(setting, folder=folder))
-    assert weights(seen) == weights(whole)
-    assert trained_steps(seen) == list(range(1, STEPS + 1))
+    with disk(tmp_path / "disk", f"size={room}") as place:
+        refused(start(setting, folder=folder, machine=place.machine), f"the disk is full at step {STEPS} ")
+        assert not (place.seen / "run/complete").exists()
+        place.mount(f"remount,size={10 * room}")
+        finish(start(setting, folder=folder, machine=place.machine))
+        assert weights(place.seen / "run") == weights(whole)
+        assert trained_steps(place.seen / "run") == list(range(1, STEPS + 1))
 
 
 # --- What a machine may lack --------------------------------------------------------------------------------------------
 
 
-# The one device by which the processes of a machine talk to each other: SIOCSIFFLAGS, IFF_UP (linux/sockios.h, linux/if.h).
-LO_UP = "import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 1))"
 KEY = {"WANDB_API_KEY": "0123456789" * 4}
-BARE = f"""
-import ctypes, errno, os
-assert ctypes.CDLL(None).unshare(0x40000000) == 0  # CLONE_NEWNET (linux/sched.h)
-{LO_UP}
-def flock(*_):
-    raise OSError(errno.ENOLCK, "No locks available")
-fcntl.flock = flock
-for name in ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME"):
-    os.environ.pop(name, None)
-os.environ |= {{"PATH": "/nowhere", "TMPDIR": "/nowhere"}}
-"""
+BARE = "\n".join([NO_NETWORK, NO_LOCKS, NO_ENVIRONMENT])
 
 
 @needs_mounts
@@ -261,10 +251,10 @@ os.environ |= {{"PATH": "/nowhere", "TMPDIR": "/nowhere"}}
 def test_no_locks_no_git_no_home_no_network_no_folder_for_temporary_files(start, tmp_path: Path, setting: Setting):
     """With a tracker that wants to be told of the run."""
     began = time.monotonic()
-    run, folder = start(setting, before=BARE, WANDB_DIR=str(tmp_path), **KEY), tmp_path / "run"
+    run, folder = start(setting, machine=BARE, WANDB_DIR=str(tmp_path), **KEY), tmp_path / "run"
     wait_for(has_saved(folder), run)
     refused(
-        start(setting, before=BARE), f"is in use: a run is going on there (process {run.pids[0]} on {socket.gethostname()};"
+        start(setting, machine=BARE), f"is in use: a run is going on there (process {run.pids[0]} on {socket.gethostname()};"
     )
     text = finish(run)
     assert f"{folder}: the file system knows no locks (No locks available); the file .lock stands in" in text
@@ -274,15 +264,17 @@ def test_no_locks_no_git_no_home_no_network_no_folder_for_temporary_files(start,
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
     assert time.monotonic() - began < 60, "by itself wandb waits for 101 s"
     assert "git revision: not a git checkout" in (folder / "README.md").read_text()
-    assert "This run is complete" in finish(start(setting, before=BARE))
+    assert "This run is complete" in finish(start(setting, machine=BARE))
 
 
 @pytest.mark.slow
 def test_nowhere_to_put_a_temporary_file(start):
     """Not even in the working directory, which is Python's last resort; only a `tiny:` model needs one."""
-    nowhere = "import tempfile; tempfile.tempdir = None; tempfile._candidate_tempdir_list = lambda: ['/nowhere']"
-    refused(start(SFT, before=nowhere), "model_name_or_path tiny:llama is built in a temporary folder, and there is none (")
-    finish(start(GRPO, before=nowhere))
+    refused(
+        start(SFT, machine=NOWHERE_TEMPORARY),
+        "model_name_or_path tiny:llama is built in a temporary folder, and there is none (",
+    )
+    finish(start(GRPO, machine=NOWHERE_TEMPORARY))
 
 
 def without_a_name() -> dict[str, object]:
@@ -350,7 +342,7 @@ wandb.Run.log = failing
     more = ["--log_completions", "true"] if setting is GRPO else []
     command = [*setting.command(tmp_path / "run", configs), *more]
     env = {"WANDB_DIR": str(tmp_path), "WANDB_MODE": "offline"} | KEY
-    text = finish(server.start(*command, num_processes=setting.num_processes, before=failing, **env))
+    text = finish(start_on(server, failing, *command, num_processes=setting.num_processes, **env))
     assert text.count("warning: Wandb has failed (the service has died); the training goes on without it") == 1
     assert weights(tmp_path / "run") == weights(wholes(setting))
 

@@ -6,12 +6,12 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from campaign import STEPS, Setting, campaign, run_whole, trained_steps, weights, write_configs
-from forks import ROOT, Run, Server, shared_server, wait_for
+from forks import ROOT, Run, Server, serving, wait_for
 
 SFT = Setting("sft_instruct", 0, 1)
 BEST = Setting("sft_instruct", 2, 1)  # keeps the weights with the lowest loss, as its config.yaml says
@@ -21,9 +21,10 @@ LORA = Setting("sft_instruct", 3, 2, ("--use_peft", "true", "--lora_target_modul
 
 
 @pytest.fixture(scope="module")
-def server() -> Server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One process that has imported the libraries serves all tests."""
-    return shared_server()
+    with serving(tmp_path_factory.mktemp("output")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

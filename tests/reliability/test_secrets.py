@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from campaign import Setting, recipes, write_configs
-from forks import ROOT, Run, Server, shared_server
+from forks import ROOT, Run, Server, serving
+from machines import start_on
 
 TOKEN, KEY = "hf_Tx9SECRETSECRETSECRET", "5ec7e7" + "0123456789abcdef0123456789abcdef01"
 SECRETS = {"HF_TOKEN": "hf_of_the_environment_SECRET", "WANDB_API_KEY": KEY}
@@ -20,9 +21,10 @@ CHAT = "common/commands/chat.py"
 
 
 @pytest.fixture(scope="module")
-def server() -> Server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One process that has imported the libraries serves all tests."""
-    return shared_server()
+    with serving(tmp_path_factory.mktemp("output")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def adapter(server: Server, configs: Path, whole: Path, tmp_path_factory: pytest
     yaml.write_text((ROOT / "recipes/sft_instruct/tiny.yaml").read_text() + f"\nhub_token: {TOKEN}\n")
     command = [*SFT.command(folder / "run", configs), *SHORT, *ADAPTER, "--model_name_or_path", "run", "--config", str(yaml)]
     (folder / "printed").write_text(
-        finish(server.start(*command, launched=False, folders=[whole], before="import os; os.umask(0o027)"))
+        finish(start_on(server, "import os; os.umask(0o027)", *command, launched=False, folders=[whole]))
     )
     return folder
 
@@ -175,6 +177,7 @@ def make_bomb(server: Server, path: Path) -> Path:
     return mark
 
 
+@pytest.mark.slow
 def test_shards_are_read_and_run_no_code(server: Server, sharded: Path, tmp_path: Path):
     finish(server.start(CHAT, str(sharded / "checkpoint-2"), launched=False))
     finish(server.start(CHAT, str(sharded), launched=False))
@@ -214,7 +217,7 @@ def test_nothing_that_a_run_brings_along_is_executed(server: Server, whole: Path
     (run / "config.json").write_text(json.dumps(config))
     answers = "import io, sys; sys.stdin = io.StringIO('y\\n' * 9)"
     for command in ([CHAT, str(run)], ["recipes/sft_instruct/evaluate.py", "--model_name_or_path", str(run)]):
-        refused = server.start(*command, launched=False, before=answers)
+        refused = start_on(server, answers, *command, launched=False)
         assert refused.wait() == [2], refused.text()
         assert "cannot be loaded" in refused.text()
         assert not mark.exists()
