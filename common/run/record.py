@@ -217,10 +217,10 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        git = subprocess.run(command, cwd=Path(sys.argv[0]).resolve().parent, capture_output=True, text=True).stdout.strip()
+        git = subprocess.run(command, cwd=Path(sys.argv[0]).resolve().parent, capture_output=True).stdout
     except OSError:  # there is no git
-        git = ""
-    found["git revision"] = git or "not a git checkout"
+        git = b""
+    found["git revision"] = git.decode(errors="replace").strip() or "not a git checkout"
     if torch.cuda.is_available():
         found["GPU"] = torch.cuda.get_device_name()
     return found
