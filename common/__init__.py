@@ -4,6 +4,7 @@ Importing this package chooses DeepSpeed's CPU back end where there is no GPU an
 that a user can do nothing about. Everything else is in the modules of this folder, one job each.
 """
 
+import io
 import logging
 import os
 import sys
@@ -19,6 +20,11 @@ if not sys.stderr.isatty():
     os.environ.setdefault("TQDM_DISABLE", "1")
 
 import torch
+
+for stream in (sys.stdout, sys.stderr):
+    # A terminal that knows no UTF-8, or a text that is not valid, must not end a run: what cannot be shown is its number.
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 if not torch.cuda.is_available():
     # Read by DeepSpeed when it is first imported; without it every process warns that it found no accelerator.

@@ -1,5 +1,6 @@
 """One-line errors: what is wrong, where, and the cure."""
 
+import contextlib
 import difflib
 import json
 import os
@@ -39,7 +40,7 @@ def tell_launcher(message: str) -> None:
     report = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if report:
         details = {"message": {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}}
-        with open(report, "w") as file:
+        with contextlib.suppress(OSError), open(report, "w", encoding="utf-8") as file:  # it has been printed already
             json.dump(details, file)
 
 

@@ -22,17 +22,18 @@ def chat_with(run: Path, args: list[str]) -> None:
         SystemExit: With code 2 and one line for a mistake in them.
     """
     _, record = read_record(run)
-    # By its name, among the recipes of this checkout: the record of a run that comes from elsewhere must not name a script.
-    folder = next((folder for folder in places.recipe_folders() if folder.name == record["recipe"]), places.RECIPES)
-    if (folder / "chat.py").is_file():
-        sys.argv = [str(folder / "chat.py"), str(run), *args]
-        sys.path.insert(0, str(folder))
+    # Looked up by its name among the recipes that are here: whoever made the run must not choose the script.
+    recipe = next((folder for folder in places.recipe_folders() if folder.name == record["recipe"]), None)
+    if recipe is not None and (recipe / "chat.py").is_file():
+        sys.argv = [str(recipe / "chat.py"), str(run), *args]
+        sys.path.insert(0, str(recipe))
         runpy.run_path(sys.argv[0], run_name="__main__")
-    else:
-        elsewhere = Path(record.get("folder", ".")) / "chat.py"
-        if folder == places.RECIPES and elsewhere.is_file():
-            say(f"{elsewhere} is of no recipe of this checkout: `python {elsewhere} {run}` starts it.")
-        main([str(run), *args])
+        return
+    if recipe is None:
+        say(
+            f"There is no recipe {record['recipe']!r} here: this is the plain chat; `python CHAT.py {run}` starts one of yours."
+        )
+    main([str(run), *args])
 
 
 def main(arguments: list[str] | None = None) -> None:

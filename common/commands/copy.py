@@ -43,7 +43,7 @@ def copy_recipe(source: str, new: str) -> None:
     recipe = _find_recipe(source)
     folder = _new_folder(new, recipe)
     # What git would not carry is left out: caches, and outputs of runs started in the recipe's folder.
-    ignored = [line.strip("/") for line in (places.ROOT / ".gitignore").read_text().splitlines()]
+    ignored = [line.strip("/") for line in (places.ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()]
     try:
         shutil.copytree(recipe, folder, ignore=shutil.ignore_patterns(*ignored))
     except OSError as error:

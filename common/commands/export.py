@@ -10,6 +10,8 @@ from common.errors import brief, fail, say
 from common.models.saved import load_run
 from common.models.vision import auto_class
 from common.report.card import write_card
+from common.run.disk import naming_disk_faults
+from common.run.files import open_to_readers
 
 import huggingface_hub
 import torch
@@ -132,7 +134,11 @@ def _write_card(working: Path, folder: Path, exported: str) -> None:
         shutil.copyfile(run / "README.md", card)
     else:
         last_step = int(folder.name.rpartition("-")[2])
-        header = [line[2:].partition(": ") for line in (run / "config.yaml").read_text().splitlines() if line.startswith("# ")]
+        header = [
+            line[2:].partition(": ")
+            for line in (run / "config.yaml").read_text(encoding="utf-8").splitlines()
+            if line.startswith("# ")
+        ]
         write_card(
             working,
             title=f"{folder.name} of the recipe {record['recipe']}",
@@ -142,8 +148,8 @@ def _write_card(working: Path, folder: Path, exported: str) -> None:
             facts={"ran on" if name == record["recipe"] else name: value for name, _, value in header},
             model_name=run.name,
         )
-    text = card.read_text().replace("library_name: peft", "library_name: transformers", 1)
-    card.write_text(f"{text}\n## Export\n\n{exported}\n")
+    text = card.read_text(encoding="utf-8").replace("library_name: peft", "library_name: transformers", 1)
+    card.write_text(f"{text}\n## Export\n\n{exported}\n", encoding="utf-8")
 
 
 def _make(folder: Path, working: Path) -> None:
@@ -224,8 +230,10 @@ def export_run(folder: Path, output_dir: Path | None = None, push: str | None = 
     except OSError as error:
         fail(f"output_dir {target} cannot be made ({error.strerror}); choose another --output_dir")
     try:
-        _make(folder, working)
-        working.rename(target)
+        with naming_disk_faults(target, then="give the same command again"):
+            _make(folder, working)
+            open_to_readers(working)
+            working.rename(target)
     finally:
         shutil.rmtree(working, ignore_errors=True)
     say(f"The model is in {target}")

@@ -12,14 +12,14 @@ import yaml
 def _about(script: Path) -> str:
     """Returns the first line of a script's docstring, without running the script."""
     try:
-        return (ast.get_docstring(ast.parse(script.read_text())) or "").partition("\n")[0]
+        return (ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or "").partition("\n")[0]
     except SyntaxError as error:
         return f"(train.py, line {error.lineno}: {error.msg})"
 
 
 def _full_size_model(folder: Path) -> str:
     try:
-        return str(yaml.safe_load((folder / "config.yaml").read_text())["model_name_or_path"])
+        return str(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["model_name_or_path"])
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return "-"
 

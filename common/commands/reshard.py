@@ -9,7 +9,8 @@ from typing import Any
 
 from common.data.runs import COMPLETE, RECORD, checkpoint_steps, damage, read_record
 from common.errors import fail, say
-from common.run.files import sync, write_whole
+from common.run.disk import naming_disk_faults
+from common.run.files import open_to_readers, sync, write_whole
 from common.run.lock import LOCK, lock_folder
 from common.run.signals import REQUEUE
 from common.run.universal import convert
@@ -139,7 +140,7 @@ def _convert_record(part: Path, working: Path, now: int, batch: tuple[int, int])
     write_whole(working / RECORD, json.dumps(record, indent=1) + "\n")
     settings = part / "config.yaml"
     if settings.exists():
-        text = settings.read_text()
+        text = settings.read_text(encoding="utf-8")
         header = [line for line in text.splitlines() if line.startswith("# ")]
         header[:1] = [re.sub(rf": {was} x", f": {now} x", line) for line in header[:1]]
         header.append(f"# resharded: from {was} processes to {now}")
@@ -206,15 +207,17 @@ def reshard_run(
         for checkpoint in checkpoints:
             name = checkpoint.relative_to(run)
             output = (target / name).parent
-            convert(
-                checkpoint,
-                working / name,
-                was,
-                num_processes,
-                output_dir=output,
-                per_device_train_batch_size=batch[0],
-            )
+            with naming_disk_faults(target, then="give the same command again"):
+                convert(
+                    checkpoint,
+                    working / name,
+                    was,
+                    num_processes,
+                    output_dir=output,
+                    per_device_train_batch_size=batch[0],
+                )
             say(f"{checkpoint} is converted.")
+        open_to_readers(working)  # of a run from before they were
         working.rename(target)
         sync(target.absolute().parent)
     finally:

@@ -28,7 +28,11 @@ def read_record(folder: str | Path) -> tuple[Path, dict[str, Any]]:
     """
     folder = Path(folder)
     run = folder.parent if re.fullmatch(r"checkpoint-\d+", folder.name) else folder
-    if not (run / RECORD).is_file():
+    try:
+        (run / RECORD).open("rb").close()
+    except PermissionError:
+        fail(f"{run / RECORD}: you may not read it; ask its owner, or pass the --output_dir of another run")
+    except OSError:
         fail(f"{folder} is not a run of these recipes (there is no {run / RECORD}); pass the --output_dir of a run")
     record = parse_record(run)
     if record is None:
@@ -39,7 +43,7 @@ def read_record(folder: str | Path) -> tuple[Path, dict[str, Any]]:
 def parse_record(run: Path) -> dict[str, Any] | None:
     """Returns what stands in run.json of a run, or None if it is missing or not what a run writes."""
     try:
-        record = json.loads((run / RECORD).read_text())
+        record = json.loads((run / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     whole = isinstance(record, dict) and isinstance(record.get("recipe"), str) and isinstance(record.get("settings"), dict)
@@ -60,7 +64,7 @@ def damage(checkpoint: Path, rank: int | None = None) -> str | None:
         rank: Of which process the files are looked at; of all if not given.
     """
     try:
-        mark = (checkpoint / COMPLETE).read_text()
+        mark = (checkpoint / COMPLETE).read_text(encoding="utf-8")
         files = json.loads(mark) if mark else {}
     except OSError:
         return "is incomplete (the run was stopped while it was written)"

@@ -58,7 +58,7 @@ def _config_folder(name: str) -> str:
 
 
 def _trl_chat_template(model_type: str) -> str:
-    return (files("trl") / "chat_templates" / f"{CHAT_TEMPLATES[model_type]}.jinja").read_text()
+    return (files("trl") / "chat_templates" / f"{CHAT_TEMPLATES[model_type]}.jinja").read_text(encoding="utf-8")
 
 
 def _with_fixed_date(template: str, day: date) -> str:
@@ -118,8 +118,9 @@ def load_tokenizer(
                 fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
             use_cache_if_unreachable()
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name, revision=model_args.model_revision)
-            model_type = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision).model_type
+            source = {"revision": model_args.model_revision, "trust_remote_code": False}
+            tokenizer = AutoTokenizer.from_pretrained(name, **source)
+            model_type = AutoConfig.from_pretrained(_config_folder(name), **source).model_type
         except (OSError, ValueError) as error:
             cure = "without a hub pass a local folder or --config tiny.yaml"
             if Path(name).is_dir():
@@ -198,27 +199,32 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         tokenizer: The model's tokenizer, or its processor.
 
     Raises:
-        SystemExit: With code 2 if the attention implementation or the quantization does not fit the model.
+        SystemExit: With code 2 if the attention implementation or the quantization does not fit the model, or its weights are
+            not there in safetensors.
     """
     name = model_args.model_name_or_path
     is_tiny = name.startswith(tiny.PREFIX)
     if is_tiny:
         # For each process its own: no other machine sees the folder. It stays as long as the model.
-        folder = TemporaryDirectory(prefix="tiny-")
+        try:
+            folder = TemporaryDirectory(prefix="tiny-")
+        except OSError as error:
+            fail(f"model_name_or_path {name} is built in a temporary folder, and there is none ({brief(error)}); set TMPDIR")
         _build_tiny(name, tokenizer, folder.name)
         name = folder.name
-    config = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision)
+    config = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision, trust_remote_code=False)
     check_lora_targets(model_args, config)
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
-    model = mxfp4.from_pretrained(
-        vision.auto_class(config),
-        config,
-        name,
-        revision=model_args.model_revision,
-        dtype=dtype,
-        attn_implementation=choose_attention(model_args.attn_implementation, dtype, config),
-        quantization_config=quantization_of(model_args, config),
-    )
+    settings = {
+        "revision": model_args.model_revision,
+        "dtype": dtype,
+        "attn_implementation": choose_attention(model_args.attn_implementation, dtype, config),
+        "quantization_config": quantization_of(model_args, config),
+    }
+    try:
+        model = mxfp4.from_pretrained(vision.auto_class(config), config, name, **settings)
+    except OSError as error:
+        fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; its weights must be there in safetensors")
     zero3.prepare(model, (model_args.lora_target_parameters or []) if model_args.use_peft else [])
     for module in model.modules():
         # In evaluations bitsandbytes (0.50, on CPUs with AVX512-BF16) packs 4-bit weights for a kernel without a gradient, and
@@ -229,9 +235,12 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
     # goes into the adapter's card.
     adapted = model_args.use_peft
     model.config.name_or_path = _reloadable(name, "main" if adapted else model_args.model_revision)
+    if Path(name).is_dir():
+        # What PEFT writes down as an adapter's base, and loads it by: a relative path would be one from where it is loaded.
+        model.name_or_path = os.path.abspath(name)
     if is_tiny:
         weakref.finalize(model, folder.cleanup)
-        model.name_or_path = ""  # what PEFT writes down as an adapter's base, and this one is not kept
+        model.name_or_path = ""  # this one is not kept
         if adapted:
             model.config.name_or_path = ""
     return model

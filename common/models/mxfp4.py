@@ -23,7 +23,7 @@ def from_pretrained(
     name: str,
     **settings: Any,
 ) -> PreTrainedModel:
-    """Loads a model; one that is stored in MXFP4 becomes an ordinary model in 16 bits.
+    """Loads a model without running code of its makers; one that is stored in MXFP4 becomes an ordinary model in 16 bits.
 
     The kernels that compute with MXFP4 have no gradient, and adapters of experts belong to weights of 16 bits.
 
@@ -36,6 +36,7 @@ def from_pretrained(
     Raises:
         SystemExit: With code 2 if MXFP4 is to be quantised once more, or a weight is in none of the model's files.
     """
+    settings |= {"trust_remote_code": False, "use_safetensors": True}  # pickles, too, can run code when they are read
     stored = getattr(config, "quantization_config", None) or {}
     if stored.get("quant_method") != "mxfp4":
         return _whole(name, *auto_class.from_pretrained(name, output_loading_info=True, **settings))

@@ -2,9 +2,12 @@
 
 import contextlib
 import io
+import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from common.data.hub import is_path, use_cache_if_unreachable
@@ -15,6 +18,7 @@ from common.models.vision import auto_class
 
 import torch
 from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoProcessor,
@@ -62,7 +66,7 @@ def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
         use_cache_if_unreachable()
     try:
         revision = settings.get("model_revision")
-        config = AutoConfig.from_pretrained(found or name, revision=revision)
+        config = AutoConfig.from_pretrained(found or name, revision=revision, trust_remote_code=False)
         loaded = {"revision": revision}
         if settings.get("load_in_4bit"):
             loaded |= _in_4_bits(settings, config)
@@ -77,14 +81,47 @@ def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
     return model
 
 
+@contextlib.contextmanager
+def _reading_no_code() -> Iterator[None]:
+    """Lets torch read weights, numbers and what DeepSpeed keeps beside them: any other pickle can run what its maker wants."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # read by torch.load; DeepSpeed asks it for all that a pickle can do
+    earlier = {variable: os.environ[variable]} if variable in os.environ else {}
+    os.environ[variable] = "1"
+    try:
+        with torch.serialization.safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]):
+            yield
+    finally:
+        del os.environ[variable]
+        os.environ |= earlier
+
+
+def _kind_of_weights(folder: Path) -> str:
+    """Returns how the weights in a folder are saved: as an `adapter`, `whole` or in `shards`; fails if none can be read."""
+    adapted = (folder / "adapter_config.json").exists()
+    if any(folder.glob("adapter_model.safetensors" if adapted else "*.safetensors")):
+        return "adapter" if adapted else "whole"
+    if not adapted and (folder / "latest").exists():
+        return "shards"
+    pickles = sorted(path.name for path in folder.glob("*model*.bin"))
+    found = f"{pickles[0]}, a pickle, which could run code when it is read" if pickles else "no others either"
+    fail(f"{folder} holds no weights in safetensors ({found}); pass a run whose weights are saved so")
+
+
 def _join_shards(folder: Path) -> PreTrainedModel:
     """Loads a full model of which only ZeRO's shards were saved (`zero3_save_16bit_model: false`)."""
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     say(f"{folder} holds ZeRO shards and no whole weights: joining them.")
-    with contextlib.redirect_stdout(io.StringIO()):  # a dozen lines on the layout of the shards
-        weights = get_fp32_state_dict_from_zero_checkpoint(str(folder))
-    config = AutoConfig.from_pretrained(folder)
+    try:
+        with _reading_no_code(), contextlib.redirect_stdout(io.StringIO()):  # a dozen lines on the layout of the shards
+            weights = get_fp32_state_dict_from_zero_checkpoint(str(folder))
+    except UnpicklingError:
+        fail(f"{folder}: its ZeRO shards hold more than weights and numbers, and reading that could run code; nothing was run")
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     model = auto_class(config).from_config(config, dtype=config.dtype)
     model.load_state_dict(weights)
     if (folder / "generation_config.json").exists():
@@ -92,10 +129,34 @@ def _join_shards(folder: Path) -> PreTrainedModel:
     return model
 
 
+def _load(
+    folder: Path, settings: dict[str, Any]
+) -> tuple[PreTrainedModel, PreTrainedModel | PeftModel, PreTrainedTokenizerBase, PreTrainedTokenizerBase | ProcessorMixin]:
+    """Returns the model below adapters, the model, its tokenizer, and its processor if it has one (else the tokenizer)."""
+    kind = _kind_of_weights(folder)
+    tokenizer = processing = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if (folder / "processor_config.json").exists():
+        processing = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    if kind == "adapter":
+        base = _load_base(folder, settings)
+        with warnings.catch_warnings():
+            # Says how to merge an adapter of tied embeddings; common.commands.export does so.
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+            model = PeftModel.from_pretrained(base, folder)
+    elif kind == "whole":
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        base = model = from_pretrained(auto_class(config), config, str(folder))
+    else:
+        base = model = _join_shards(folder)
+    return base, model, tokenizer, processing
+
+
 def load_run(
     folder: str | Path, device: str | None = None
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase | ProcessorMixin, dict[str, Any]]:
     """Loads the model of a run, ready to generate: whole weights, an adapter on its base model, or ZeRO's shards.
+
+    No code is run that the run, or the adapter's base model, brings along.
 
     Args:
         folder: The run's folder, or one of its checkpoints.
@@ -105,7 +166,8 @@ def load_run(
         The model, its tokenizer (of a model that reads pictures its processor), and the run's settings by name.
 
     Raises:
-        SystemExit: With code 2 and one line if there is no complete run, or the adapter's base model is missing.
+        SystemExit: With code 2 and one line if there is no complete run, it holds no weights but pickles, or the adapter's base
+            model is missing.
     """
     folder = Path(folder)
     run, record = read_record(folder)
@@ -117,19 +179,10 @@ def load_run(
     parts = [str(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))]
     if parts:
         fail(f"{folder} is a run of several parts and holds no model itself; pass one of {', '.join(parts)}")
-    tokenizer = processing = AutoTokenizer.from_pretrained(folder)
-    if (folder / "processor_config.json").exists():
-        processing = AutoProcessor.from_pretrained(folder)
-    if (folder / "adapter_config.json").exists():
-        base = _load_base(folder, settings)
-        with warnings.catch_warnings():
-            # Says how to merge an adapter of tied embeddings; common.commands.export does so.
-            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
-            model = PeftModel.from_pretrained(base, folder)
-    elif any(folder.glob("*.safetensors")):
-        base = model = auto_class(AutoConfig.from_pretrained(folder)).from_pretrained(folder)
-    else:
-        base = model = _join_shards(folder)
+    try:
+        base, model, tokenizer, processing = _load(folder, settings)
+    except (OSError, ValueError, SafetensorError) as error:
+        fail(f"{folder} cannot be loaded: {brief(error)}; pass another run, or a checkpoint-N of this one")
     # It was trained to end a turn with the tokenizer's end of text, which the base model may not have known.
     stops = base.generation_config.eos_token_id
     stops = set(stops if isinstance(stops, list) else [] if stops is None else [stops])

@@ -35,7 +35,7 @@ def tiny_processor(min_pixels: int, max_pixels: int, phrases: Iterable[str]) -> 
     template_texts = ["system\nYou are a helpful assistant.", "user\n", "assistant\n"]
     # A token is a character, or a text that always comes whole.
     tokenizer = tiny.tiny_tokenizer([], "qwen2_vl", vocab_size=320, phrases=[*template_texts, *phrases], words=r"[\s\S]")
-    tokenizer.chat_template = (files("trl") / "chat_templates" / "qwen2_5_vl.jinja").read_text()
+    tokenizer.chat_template = (files("trl") / "chat_templates" / "qwen2_5_vl.jinja").read_text(encoding="utf-8")
     patches = {"patch_size": PATCH_SIZE, "merge_size": MERGE_SIZE, "temporal_patch_size": 1}
     pixels = {"size": {"shortest_edge": min_pixels, "longest_edge": max_pixels}}
     paper = {"image_mean": [0.85] * 3, "image_std": [0.25] * 3}  # of print on paper, so that it begins near 0

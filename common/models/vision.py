@@ -55,7 +55,7 @@ def load_processor(model_args: "ModelConfig", min_pixels: int, max_pixels: int, 
             fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
         use_cache_if_unreachable()
     try:
-        processor = AutoProcessor.from_pretrained(name, revision=model_args.model_revision)
+        processor = AutoProcessor.from_pretrained(name, revision=model_args.model_revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         cure = "pass the folder of a saved model" if Path(name).is_dir() else "without a hub pass a local folder"
         fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")

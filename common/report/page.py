@@ -227,7 +227,7 @@ def write_report(
         outcomes=outcomes,
         facts=facts,
         tables=tables,
-        config=config.read_text() if config.is_file() else "",
+        config=config.read_text(encoding="utf-8") if config.is_file() else "",
     )
     _replace(output_dir / "report.html", page.encode(errors="replace"))
     return output_dir / "report.html"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,21 @@ def default_output_dir(recipe: str, name: str, dataset_name: str, usual: str | N
         folder = folder.with_name(f"{name}-{re.sub(r'[^A-Za-z0-9._-]+', '_', data)[:60]}")
         say(f"output_dir {folder}: named after the data too.")
     return str(folder)
+
+
+def hide_token(*settings: dict[str, Any]) -> None:
+    """Hands the hub's token to the libraries by the environment, where nothing writes it down, and takes it from the flags.
+
+    Args:
+        *settings: Settings by name, the later ones win; `hub_token` becomes None.
+    """
+    for values in settings:
+        if values.get("hub_token"):
+            os.environ["HF_TOKEN"], values["hub_token"] = values["hub_token"], None
+    for position in reversed(range(1, len(sys.argv))):  # trackers keep the command line
+        flag, has_value, _ = sys.argv[position].partition("=")
+        if flag in ("--hub_token", "--hub-token"):
+            del sys.argv[position : position + (1 if has_value else 2)]
 
 
 def check_run(values: dict[str, Any]) -> None:

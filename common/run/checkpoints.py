@@ -1,6 +1,5 @@
-"""Checkpoints: marked once they are complete, chosen by the main process for all, and not without room for them."""
+"""Checkpoints: marked once they are complete, rotated after that, and chosen by the main process for all."""
 
-import errno
 import json
 import re
 import shutil
@@ -92,16 +91,13 @@ def choose_checkpoint(folder: Path, rank: int) -> Path | None:
     broadcast_object_list(steps)
     for step in steps[0]:
         checkpoint = folder / f"checkpoint-{step}"
-        wrong = damage(checkpoint, rank)
-        found = gather_object([(socket.gethostname(), checkpoint.is_dir(), wrong)])
-        if found[0][2] is None:
-            for process, (machine, there, _) in enumerate(found):
-                if not there:
-                    fail(
-                        f"process {process} on {machine} does not see {checkpoint.absolute()}, from which this run continues; "
-                        "output_dir must be a folder that all machines share"
-                    )
-        wrong = next((wrong for _, _, wrong in found if wrong), None)
+        for process, (machine, there) in enumerate(gather_object([(socket.gethostname(), checkpoint.is_dir())])):
+            if not there:
+                fail(
+                    f"process {process} on {machine} does not see {checkpoint.absolute()}, from which this run continues; "
+                    "output_dir must be a folder that all machines share"
+                )
+        wrong = next((wrong for wrong in gather_object([damage(checkpoint, rank)]) if wrong), None)
         if wrong is None:
             return checkpoint
         say(f"{checkpoint} {wrong}: passing over it.")
@@ -110,14 +106,14 @@ def choose_checkpoint(folder: Path, rank: int) -> Path | None:
 
 def is_last(checkpoint: Path) -> bool:
     """Returns whether nothing is left to be trained after a checkpoint: all steps are done, or a callback ended it there."""
-    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     control = state.get("stateful_callbacks", {}).get("TrainerControl", {}).get("args", {})
     return state["global_step"] >= state["max_steps"] or bool(control.get("should_training_stop"))
 
 
 def best_checkpoint(checkpoint: Path) -> Path | None:
     """Returns the checkpoint of a run with the best weights so far, as a checkpoint remembers it."""
-    best = json.loads((checkpoint / "trainer_state.json").read_text()).get("best_model_checkpoint")
+    best = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")).get("best_model_checkpoint")
     return checkpoint.parent / Path(best).name if best else None
 
 
@@ -136,31 +132,6 @@ def size_of_checkpoint(model: PreTrainedModel, sharded: bool) -> int:
         trained = numel if parameter.requires_grad else 0
         total += trained * (parameter.element_size() + (12 if sharded else 8))
     return total
-
-
-def check_room(folder: Path, needed: int, then: str) -> None:
-    """Makes sure that a checkpoint fits on the disk.
-
-    Args:
-        folder: The run's folder.
-        needed: In bytes.
-        then: What to do about it.
-
-    Raises:
-        SystemExit: With code 2 and one line that says how much is needed and how much there is.
-    """
-    free = shutil.disk_usage(folder).free
-    if is_main_process() and free < needed:
-        fail(f"output_dir {folder}: a checkpoint needs {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free there; {then}")
-
-
-def is_full(error: BaseException, folder: Path) -> bool:
-    """Returns whether an error while writing came of a full disk; torch and safetensors do not pass its number on."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    text = str(error)
-    said = ["No space left", "PytorchStreamWriter", "inline_container", "iostream error", "file write failed"]
-    return any(words in text for words in said) and shutil.disk_usage(folder).free < 2**26
 
 
 def not_finite(model: torch.nn.Module) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from common.data.runs import RECORD, read_record
 from common.errors import brief, fail, nearest, say
-from common.run.arguments import RunArguments, check_run, default_output_dir
+from common.run.arguments import RunArguments, check_run, default_output_dir, hide_token
 from common.run.flags import check_built, check_values
 from common.run.launch import check_deepspeed, check_gpus, choose_precision, start_alone
 from common.run.refused import refuse, refuse_unread
@@ -199,6 +199,7 @@ def parse(
     for file in files:
         settings |= _read_yaml(file, parser)
     given = _read_yaml(config, parser) if config else {}
+    hide_token(settings, given, flags)
     usual, chosen = (settings | given).get("dataset_name"), given | flags
     if not trains:
         settings |= _settings_of_run(chosen.get(run_flag), recipe, set(parser.standard) - OF_THE_MACHINE - {run_flag})
@@ -215,8 +216,6 @@ def parse(
     check_values(values, training_class, world_size, trains)
     check_deepspeed(values, world_size)
     choose_precision(values)
-    if values.hub_token:
-        os.environ["HF_TOKEN"], values.hub_token = values.hub_token, None  # for the hub, and never written down
     has_default_output_dir = values.output_dir is None
     if trains and has_default_output_dir:
         name = (config or files[-1]).stem + Path(script).stem.removeprefix("train")  # of train_trainer.py: "tiny_trainer"

@@ -75,7 +75,7 @@ class DivergenceGuard:
         batch = self.folder / f"diverged-step-{step}.jsonl"
         if is_main_process():
             rows = [{"process": process, **text} for process, texts in enumerate(everyone) for text in texts]
-            batch.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            batch.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         kept = [
             number for number in checkpoint_steps(self.folder) if (self.folder / f"checkpoint-{number}" / COMPLETE).exists()
         ]

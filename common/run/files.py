@@ -16,16 +16,16 @@ def sync(path: Path) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Writes a file so that it is there whole or not at all, wherever the process is killed."""
     working = path.with_name(f".{path.name}")
-    working.write_text(text)
+    working.write_text(text, encoding="utf-8")
     sync(working)
     os.replace(working, path)
     sync(path.parent)
 
 
 def open_to_readers(folder: Path) -> None:
-    """Gives the files in a folder the permissions that the umask asks for; safetensors writes its own for the owner alone."""
+    """Gives the weights in a folder the permissions that the umask asks for; safetensors writes its own for the owner alone."""
     mask = os.umask(0)
     os.umask(mask)
-    for path in folder.iterdir():
-        if path.is_file() and not path.is_symlink():
+    for path in folder.rglob("*.safetensors"):
+        if not path.is_symlink():
             path.chmod(0o666 & ~mask)

@@ -127,7 +127,7 @@ class Heartbeat(TrainerCallback):
             beat = Beat(self.process, socket.gethostname(), os.getpid(), count, self.step, place, waits)
             try:
                 working = self._file(self.process).with_suffix(".new")
-                working.write_text(json.dumps(asdict(beat)))
+                working.write_text(json.dumps(asdict(beat)), encoding="utf-8")
                 os.replace(working, self._file(self.process))
                 beats = self._look()
             except OSError:  # a disk that is full, or has gone, is named by who writes checkpoints; others may have ended
@@ -147,7 +147,7 @@ class Heartbeat(TrainerCallback):
     def _look(self) -> list[Beat]:
         """Returns the last signs of life, and notes when they came."""
         files = [self._file(process) for process in range(self.count)]
-        beats = [Beat(**json.loads(file.read_text())) for file in files if file.exists()]
+        beats = [Beat(**json.loads(file.read_text(encoding="utf-8"))) for file in files if file.exists()]
         for beat in beats:
             if self.last.get(beat.process, (0, 0.0))[0] != beat.count:
                 self.last[beat.process] = (beat.count, time.monotonic())

@@ -1,14 +1,18 @@
 """A lock on a run's folder, so that the same command given twice does not train twice in it."""
 
 import atexit
+import errno
+import fcntl
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from common.errors import say
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 LOCK = ".lock"
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP)  # file systems whose servers know no locks
 _held: dict[Path, BaseFileLock] = {}
 
 
@@ -27,9 +31,24 @@ def _release(folder: Path, made: list[Path], process: int) -> None:
         return  # it holds a run now, or another one's lock, or was removed
 
 
+def _without_locks(folder: Path) -> str | None:
+    """Returns why a file in a folder cannot be locked, or None if it can; tried on a file without a name.
+
+    filelock would find out on the lock's own file, which it empties before and leaves there.
+    """
+    with TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+            return error.strerror
+    return None
+
+
 def _holder(folder: Path) -> str:
     """Returns who has a soft lock, which names its process and machine, as words in brackets."""
-    lines = (folder / LOCK).read_text().split() if (folder / LOCK).is_file() else []
+    lines = (folder / LOCK).read_text(encoding="utf-8").split() if (folder / LOCK).is_file() else []
     return f" (process {lines[0]} on {lines[1]}; if it is long gone: `rm {folder / LOCK}`)" if len(lines) > 1 else ""
 
 
@@ -48,18 +67,14 @@ def lock_folder(folder: Path) -> str | None:
     if folder in _held and _held[folder].is_locked:
         return None
     made = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
-    lock = _held[folder] = FileLock(folder / LOCK, blocking=False)
     atexit.register(_release, folder, made, os.getpid())  # first: a signal may end this process at any moment
     folder.mkdir(parents=True, exist_ok=True)
+    problem = _without_locks(folder)
+    if problem:
+        say(f"{folder}: the file system knows no locks ({problem}); the file {LOCK} stands in for one.")
+    lock = _held[folder] = (SoftFileLock if problem else FileLock)(folder / LOCK, blocking=False)
     try:
-        try:
-            lock.acquire()
-        except (Timeout, PermissionError, FileNotFoundError):
-            raise
-        except OSError as error:  # ENOLCK, ENOTSUP: file systems whose servers know no locks
-            say(f"{folder}: the file system knows no locks ({error.strerror}); the file {LOCK} stands in for one.")
-            lock = _held[folder] = SoftFileLock(folder / LOCK, blocking=False)
-            lock.acquire()
+        lock.acquire()
     except Timeout:
         return _holder(folder)
     return None

@@ -1,17 +1,16 @@
 """Measure, train, measure again, save, report: the part that is the same in every recipe."""
 
-import os
 import resource
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from common.data.runs import COMPLETE, damage
-from common.errors import fail, say
+from common.errors import say
 from common.report.card import write_card
 from common.report.page import Curve, write_report
 from common.run.arguments import seconds_of
-from common.run.checkpoints import best_checkpoint, check_room, choose_checkpoint, is_full, is_last, size_of_checkpoint
+from common.run.checkpoints import best_checkpoint, choose_checkpoint, is_last, size_of_checkpoint
+from common.run.disk import check_room, naming_disk_faults
 from common.run.divergence import DivergenceGuard
 from common.run.files import open_to_readers
 from common.run.heartbeat import Heartbeat
@@ -24,7 +23,6 @@ from common.run.watch import Watch
 
 import torch
 from accelerate.utils import gather_object
-from safetensors import SafetensorError
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 
@@ -56,25 +54,6 @@ def _train(trainer: Trainer, checkpoint: Path | None) -> None:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
 
 
-def _stop_where_disk_ends(trainer: Trainer, error: OSError | RuntimeError) -> None:
-    """Ends in one line, with what was half written removed, if the disk is full or the folder has gone."""
-    folder, step = Path(trainer.args.output_dir), trainer.state.global_step
-    if is_full(error, folder):
-        torn = folder / f"checkpoint-{step}"
-        if torn.is_dir() and not (torn / COMPLETE).exists():
-            shutil.rmtree(torn, ignore_errors=True)
-        needed = size_of_checkpoint(trainer.model, trainer.is_deepspeed_enabled)
-        free = shutil.disk_usage(folder).free
-        fail(
-            f"output_dir {folder}: the disk is full at step {step} (a checkpoint needs about {needed / 1e9:.3g} GB, "
-            f"{free / 1e9:.3g} GB are free now); make room, and the same command continues"
-        )
-    if not os.access(folder, os.W_OK):
-        fail(
-            f"output_dir {folder} cannot be written into any more, at step {step}; put it back, and the same command continues"
-        )
-
-
 def _peak_memory_gib() -> float:
     """Returns the largest peak memory of any process: of the GPU, or of the process where there is none."""
     if torch.cuda.is_available():
@@ -82,6 +61,31 @@ def _peak_memory_gib() -> float:
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return round(max(gather_object([peak])), 2)
+
+
+def _report(
+    trainer: Trainer, recorder: Recorder, *, title: str, summary: str, curves: list[Curve], facts: dict[str, str]
+) -> None:
+    """Writes the totals, the card and the report of a finished training, and marks its folder as complete."""
+    args, folder = trainer.args, Path(trainer.args.output_dir)
+    totals = {"step": trainer.state.global_step, "seconds": recorder.seconds(), "peak_memory_gib": _peak_memory_gib()}
+    if trainer.accelerator.is_main_process:
+        recorder.append("metrics.jsonl", totals)
+        tokens = max((row.get("num_tokens", 0) for row in recorder.rows), default=0)
+        facts = {
+            "ran on": launcher(args),
+            **facts,
+            "time": f"{totals['seconds']:.0f} s of training and evaluation, {totals['step']} steps",
+            "tokens": f"{tokens:,.0f} in prompts and completions, {tokens / totals['seconds']:,.0f} a second",
+            "peak memory": f"{totals['peak_memory_gib']} GiB ({args.device.type}, the process that took most)",
+            **versions(),
+        }
+        settings = args.run_values
+        write_card(folder, title=title, summary=summary, settings=settings, rows=recorder.rows, facts=facts)
+        report = write_report(folder, title=title, summary=summary, curves=curves, facts=facts)
+        open_to_readers(folder)
+        (folder / COMPLETE).touch()
+        say(f"The model and its card are in {folder}, the report is {report}")
 
 
 def run(
@@ -137,34 +141,18 @@ def run(
     else:
         check_room(folder, needed, "make room, or choose another --output_dir")
     step = int(checkpoint.name.split("-")[1]) if checkpoint else None
-    recorder.restore(step, is_last=checkpoint is not None and is_last(checkpoint))
-    accelerator.wait_for_everyone()
-    try:
+
+    def where() -> str:
+        return f" at step {trainer.state.global_step} (a checkpoint needs about {watch.needed / 1e9:.3g} GB)"
+
+    with naming_disk_faults(folder, where=where):
+        recorder.restore(step, is_last=checkpoint is not None and is_last(checkpoint))
+        accelerator.wait_for_everyone()
         with loading_converted(folder):
             _train(trainer, checkpoint)
         watch.check_weights()
         trainer.save_model(str(folder))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        _stop_where_disk_ends(trainer, error)
-        raise
-    totals = {"step": trainer.state.global_step, "seconds": recorder.seconds(), "peak_memory_gib": _peak_memory_gib()}
-    if accelerator.is_main_process:
-        recorder.append("metrics.jsonl", totals)
-        tokens = max((row.get("num_tokens", 0) for row in recorder.rows), default=0)
-        facts = {
-            "ran on": launcher(args),
-            **facts,
-            "time": f"{totals['seconds']:.0f} s of training and evaluation, {totals['step']} steps",
-            "tokens": f"{tokens:,.0f} in prompts and completions, {tokens / totals['seconds']:,.0f} a second",
-            "peak memory": f"{totals['peak_memory_gib']} GiB ({args.device.type}, the process that took most)",
-            **versions(),
-        }
-        settings = args.run_values
-        write_card(folder, title=title, summary=summary, settings=settings, rows=recorder.rows, facts=facts)
-        report = write_report(folder, title=title, summary=summary, curves=curves, facts=facts)
-        open_to_readers(folder)
-        (folder / COMPLETE).touch()
-        say(f"The model and its card are in {folder}, the report is {report}")
+        _report(trainer, recorder, title=title, summary=summary, curves=curves, facts=facts)
     accelerator.wait_for_everyone()
     heartbeat.close()
     request.close()

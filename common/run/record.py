@@ -11,6 +11,7 @@ from typing import Any
 
 from common.data.runs import COMPLETE, RECORD, parse_record
 from common.errors import fail, is_main_process, say
+from common.run.disk import naming_disk_faults
 from common.run.files import write_whole
 from common.run.fingerprint import fingerprints
 from common.run.lock import LOCK, lock_folder
@@ -87,7 +88,6 @@ def _record(script: str, args: TrainingArguments) -> dict[str, Any]:
     return {
         "recipe": folder.name,
         "script": Path(script).name,
-        "folder": str(folder),
         "world_size": args.world_size,
         "sharding": sharding(args),
         "settings": _settings(args),
@@ -135,13 +135,17 @@ def _other_launch(folder: Path, run: dict[str, Any], this: dict[str, Any]) -> st
 
 def _unwritable(folder: Path) -> str | None:
     """Returns why a run cannot write into a folder, or None if it can; it may have to be made."""
-    if folder.exists() and not folder.is_dir():
+    if os.path.lexists(folder) and not folder.is_dir():
         return "is there already and is not of a run of these recipes"
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
-        return None
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))
     made = "cannot be used" if there == folder.absolute() else "cannot be made"
-    return f"{made}: {there} is not a folder that you may write in"
+    if not there.is_dir() or not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+        return f"{made}: {there} is not a folder that you may write in"
+    if there == folder.absolute():
+        for path in there.iterdir():  # of another user's run, in a folder that all may write into
+            if not os.access(path, os.R_OK | os.W_OK) and os.path.exists(path):
+                return f"{made}: you may not write into {path}; it may be another user's run"
+    return None
 
 
 def _look(folder: Path, this: dict[str, Any]) -> tuple[str | None, bool]:
@@ -166,7 +170,10 @@ def _choose(script: str, args: TrainingArguments) -> tuple[str, str | None, bool
         if problem is None:
             problem, finished = _look(folder, this)
             if problem is None and not finished:
-                holder = lock_folder(folder)
+                try:
+                    holder = lock_folder(folder)
+                except OSError as error:
+                    return chosen, f"cannot be used: {error.filename or folder}: {error.strerror or error}", False
                 if holder is not None:
                     return chosen, f"is in use: a run is going on there{holder}; end it first (`ps aux | grep train.py`)", False
                 problem, finished = _look(folder, this)  # again, now that nobody else can change it
@@ -210,10 +217,10 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        git = subprocess.run(command, cwd=Path(sys.argv[0]).resolve().parent, capture_output=True, text=True).stdout.strip()
+        git = subprocess.run(command, cwd=Path(sys.argv[0]).resolve().parent, capture_output=True).stdout
     except OSError:  # there is no git
-        git = ""
-    found["git revision"] = git or "not a git checkout"
+        git = b""
+    found["git revision"] = git.decode(errors="replace").strip() or "not a git checkout"
     if torch.cuda.is_available():
         found["GPU"] = torch.cuda.get_device_name()
     return found
@@ -231,13 +238,14 @@ def write_record(script: str, args: TrainingArguments) -> None:
     folder = Path(args.output_dir)
     if not is_main_process():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    if parse_record(folder) is None:
-        write_whole(folder / RECORD, json.dumps(_record(script, args), indent=1) + "\n")
-        (folder / "config.yaml").unlink(missing_ok=True)
-    if not (folder / "config.yaml").exists():
-        header = [f"# {recipe_name(script)}: {launcher(args)}"]
-        header += [f"# {name}: {value}" for name, value in versions().items()]
-        given = {name: value for name, value in args.run_values.items() if value is not None and name != "output_dir"}
-        values = yaml.safe_dump(json.loads(json.dumps(given, default=str)))
-        write_whole(folder / "config.yaml", "\n".join(header) + "\n" + values)
+    with naming_disk_faults(folder, then="give the same command again"):
+        folder.mkdir(parents=True, exist_ok=True)
+        if parse_record(folder) is None:
+            write_whole(folder / RECORD, json.dumps(_record(script, args), indent=1) + "\n")
+            (folder / "config.yaml").unlink(missing_ok=True)
+        if not (folder / "config.yaml").exists():
+            header = [f"# {recipe_name(script)}: {launcher(args)}"]
+            header += [f"# {name}: {value}" for name, value in versions().items()]
+            given = {name: value for name, value in args.run_values.items() if value is not None and name != "output_dir"}
+            values = yaml.safe_dump(json.loads(json.dumps(given, default=str)))
+            write_whole(folder / "config.yaml", "\n".join(header) + "\n" + values)

@@ -32,7 +32,7 @@ def _keep_until(path: Path, step: int | None, is_last: bool) -> list[dict[str, A
         if row["step"] < step or (row["step"] == step and not (is_last and written_again)):
             rows.append(row)
     kept = path.with_name(f".{path.name}")
-    kept.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     os.replace(kept, path)
     return rows
 
@@ -50,7 +50,7 @@ class Recorder(TrainerCallback):
         if self.trainer.accelerator.is_main_process:
             # JSON knows no NaN and no infinity.
             row = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
-            with open(self.folder / name, "a") as file:
+            with open(self.folder / name, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
     def seconds(self) -> float:

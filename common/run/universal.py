@@ -95,7 +95,11 @@ def convert(checkpoint: Path, target: Path, was: int, now: int, *, output_dir: P
         per_device_train_batch_size: Of the run that continues, in rows.
     """
     latest = checkpoint / "latest"
-    shards = checkpoint / latest.read_text().strip() if latest.exists() and not (checkpoint / LATEST).exists() else None
+    shards = (
+        checkpoint / latest.read_text(encoding="utf-8").strip()
+        if latest.exists() and not (checkpoint / LATEST).exists()
+        else None
+    )
     # Without ZeRO every process keeps all, and a universal checkpoint serves any number.
     split = shards is not None and any(shards.glob("*_optim_states.pt"))
     left_out = [COMPLETE, "rng_state*.pth", *(["global_step*", "latest", "zero_to_*.py"] if split else [])]
@@ -104,7 +108,7 @@ def convert(checkpoint: Path, target: Path, was: int, now: int, *, output_dir: P
         _join_shards(shards, target / shards.name)
     sharded = any(checkpoint.glob("global_step*"))
     _convert_random_states(checkpoint, target, was, now, distributed=sharded or now > 1)
-    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     state["train_batch_size"] = per_device_train_batch_size
     if state.get("best_model_checkpoint"):
         state["best_model_checkpoint"] = str(output_dir / Path(state["best_model_checkpoint"]).name)
@@ -153,7 +157,9 @@ def loading_converted(output_dir: Path) -> Iterator[None]:
         engine.load_universal_checkpoint = latest.exists  # the engine asks itself, and is answered for this load
         loaded = split(engine, load_dir, *args, **settings)
         if latest.exists():
-            found = torch.load(latest.parent / latest.read_text().strip() / OPTIMIZER, map_location="cpu", weights_only=False)
+            found = torch.load(
+                latest.parent / latest.read_text(encoding="utf-8").strip() / OPTIMIZER, map_location="cpu", weights_only=False
+            )
             third = engine.zero_optimization_partition_weights()
             _mend(engine.optimizer.optimizer, found["optimizer_state_dict"]["param_groups"] if third else None)
         return loaded

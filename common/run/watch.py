@@ -5,10 +5,12 @@ import shutil
 import time
 from pathlib import Path
 
-from common.data.runs import checkpoint_steps
-from common.errors import is_main_process, say, tell_launcher
-from common.run.checkpoints import check_room, mark, not_finite, rotate
+from common.data.runs import RECORD, checkpoint_steps
+from common.errors import fail, is_main_process, say, tell_launcher
+from common.run.checkpoints import mark, not_finite, rotate
+from common.run.disk import check_room
 from common.run.divergence import DivergenceGuard
+from common.run.files import open_to_readers
 from common.run.signals import REQUEUE, StopRequest, exit_code, what_is_saved
 
 import torch
@@ -67,6 +69,12 @@ class Watch(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         checkpoint = self.folder / f"checkpoint-{state.global_step}"
         self.check_weights()
+        if is_main_process():
+            if not (self.folder / RECORD).exists():  # the trainer has made the folder anew
+                fail(f"output_dir {self.folder} was removed while the run went on; the same command begins anew")
+            for card in checkpoint.rglob("README.md"):  # PEFT's, with nothing in it but the path of the base model
+                card.unlink()
+            open_to_readers(checkpoint)
         mark(checkpoint, args.process_index)
         if is_main_process():
             rotate(self.folder, state.global_step, self.limit, state.best_model_checkpoint)

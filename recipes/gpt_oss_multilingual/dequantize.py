@@ -11,6 +11,8 @@ from pathlib import Path
 
 from common.errors import fail, say
 from common.models.load import load_model
+from common.run.disk import naming_disk_faults
+from common.run.files import open_to_readers
 
 from transformers import AutoTokenizer
 from trl import ModelConfig
@@ -25,9 +27,13 @@ def main() -> None:
     if args.output_dir.exists():
         fail(f"{args.output_dir} is there already; choose another folder, or remove it")
     model_args = ModelConfig(model_name_or_path=args.model, dtype="bfloat16")
-    tokenizer = AutoTokenizer.from_pretrained(args.model)  # with its template as it is: a run fixes the date in it
-    load_model(model_args, tokenizer).save_pretrained(args.output_dir, max_shard_size="5GB")
-    tokenizer.save_pretrained(args.output_dir)
+    # With its template as it is: a run fixes the date in it.
+    tokenizer = AutoTokenizer.from_pretrained(args.model, trust_remote_code=False)
+    model = load_model(model_args, tokenizer)
+    with naming_disk_faults(args.output_dir, then="remove the folder and give the same command again"):
+        model.save_pretrained(args.output_dir, max_shard_size="5GB")
+        tokenizer.save_pretrained(args.output_dir)
+    open_to_readers(args.output_dir)
     say(f"The model in 16 bits is in {args.output_dir}")
 
 

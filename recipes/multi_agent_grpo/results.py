@@ -15,6 +15,8 @@ from common.report.card import write_card
 from common.report.numbers import format_metric
 from common.report.page import Curve, Table, write_report
 from common.run.batch import describe_batch
+from common.run.disk import naming_disk_faults
+from common.run.files import write_whole
 from common.run.record import launcher, versions
 
 from agents import Agent
@@ -43,7 +45,7 @@ def once(path: Path, measure: Callable[[], Measured]) -> Measured:
         measure: Measures; called on every process.
     """
     if path.exists():
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         outcomes = {name: Outcome(**outcome) for name, outcome in content["outcomes"].items()}
         return outcomes, [{name: Completion(**done) for name, done in row.items()} for row in content["said"]]
     started = time.monotonic()
@@ -54,10 +56,8 @@ def once(path: Path, measure: Callable[[], Measured]) -> Measured:
             "outcomes": {name: asdict(outcome) for name, outcome in outcomes.items()},
             "said": [{name: asdict(done) for name, done in row.items()} for row in said],
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(content) + "\n")
-        part.rename(path)
+        with naming_disk_faults(path.parent):
+            write_whole(path, json.dumps(content) + "\n")
     return outcomes, said
 
 
@@ -126,7 +126,9 @@ def _phase_rows(folder: Path, split: str, offset: int) -> list[dict[str, Any]]:
 def _totals(folder: Path, step: int) -> dict[str, Any]:
     """Returns the last row of the run: the time of all its parts, and the most memory that one of them took."""
     parts = [read_rows(path)[-1] for path in folder.glob("*/metrics.jsonl")]
-    measured = [json.loads(path.read_text())["seconds"] for path in folder.glob("*.json") if path.name != RECORD]
+    measured = [
+        json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in folder.glob("*.json") if path.name != RECORD
+    ]
     seconds = sum(part["seconds"] for part in parts) + sum(measured)
     return {"step": step, "seconds": round(seconds, 2), "peak_memory_gib": max(part["peak_memory_gib"] for part in parts)}
 
@@ -181,9 +183,6 @@ def finish(
         for sample in samples(problems, said)
     ]
     totals = _totals(folder, last)
-    for name, content in (("metrics.jsonl", [*rows, totals]), ("samples.jsonl", shown)):
-        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content))
-
     compared = comparisons(after[0])
     sampled = {"team": budget}
     for name in ("aggregator", "single"):
@@ -209,9 +208,12 @@ def finish(
         tables.append(_kinds_table(problems, after[0], args.single_agent))
     tables.append(_agreement_table(after[1]))
     text = {"title": "A team on math", "summary": "Agents in several roles, each paid for what it adds to their vote."}
-    write_card(folder, **text, settings=setup.training_args.run_values, rows=rows, facts=facts)
-    report = write_report(folder, **text, curves=curves, facts=facts, tables=tables)
-    (folder / COMPLETE).touch()
+    with naming_disk_faults(folder):
+        for name, content in (("metrics.jsonl", [*rows, totals]), ("samples.jsonl", shown)):
+            (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
+        write_card(folder, **text, settings=setup.training_args.run_values, rows=rows, facts=facts)
+        report = write_report(folder, **text, curves=curves, facts=facts, tables=tables)
+        (folder / COMPLETE).touch()
     say("\n" + tables[0].as_text())
     for label, value in compared.items():
         say(f"{label}: {value}")

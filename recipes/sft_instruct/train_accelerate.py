@@ -17,6 +17,8 @@ from pathlib import Path
 from common.data.runs import COMPLETE
 from common.errors import fail, say
 from common.run.config import parse
+from common.run.disk import naming_disk_faults
+from common.run.files import open_to_readers
 from common.run.record import check_output_dir, write_record
 
 import torch
@@ -140,10 +142,12 @@ def main() -> None:
     # Under ZeRO-3 the weights are gathered from all processes; the main process writes them.
     folder = Path(training_args.output_dir)
     weights = accelerator.get_state_dict(model)
-    accelerator.unwrap_model(model).save_pretrained(folder, state_dict=weights, is_main_process=accelerator.is_main_process)
+    with naming_disk_faults(folder, then="the same command begins anew"):
+        accelerator.unwrap_model(model).save_pretrained(folder, state_dict=weights, is_main_process=accelerator.is_main_process)
     if accelerator.is_main_process:
         tokenizer.save_pretrained(folder)
-        (folder / "metrics.jsonl").write_text("".join(log))
+        open_to_readers(folder)
+        (folder / "metrics.jsonl").write_text("".join(log), encoding="utf-8")
         (folder / COMPLETE).touch()  # the same command does not train it again
     say(f"The model is in {folder}")
     accelerator.end_training()

@@ -106,6 +106,7 @@ def two_one_two(start: Callable[..., Run], setting: Setting, folder: Path, *on_o
     before = contents(first)
     assert recipes("reshard", first, "--num_processes", 1, "--output_dir", second, *on_one) == 0
     assert contents(first) == before
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in second.rglob("*")), "others may read it, as the umask says"
     until(8, start(second, setting, 1, *on_one), second)
     back = {"--gradient_accumulation_steps": "1", "--per_device_train_batch_size": "16"}
     assert recipes("reshard", second, "--num_processes", 2, "--output_dir", third, on_one[0], back[on_one[0]]) == 0

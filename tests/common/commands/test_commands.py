@@ -1,6 +1,7 @@
 """The command `recipes`: what it lists, copies, passes on and refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,7 +123,7 @@ def test_mistakes_end_in_a_line_and_write_nothing(recipes, tmp_path: Path, argum
 # --- chat and export ----------------------------------------------------------------------------------------------------
 
 
-def make_record(run: Path, **more: str) -> Path:
+def make_record(run: Path, **more: object) -> Path:
     """Makes the folder of a run, with nothing in it but its record."""
     run.mkdir(exist_ok=True)
     (run / "run.json").write_text(json.dumps({"recipe": "mine", "world_size": 1, "settings": {}} | more))
@@ -148,17 +149,50 @@ def test_chat_is_the_recipes_own_where_it_has_one(recipes, own_recipes: Path, tm
     assert out == f"own chat {[str(recipe / 'chat.py'), str(run), '--tools', 'a b', '--help']}\n"
 
 
-def test_a_record_starts_no_script_from_elsewhere(recipes, own_recipes: Path, tmp_path: Path):
-    recipe = make_chat(tmp_path / "elsewhere" / "mine")
-    run = make_record(tmp_path / "run", folder=str(recipe))
-    code, out, error = recipes("chat", str(run))
-    own = recipe / "chat.py"
-    assert out == f"{own} is of no recipe of this checkout: `python {own} {run}` starts it.\n"
-    assert (code, error.startswith("error: ")) == (2, True)  # the plain chat finds no model
+@pytest.mark.parametrize(
+    "named",
+    [
+        "{elsewhere}",
+        "../elsewhere/mine",
+        "mine/../../elsewhere/mine",
+        "mine/",
+        "./mine",
+        "link/mine",
+        "..",
+        ".",
+        "",
+        "*",
+        "\x1b[2Jmine",
+        "mine\0",
+    ],
+)
+def test_a_record_starts_no_script_from_elsewhere(recipes, own_recipes: Path, tmp_path: Path, named: str):
+    elsewhere = make_chat(tmp_path / "elsewhere" / "mine")
+    make_chat(own_recipes / "mine")
+    (own_recipes / "link").symlink_to(elsewhere.parent)
+    shutil.copytree(elsewhere, tmp_path / "run")
+    run = make_record(tmp_path / "run", recipe=named.format(elsewhere=elsewhere), folder=str(elsewhere), script=str(elsewhere))
+    for command in ("chat", "export"):
+        code, out, error = recipes(command, str(run))
+        assert (code, error) == (2, f"error: {run} is not complete; the command that started the run continues it\n")
+        assert "own chat" not in out
+        assert "\x1b" not in out
+    assert "sibling" not in sys.modules
+
+
+@pytest.mark.parametrize("named", [None, 3, ["mine"], {"mine": "mine"}])
+def test_a_record_that_names_no_recipe_is_refused(recipes, own_recipes: Path, tmp_path: Path, named: object):
+    make_chat(own_recipes / "mine")
+    run = make_record(tmp_path / "run", recipe=named)
+    for command in ("chat", "export"):
+        error = f"error: {run}/run.json is damaged, or not of these recipes; pass the --output_dir of another run\n"
+        assert recipes(command, str(run)) == (2, "", error)
 
 
 def test_mistakes_in_the_options_of_the_chat(recipes, own_recipes: Path, tmp_path: Path):
     make_record(tmp_path)
+    (own_recipes / "mine").mkdir()
+    (own_recipes / "mine" / "train.py").touch()
     for options, line in {
         "--temperature -1": "--temperature is -1; use 0 for the likeliest token, or a number above 0",
         "--max_new_tokens 0": "--max_new_tokens is 0; use at least 1",

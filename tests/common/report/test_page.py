@@ -3,9 +3,10 @@
 import json
 import re
 import struct
+from html.parser import HTMLParser
 from pathlib import Path
 
-from common.report.page import Curve, write_report
+from common.report.page import Curve, Table, write_report
 
 import pytest
 
@@ -84,6 +85,37 @@ def test_what_a_model_or_a_file_says_is_text_not_markup(run_folder: Path) -> Non
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;\n&lt;img" in page
     assert "# &lt;fast&gt;" in page
+
+
+def test_whatever_a_text_holds_a_page_has_the_same_elements(tmp_path: Path) -> None:
+    class Tags(HTMLParser):
+        def __init__(self, page: str):
+            super().__init__()
+            self.found: list[str] = []
+            self.text = ""
+            self.feed(page)
+
+        def handle_starttag(self, tag, attrs):
+            self.found.append(f"{tag} {' '.join(name for name, _ in attrs)}")
+
+        def handle_data(self, data):
+            self.text += data
+
+    def page(text: str) -> Tags:
+        metrics = [evaluation(step, text, 0.5) | {"metrics": {text: share(0.5)}} for step in (0, 1)]
+        write_rows(tmp_path / "metrics.jsonl", metrics)
+        rows = [sample(step, text, False, text) | {"split": text, "answer": text} for step in (0, 1)]
+        write_rows(tmp_path / "samples.jsonl", rows)
+        (tmp_path / "config.yaml").write_text(f"# {text}\n", encoding="utf-8")
+        tables = [Table(text, [text, text], [[text, text]], text)]
+        write_report(tmp_path, title=text, summary=text, curves=[], facts={text: text}, tables=tables)
+        return Tags((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+    text = """</div></pre></title></style><script>alert(1)</script><img src=x onerror="alert(1)" '> {{ 7 * 7 }} {% raw %}
+# heading --- | a | `b` ``` ![x](https://example.com/a.png) <!-- &lt;b&gt; ]]> <svg/onload=alert(1)>"""
+    hostile, plain = page(text), page("plain")
+    assert hostile.found == plain.found
+    assert hostile.text.count(text) == plain.text.lower().count("plain")  # a metric is capitalized
 
 
 def test_page_needs_no_network(run_folder: Path) -> None:

@@ -1,0 +1,71 @@
+"""The disk of a run: whether a checkpoint fits, and one line when it is full or the folder has gone."""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.data.runs import COMPLETE, checkpoint_steps
+from common.errors import fail, is_main_process
+
+from safetensors import SafetensorError
+
+
+def check_room(folder: Path, needed: int, then: str) -> None:
+    """Makes sure that a checkpoint fits on the disk.
+
+    Args:
+        folder: The run's folder.
+        needed: In bytes.
+        then: What to do about it.
+
+    Raises:
+        SystemExit: With code 2 and one line that says how much is needed and how much there is.
+    """
+    free = shutil.disk_usage(folder).free
+    if is_main_process() and free < needed:
+        fail(f"output_dir {folder}: a checkpoint needs {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free there; {then}")
+
+
+def _is_full(error: BaseException, folder: Path) -> bool:
+    """Returns whether an error while writing came of a full disk; torch and safetensors do not pass its number on."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error)
+    if "No space left" in text or "quota exceeded" in text:
+        return True
+    said = ["PytorchStreamWriter", "inline_container", "iostream error", "file write failed"]
+    return any(words in text for words in said) and shutil.disk_usage(folder).free < 2**26
+
+
+@contextmanager
+def naming_disk_faults(
+    folder: Path, then: str = "the same command continues", where: Callable[[], str] = lambda: ""
+) -> Iterator[None]:
+    """Ends the program in one line if the disk is full, or the folder has gone, while something is written into it.
+
+    Checkpoints that are half written are removed.
+
+    Args:
+        folder: What is written into, a run's folder or another one.
+        then: What happens once there is room.
+        where: Returns how far the run has come, for the line.
+
+    Raises:
+        SystemExit: With code 2. Any other error is passed on.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.isdir(path))
+        if _is_full(error, there):
+            for step in checkpoint_steps(folder):
+                if not (folder / f"checkpoint-{step}" / COMPLETE).exists():
+                    shutil.rmtree(folder / f"checkpoint-{step}", ignore_errors=True)
+            free = shutil.disk_usage(there).free
+            fail(f"output_dir {folder}: the disk is full{where()}, {free / 1e9:.3g} GB are free now; make room, and {then}")
+        if not os.access(folder, os.W_OK):
+            fail(f"output_dir {folder} was removed, or cannot be written into any more{where()}; put it back, and {then}")
+        raise
