@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from campaign import STEPS, Setting, run_whole, trained_steps, weights, write_configs
 from conftest import GRPO_MATH, accelerate, command_env
-from forks import ROOT, Run, Server, serving, wait_for
+from forks import ROOT, Run, Server, wait_for
 from machines import (
     ANOTHER_USER,
     BLIND,
@@ -36,13 +36,6 @@ TWO = Setting("grpo_math", 3, 2)
 LONG = ("--max_steps", "400", "--save_steps", "2", "--eval_steps", "2")
 
 needs_mounts = pytest.mark.skipif(not HAS_PLACES, reason="needs namespaces (unshare), which this machine does not allow")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One process that has imported the libraries serves all tests."""
-    with serving(tmp_path_factory.mktemp("output")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from campaign import Setting, recipes, write_configs
-from forks import ROOT, Run, Server, serving
+from forks import ROOT, Run, Server
 from machines import start_on
 
 TOKEN, KEY = "hf_Tx9SECRETSECRETSECRET", "5ec7e7" + "0123456789abcdef0123456789abcdef01"
@@ -18,13 +18,6 @@ SFT, GRPO = Setting("sft_instruct", 0, 1), Setting("grpo_math", 3, 1)
 SHORT = ("--max_steps", "2")
 ADAPTER = ("--use_peft", "true", "--lora_target_modules", "all-linear")
 CHAT = "common/commands/chat.py"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One process that has imported the libraries serves all tests."""
-    with serving(tmp_path_factory.mktemp("output")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
