@@ -31,6 +31,11 @@ def _shown(text: str) -> str:
     return f"[thinks] {turn.thinking}\n[answers] {turn.final}" if turn.thinking or turn.final else ""
 
 
+def prompt_of(row: Conversation) -> list[dict[str, Any]]:
+    """Returns what the last message of a conversation answers."""
+    return row["messages"][:-1]
+
+
 def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
@@ -64,7 +69,7 @@ def evaluate(
             model,
             accelerator,
             tokenizer,
-            [row["messages"][:-1] for row in rows],
+            [prompt_of(row) for row in rows],
             batch_size=batch_size,
             max_new_tokens=args.max_new_tokens,
         )
@@ -94,6 +99,7 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, MultilingualArguments, SFTConfig)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.tokens import check_prompts
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer
 
@@ -101,6 +107,7 @@ def main() -> None:
 
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, day=read_date(args))
+    held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)

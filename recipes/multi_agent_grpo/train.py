@@ -113,7 +113,7 @@ def main() -> None:
     held_out = sets["held_out"]
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
-    check_prompts(train, team, tokenizer, args)
+    check_prompts([*train, *held_out], team, tokenizer, args)
     setup = Setup(training_args, model_args, tokenizer)
     write_record(__file__, training_args)
 

@@ -1,5 +1,6 @@
 """Pictures and what is written in them: generated lines and receipts, SROIE, a hub data set, or files of your own."""
 
+import reprlib
 from math import ceil
 from typing import Any
 
@@ -77,7 +78,7 @@ def to_row(row: dict[str, Any], question: str, where: str) -> Row:
     elif "text" not in row:
         raise BadRow(f"no `text` (found: {columns}); write `image` and `text`, or `messages`")
     if not isinstance(text, str) or not text.strip():
-        raise BadRow(f"`text` must be a text, not {text!r}; fill it in or remove the row")
+        raise BadRow(f"`text` must be a text, not {reprlib.repr(text)}; fill it in or remove the row")
     if not row["images"]:
         raise BadRow(f"no picture (found: {columns}); write its path in `image` or `file_name`")
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]

@@ -25,6 +25,11 @@ from metrics import score
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 
 
+def prompt_of(row: Conversation) -> list[dict[str, Any]]:
+    """Returns what the last message of a conversation answers."""
+    return row["messages"][:-1]
+
+
 def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
@@ -53,7 +58,7 @@ def evaluate(
     batch_size = training_args.per_device_eval_batch_size
     results = {}
     for name, conversations in held_out.items():
-        prompts = [conversation["messages"][:-1] for conversation in conversations]
+        prompts = [prompt_of(conversation) for conversation in conversations]
         tools = [conversation.get("tools") for conversation in conversations]
         completions = generate(
             model, accelerator, tokenizer, prompts, batch_size=batch_size, max_new_tokens=args.max_new_tokens, tools=tools
@@ -63,8 +68,8 @@ def evaluate(
         metrics["loss"] = mean_loss(model, accelerator, rows, batch_size=batch_size)
         samples = [
             {
-                "question": conversation["messages"][-2]["content"],
-                "answer": conversation["messages"][-1]["content"],
+                "question": conversation["messages"][-2].get("content", ""),
+                "answer": conversation["messages"][-1].get("content", ""),
                 "completion": completion.text,
                 **verdict,
             }
@@ -80,6 +85,7 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.tokens import check_prompts
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer
 
@@ -87,6 +93,7 @@ def main() -> None:
 
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
+    held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)

@@ -26,6 +26,11 @@ from metrics import reply_of, score
 SAMPLES_SHOWN = 40  # kept in samples.jsonl, for the report
 
 
+def prompt_of(row: Conversation) -> list[dict[str, Any]]:
+    """Returns the messages that the asked turn of a conversation answers."""
+    return to_request(row).messages
+
+
 def _question(request: Request) -> str:
     tools = ", ".join(tool["function"]["name"] for tool in request.tools)
     return "\n".join([*(message.get("content") or "(a call)" for message in request.messages), f"[tools: {tools}]"])
@@ -93,7 +98,7 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, CallingArguments, SFTConfig)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
-    from common.data.tokens import use_training_template
+    from common.data.tokens import check_prompts, use_training_template
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer
 
@@ -102,6 +107,7 @@ def main() -> None:
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     use_training_template(tokenizer)
+    held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)
