@@ -118,8 +118,8 @@ def check_prompts(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, a
         count = len(tokenizer(text, add_special_tokens=False)["input_ids"])
         if count > args.max_prompt_length:
             fail(
-                f"{where}: the prompt has {count} tokens and max_prompt_length is {args.max_prompt_length}; raise it, or shorten "
-                "the question"
+                f"{where}: the prompt has {count} tokens and max_prompt_length is {args.max_prompt_length}; raise it, or "
+                "shorten the question"
             )
 
 

@@ -30,6 +30,21 @@ def prompt_of(row: Conversation) -> list[dict[str, Any]]:
     return row["messages"][:-1]
 
 
+def check_held_out(
+    held_out: dict[str, list[Conversation]],
+    tokenizer: PreTrainedTokenizerBase,
+    args: InstructArguments,
+    training_args: SFTConfig,
+) -> dict[str, list[Conversation]]:
+    """Returns the held-out rows that can be measured, before a model loads; see `common.data.tokens.check_prompts`."""
+    from common.data.tokens import check_prompts, tokenize
+
+    held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
+    for name, rows in held_out.items():
+        tokenize(rows, tokenizer, training_args.max_length, where=name, skip_bad_rows=args.skip_bad_rows)
+    return held_out
+
+
 def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
@@ -85,7 +100,6 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
-    from common.data.tokens import check_prompts
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer
 
@@ -93,7 +107,7 @@ def main() -> None:
 
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
-    held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
+    held_out = check_held_out(held_out, tokenizer, args, training_args)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)
