@@ -45,7 +45,7 @@ def usable(
                 fail(f"{where}: {error}")
             first = first or f"{where}: {error}"
     if not made:
-        fail(f"{name} has no row that can be used. The first: {first}")
+        fail(f"{name} has no row that can be used; the first: {first}")
     if first:
         say(f"Left out {len(rows) - len(made)} of {len(rows)} rows of {name}. The first: {first}")
     return made

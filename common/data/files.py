@@ -48,37 +48,58 @@ def kind_of(path: Path) -> str | None:
     return suffix if suffix in KINDS else None
 
 
-def read_text(path: Path) -> str:
+class Unreadable(ValueError):
+    """A file that is no text in UTF-8; the text says which, why and what to do."""
+
+
+def text_of(path: Path) -> str:
     """Reads a text in UTF-8, packed or not, without the mark that some editors put before it.
 
     Args:
         path: The file.
 
     Raises:
-        SystemExit: With code 2 and one line for a file that cannot be read, is empty, or is no such text.
+        Unreadable: If it cannot be read, is empty, or is no such text.
     """
     try:
         content = path.read_bytes()
         if path.name.lower().endswith(".gz"):
             content = gzip.decompress(content)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        fail(f"{path} cannot be unpacked ({brief(error)}): it is cut short or no gzip; copy it again")
+        raise Unreadable(f"{path} cannot be unpacked ({brief(error)}): it is cut short or no gzip; copy it again") from None
     except OSError as error:
-        fail(f"{path} cannot be read ({error.strerror}); correct the path, or its permissions")
+        raise Unreadable(f"{path} cannot be read ({error.strerror}); correct the path, or its permissions") from None
     if not content.strip():
-        fail(f"{path} is empty; it needs at least one row")
+        raise Unreadable(f"{path} is empty; it needs at least one row")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, is_wide = content.count(b"\n", 0, error.start) + 1, content.startswith(UTF_16)
-        fail(
+        raise Unreadable(
             f"{path}, line {line}: not UTF-8{', but UTF-16' if is_wide else ''} (byte {content[error.start]:#04x}); save it as "
             f"UTF-8, for example `iconv -f {'UTF-16' if is_wide else 'WINDOWS-1252'} -t UTF-8 OLD > NEW`"
-        )
+        ) from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        fail(f"{path}, line {line}: a NUL byte, so it is damaged or no text in UTF-8; copy it again, or save it as UTF-8")
+        raise Unreadable(
+            f"{path}, line {line}: a NUL byte, so it is damaged or no text in UTF-8; copy it again, or save it as UTF-8"
+        )
     return text
+
+
+def read_text(path: Path) -> str:
+    """Reads a text as `text_of` does, or ends.
+
+    Args:
+        path: The file.
+
+    Raises:
+        SystemExit: With code 2 and one line.
+    """
+    try:
+        return text_of(path)
+    except Unreadable as error:
+        fail(str(error))
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------------
@@ -138,6 +159,11 @@ def _read_jsonl(path: Path, text: str) -> Rows:
                 fail(f"{where}: not a JSON object; write one {{...}} a line")
             rows.append((where, row))
     return rows
+
+
+def read_lines(path: Path) -> Rows:
+    """Reads a file of one JSON object a line, whatever its name; see `read_file`."""
+    return _read_jsonl(path, read_text(path))
 
 
 def _read_json(path: Path, text: str) -> Rows:

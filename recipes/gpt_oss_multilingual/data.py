@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.conversations import BadRow, Conversation, load_conversations
-from common.data.lesson import import_lesson
+from common.data.lesson import check_size, import_lesson
 from common.data.splits import check_num_held_out, find_splits, hold_out, normalize_question, question_of, size_of_part, take
 from common.errors import fail
 
@@ -133,6 +133,7 @@ def load_data(
         except ValueError as error:
             fail(f"thinking_languages: {error}")
     if args.dataset_name == "synthetic":
+        check_size(args)
         return import_lesson("synthetic").synthetic_splits(args, seed)
     if list(Path(args.dataset_name).glob("mgsm_*.tsv")):
         return [], [], {"mgsm": load_mgsm(args.dataset_name, args.thinking_languages)[: args.num_held_out]}

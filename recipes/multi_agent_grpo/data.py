@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from common.data.conversations import BadRow
 from common.data.files import Rows
-from common.data.lesson import import_lesson
+from common.data.lesson import check_size, import_lesson
 from common.data.rows import load_rows
 from common.data.splits import check_num_held_out, hold_out
 from common.data.tokens import render
@@ -70,6 +70,7 @@ def load_data(args: TeamArguments, seed: int) -> tuple[list[Problem], list[Probl
     """
     check_num_held_out(args.num_held_out)
     if args.dataset_name == "synthetic":
+        check_size(args)
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 4000")
         return import_lesson("synthetic").synthetic_splits(args.num_train, args.num_held_out, seed)

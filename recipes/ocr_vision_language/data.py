@@ -5,7 +5,7 @@ from math import ceil
 from typing import Any
 
 from common.data.conversations import BadRow, check_conversation
-from common.data.lesson import import_lesson
+from common.data.lesson import check_size, import_lesson
 from common.data.splits import check_num_held_out, hold_out, question_of, take
 from common.errors import fail, nearest, say
 
@@ -132,6 +132,7 @@ def load_data(args: OcrArguments, seed: int) -> tuple[list[Row], list[Row], dict
     if not 0 < args.min_pixels <= args.max_pixels:
         fail(f"min_pixels is {args.min_pixels} and max_pixels {args.max_pixels}: use at least 1, and no less for the second")
     if args.dataset_name == "synthetic":
+        check_size(args)
         return import_lesson("synthetic").synthetic_splits(args, seed)
     splits = read(args.dataset_name, args.dataset_config, UNITS[args.units])
     rows = {split: _collect(found, f"{args.dataset_name} ({split})", args) for split, found in splits.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.conversations import BadRow
-from common.data.files import kind_of, read_file
+from common.data.files import Unreadable, kind_of, read_file, text_of
 from common.data.rows import load_splits
 from common.data.splits import find_splits
 from common.errors import fail
@@ -84,7 +84,11 @@ def read_sroie(picture: Path, units: list[str]) -> list[dict[str, Any]]:
     """
     table, facts = picture.with_suffix(".csv"), picture.with_suffix(".json")
     size, boxes, lines = image_size(picture), [], []
-    for number, line in enumerate(table.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+    try:
+        written, named = text_of(table), text_of(facts)
+    except Unreadable as error:
+        raise BadRow(str(error)) from None
+    for number, line in enumerate(written.splitlines(), start=1):
         if line.strip():
             try:
                 box, text = _read_box(line, size)
@@ -92,11 +96,9 @@ def read_sroie(picture: Path, units: list[str]) -> list[dict[str, Any]]:
                 raise BadRow(f"{table.name}, line {number}: {error}") from None
             boxes.append((box, text))
             lines.append({"images": [Crop(picture, box)], "text": text})
-    if not lines:
-        raise BadRow(f"{table.name} has no line; write x1,y1,x2,y2,x3,y3,x4,y4,text or remove the picture")
     try:
-        found = json.loads(facts.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+        found = json.loads(named)
+    except (ValueError, RecursionError) as error:
         raise BadRow(f"{facts.name} is not valid JSON ({error}); write an object with {', '.join(FIELDS)}") from None
     if not isinstance(found, dict):
         raise BadRow(f"{facts.name} holds a {type(found).__name__}; write an object with {', '.join(FIELDS)}")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from common.data.conversations import BadRow, Conversation, load_conversations
-from common.data.lesson import import_lesson
+from common.data.lesson import check_size, import_lesson
 from common.data.splits import check_num_held_out, hold_out, question_of
 
 from arguments import InstructArguments
@@ -56,6 +56,7 @@ def load_data(
     """
     check_num_held_out(args.num_held_out)
     if args.dataset_name == "synthetic":
+        check_size(args)
         return import_lesson("letters").synthetic_splits(args, seed)
     convert = partial(to_conversation, system_prompt=args.system_prompt)
     splits = load_conversations(args.dataset_name, convert, config=args.dataset_config, skip_bad_rows=args.skip_bad_rows)

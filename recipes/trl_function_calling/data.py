@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.conversations import BadRow, Conversation, load_conversations
-from common.data.lesson import import_lesson
+from common.data.lesson import check_size, import_lesson
 from common.data.splits import check_num_held_out, find_splits, hold_out, question_of, size_of_part, take
 from common.errors import fail
 
@@ -101,6 +101,7 @@ def load_data(
     if list(Path(args.dataset_name).glob("BFCL_*.json")):
         return [], [], {name: rows[: args.num_held_out] for name, rows in load_bfcl(args.dataset_name).items()}
     if args.dataset_name == "synthetic":
+        check_size(args)
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many conversations to generate, for example --num_train 7200")
         train, validation, held_out = import_lesson("synthetic").synthetic_splits(args.num_train, args.num_held_out, seed)
