@@ -29,8 +29,8 @@ def test_bad_input(run: Run, tmp_path: Path, recipe: str, case: Case):
     folder.mkdir()
     write_files(case, recipe, folder)
     flags = shlex.split(case.flags.replace("{tmp}", str(folder)).replace("{long}", LONG))
-    if case.script.startswith("train") and "--output_dir" not in flags:
-        flags += ["--output_dir", str(output_dir)]
+    if case.script.startswith("train"):
+        flags = ["--output_dir", str(output_dir), *flags]
     env = {name: value.replace("{tmp}", str(folder)) for name, value in case.env.items()}
     finished = run(case.path_of_script(recipe), *flags, function=run_script if case.loads else run_to_the_loader, **env)
     if case.line is not None:
@@ -39,6 +39,7 @@ def test_bad_input(run: Run, tmp_path: Path, recipe: str, case: Case):
         assert (finished.returncode, finished.stderr) == (1, f"{LOADER_REACHED}\n")
         parts = re.search(r"(\d+) rows to train on, (\d+) to choose by .*, (\d+) to report on", finished.stdout)
         assert sum(map(int, parts.groups()) if parts else [0]) == case.reads
+        assert case.says in finished.stdout
     assert not output_dir.exists()
 
 
