@@ -9,10 +9,11 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from unittest.mock import patch
 
@@ -44,9 +45,6 @@ class Finished:
     returncode: int
     stdout: str
     stderr: str
-
-
-Run = Callable[..., Finished]
 
 
 # --- What runs in the forks -----------------------------------------------------------------------------------------------
@@ -87,26 +85,23 @@ def in_fork(
 # --- Starting -------------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def starting(folder: Path) -> Iterator[Run]:
-    """Gives a function that runs a script in a fork; `folder` is for its output and what the libraries keep."""
+@cache
+def server() -> ForkServerContext:
+    """Starts the process that imports the libraries, once for all tests of this one; it ends with it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    env = command_env() | {"PYTHONPATH": str(ROOT), "HF_DATASETS_CACHE": str(folder / "cache")}
-    with patch.dict(os.environ, env, clear=True):
+    with patch.dict(os.environ, command_env() | {"PYTHONPATH": str(ROOT)}, clear=True):
         forkserver.ensure_running()
+    return context
 
-    def run(
-        script: str, *arguments: str, function: Callable[[str, list[str]], None] = run_to_the_loader, **env: str
-    ) -> Finished:
-        process = context.Process(target=in_fork, args=(function, script, list(arguments), env, folder))
-        process.start()
-        process.join(60)
-        assert process.exitcode is not None, "the command hangs"
-        return Finished(process.exitcode, (folder / "stdout").read_text(), (folder / "stderr").read_text())
 
-    yield run
-    forkserver._forkserver._stop()
+def start(folder: Path, script: str, *arguments: str, function: Callable = run_to_the_loader, **env: str) -> Finished:
+    """Runs a script in a fork, up to where the model would load; `folder` is for its output."""
+    process = server().Process(target=in_fork, args=(function, script, list(arguments), env, folder))
+    process.start()
+    process.join(60)
+    assert process.exitcode is not None, "the command hangs"
+    return Finished(process.exitcode, (folder / "stdout").read_text(), (folder / "stderr").read_text())
 
 
 def assert_one_line(finished: Finished, line: str) -> None:

@@ -180,6 +180,20 @@ def page() -> str:
             answer = f"`` {case.line.replace('{tmp}/', '').replace('{tmp}', 'FOLDER')} ``"
         given = f" (`{case.flags}`)" if "{tmp}" not in case.flags and len(case.flags) < 60 and case.flags else ""
         lines.append(f"| {_cell(case.name + given)} | {_cell(answer)} |")
+    lines += [
+        "",
+        "## What a model may write",
+        "",
+        "Nothing that a model writes is executed, and each of these is judged within a second",
+        "(`tests/reliability/test_hostile_outputs.py`).",
+        "",
+        "| output | verdict |",
+        "|---|---|",
+    ]
+    for section in HOSTILE:
+        for case in section["cases"]:
+            verdict = "right" if case.get("right") else "wrong"
+            lines.append(f"| {section['title']}: {_cell(case['name'])} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 

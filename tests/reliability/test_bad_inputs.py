@@ -2,18 +2,11 @@
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bad_inputs import LONG, RECIPES, ROOT, TABLE, Case, cases, page, write_files
-from starts import LOADER_REACHED, Run, assert_one_line, run_script, run_to_the_loader, starting
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    with starting(tmp_path_factory.mktemp("starts")) as run:
-        yield run
+from starts import LOADER_REACHED, assert_one_line, run_script, run_to_the_loader, start
 
 
 def test_every_recipe_has_rows():
@@ -24,7 +17,7 @@ def test_every_recipe_has_rows():
     ("recipe", "case"),
     [pytest.param(recipe, case, id=f"{recipe} {case.name}") for _, case in cases() for recipe in case.recipes],
 )
-def test_bad_input(run: Run, tmp_path: Path, recipe: str, case: Case):
+def test_bad_input(tmp_path: Path, recipe: str, case: Case):
     folder, output_dir = tmp_path / "files", tmp_path / "run"
     folder.mkdir()
     write_files(case, recipe, folder)
@@ -32,7 +25,8 @@ def test_bad_input(run: Run, tmp_path: Path, recipe: str, case: Case):
     if case.script.startswith("train"):
         flags = ["--output_dir", str(output_dir), *flags]
     env = {name: value.replace("{tmp}", str(folder)) for name, value in case.env.items()}
-    finished = run(case.path_of_script(recipe), *flags, function=run_script if case.loads else run_to_the_loader, **env)
+    how = run_script if case.loads else run_to_the_loader
+    finished = start(tmp_path, case.path_of_script(recipe), *flags, function=how, **env)
     if case.line is not None:
         assert_one_line(finished, case.line.replace("{tmp}", str(folder)))
     else:
