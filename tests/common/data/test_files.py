@@ -48,7 +48,7 @@ def test_a_packed_file_says_what_is_wrong_in_it(tmp_path: Path, capsys: pytest.C
     (tmp_path / "data.csv.gz").write_bytes(gzip.compress(b"question,answer\na,b\nc\n"))
     with pytest.raises(SystemExit, match="2"):
         read_file(tmp_path / "data.csv.gz")
-    assert f"{tmp_path}/data.csv.gz, row 2: 1 values for 2 columns; " in capsys.readouterr().err
+    assert f"{tmp_path}/data.csv.gz, row 2: 1 value for 2 columns; " in capsys.readouterr().err
 
 
 @needs_cases
