@@ -200,8 +200,8 @@ def _read_csv(path: Path, text: str) -> Rows:
             where = f"{path}, row {len(rows) + 1}"
             if len(values) != len(header):
                 fail(
-                    f"{where}: {len(values)} value{'s' * (len(values) != 1)} for {len(header)} columns; put a text that has a `{delimiter}` into double "
-                    "quotes, and write a value for each column"
+                    f"{where}: {len(values)} value{'s' * (len(values) != 1)} for {len(header)} columns; put a text that has a "
+                    f"`{delimiter}` into double quotes, and write a value for each column"
                 )
             rows.append((where, dict(zip(header, values, strict=True))))
     except csv.Error as error:
