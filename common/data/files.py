@@ -117,13 +117,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def _is_deep(value: Any) -> bool:
+def is_deep(value: Any) -> bool:
     """Returns whether lists and objects are nested more than `DEEPEST` deep; without recursion, which would end before."""
-    level = [value]
-    for _ in range(DEEPEST):
+    level, depth = [value], 0
+    while level and depth <= DEEPEST:
         parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
-        level = [item for part in parts for item in part]
-    return any(isinstance(part, dict | list) for part in level)
+        level, depth = [item for part in parts for item in part], depth + bool(parts)
+    return depth > DEEPEST
 
 
 def _decode(text: str, where: str, cure: str, is_document: bool = False) -> Any:
@@ -138,7 +138,7 @@ def _decode(text: str, where: str, cure: str, is_document: bool = False) -> Any:
         if problem.startswith("Exceeds the limit"):  # Python's words, which name a function of its own
             problem = "a number of thousands of digits"
         fail(f"{where}: not valid JSON ({problem}); {cure}")
-    if text.count("[") + text.count("{") > DEEPEST and _is_deep(value):
+    if text.count("[") + text.count("{") > DEEPEST and is_deep(value):
         fail(too_deep)
     if CUT.search(text):
         try:

@@ -46,7 +46,7 @@ def at_most(seconds: float) -> Iterator[None]:
 
 def scored_by(score: Callable, rows: list[Any]) -> Verdict:
     """Returns what judges a completion of the fourth row as an evaluation does, all of the metrics computed."""
-    return lambda text: score(rows[3:], [text])[1][0]["correct"]
+    return lambda text: score(rows[3:4], [text])[1][0]["correct"]
 
 
 def judges(recipe: str, modules: dict[str, ModuleType], folder: Path) -> list[Verdict]:
