@@ -45,7 +45,7 @@ def usable(
                 fail(f"{where}: {error}")
             first = first or f"{where}: {error}"
     if not made:
-        fail(f"{name} has no row that can be used; the first: {first}")
+        fail(f"{name} has no row that can be used; {f'the first: {first}' if first else 'it needs at least one'}")
     if first:
         say(f"Left out {len(rows) - len(made)} of {len(rows)} rows of {name}. The first: {first}")
     return made
@@ -89,12 +89,9 @@ def _check_schema(schema: Any, what: str) -> None:
     """Checks the parts of a JSON schema that calls are compared by."""
     if not isinstance(schema, dict):
         raise BadRow(f"{what} is a {type(schema).__name__}; write a JSON schema, an object")
-    kinds = {"properties": dict, "required": list, "enum": list}
-    for key, kind in kinds.items():
+    for key, kind, cure in (("properties", dict, "an object"), ("required", list, "a list"), ("enum", list, "a list")):
         if not isinstance(schema.get(key, kind()), kind):
-            raise BadRow(
-                f"{what}: `{key}` is a {type(schema[key]).__name__}; write {'an object' if kind is dict else 'a list'}"
-            )
+            raise BadRow(f"{what}: `{key}` is a {type(schema[key]).__name__}; write {cure}")
     types = schema.get("type", [])
     for names, key in ((schema.get("required", []), "required"), ([types] if isinstance(types, str) else types, "type")):
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -18,7 +18,7 @@ Rows = list[tuple[str, dict[str, Any]]]  # where a row is, file and number, and 
 KINDS = (".jsonl", ".json", ".csv")
 DEEPEST = 100  # lists and objects in each other; nobody's rows have as many, and Python stops at some hundreds
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the marks that such files begin with
-CUT = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character that JSON writes as two
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character, which JSON writes as two
 
 
 def check_path(setting: str, name: str) -> None:
@@ -140,7 +140,7 @@ def _decode(text: str, where: str, cure: str, is_document: bool = False) -> Any:
         fail(f"{where}: not valid JSON ({problem}); {cure}")
     if text.count("[") + text.count("{") > DEEPEST and is_deep(value):
         fail(too_deep)
-    if CUT.search(text):
+    if HALF.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
