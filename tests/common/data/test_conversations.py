@@ -57,7 +57,7 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path):
     (tmp_path / "data.json").write_text(json.dumps(rows))
     columns = {"messages": [row["messages"] for row in rows], "tools": [row.get("tools") for row in rows]}
     Dataset.from_dict(columns).to_parquet(tmp_path / "data.parquet")
-    for name, place in {"data.jsonl": "line", "data.json": "row", "data.parquet": "(train), row"}.items():
+    for name, place in {"data.jsonl": "line", "data.json": "row", "data.parquet": "row"}.items():
         found = load(tmp_path / name)
         # Each says where it stood, for errors that are found later.
         assert [row.pop("where").removeprefix(str(tmp_path / name)).lstrip(", ") for row in found] == [
