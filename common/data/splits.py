@@ -52,8 +52,12 @@ def question_of(conversation: dict[str, Any]) -> str:
     for message in conversation["messages"]:
         if message["role"] == "assistant":
             break
-        asked += [message["content"]] * (message["role"] == "user")
+        asked += [message.get("content", "")] * (message["role"] == "user")
     return "\n".join(asked or [str(message.get("content")) for message in conversation["messages"]])
+
+
+def _digest(question: str) -> bytes:
+    return blake2b(normalize_question(question).encode(errors="replace"), digest_size=16).digest()
 
 
 def _questions(rows: Iterable[Row], question: Callable[[Row], str]) -> list[list[int]]:
@@ -63,8 +67,7 @@ def _questions(rows: Iterable[Row], question: Callable[[Row], str]) -> list[list
     """
     numbers: dict[bytes, list[int]] = {}
     for number, row in enumerate(rows):
-        digest = blake2b(normalize_question(question(row)).encode(errors="replace"), digest_size=16).digest()
-        numbers.setdefault(digest, []).append(number)
+        numbers.setdefault(_digest(question(row)), []).append(number)
     common = max(1, sum(map(len, numbers.values())) // 10)
     return [numbers[digest] for digest in sorted(numbers, key=lambda digest: (len(numbers[digest]) > common, digest))]
 
@@ -135,4 +138,9 @@ def hold_out(
         f"{name}: {len(train)} rows to train on, {len(parts['validation'])} to choose by ({come_from['validation']}), "
         f"{len(parts['test'])} to report on ({come_from['test']})"
     )
+    trained = {_digest(question(row)) for row in train}
+    for part, purpose in (("validation", "choose by"), ("test", "report on")):
+        known = sum(_digest(question(row)) in trained for row in parts[part])
+        if known:
+            say(f"{name}: {known} of the {len(parts[part])} rows to {purpose} ask what is trained on: remove them from a split")
     return train, parts["validation"], parts["test"]

@@ -10,11 +10,15 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from common.data.conversations import BadRow
 from common.data.hub import is_path, use_cache_if_unreachable
+from common.data.tokens import render
 from common.errors import brief, fail, nearest
 from common.models import mxfp4, tiny, tiny_vision, vision, zero3
 from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
+from common.models.folder import check_folder, config_folder
+from common.models.vision import is_language_model
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -45,16 +49,6 @@ def _tiny_architecture(name: str) -> str:
         hint = nearest(architecture, known) or f"; there is: {', '.join(known)}"
         fail(f"model_name_or_path {name}: unknown tiny architecture `{architecture}`{hint}")
     return architecture
-
-
-def _config_folder(name: str) -> str:
-    """Returns where a model's configuration is: for an adapter, the base model that it was trained on."""
-    adapter = Path(name) / "adapter_config.json"
-    if adapter.exists():
-        from peft import PeftConfig
-
-        return PeftConfig.from_pretrained(name).base_model_name_or_path
-    return name
 
 
 def _trl_chat_template(model_type: str) -> str:
@@ -117,21 +111,30 @@ def load_tokenizer(
             if is_path(name):
                 fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
             use_cache_if_unreachable()
+        check_folder(name)
         try:
             source = {"revision": model_args.model_revision, "trust_remote_code": False}
+            config = AutoConfig.from_pretrained(config_folder(name), **source)
             tokenizer = AutoTokenizer.from_pretrained(name, **source)
-            model_type = AutoConfig.from_pretrained(_config_folder(name), **source).model_type
-        except (OSError, ValueError) as error:
+        except Exception as error:  # the libraries raise whatever a broken file makes them stumble over
             cure = "without a hub pass a local folder or --config tiny.yaml"
             if Path(name).is_dir():
                 cure = "pass the folder of a saved model"
             fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")
+        model_type = config.model_type
+        if not is_language_model(config):
+            fail(f"model_name_or_path {name}: {model_type} is no causal language model; use one, such as Qwen3")
     if tokenizer.chat_template is None:
         if model_type not in CHAT_TEMPLATES:
             fail(f"model_name_or_path {name}: the tokenizer has no chat template; use the model's instruct version")
         tokenizer.chat_template = _trl_chat_template(model_type)
+    if not isinstance(tokenizer.chat_template, str):
+        fail(f"model_name_or_path {name}: its chat template is a {type(tokenizer.chat_template).__name__}; make it one text")
     tokenizer.chat_template = _with_fixed_date(tokenizer.chat_template, day)
-    _set_special_tokens(tokenizer)
+    try:
+        _set_special_tokens(tokenizer)
+    except BadRow as error:
+        fail(f"model_name_or_path {name}: {str(error).partition(';')[0]}; correct its chat template, or take another model")
     return tokenizer
 
 
@@ -141,7 +144,9 @@ def _set_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
     Base models end a document (`<|end_of_text|>`) and know no turns: tuned on turns, they would never stop.
     """
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-    text = tokenizer.apply_chat_template(turns, tokenize=False).rstrip()
+    text = render(turns, tokenizer).rstrip()
+    if not all(turn["content"] in text for turn in turns):
+        raise BadRow("the chat template does not show what is said")
     last = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"][-1])
     if last in tokenizer.get_added_vocab():
         tokenizer.eos_token = last
@@ -212,7 +217,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
             fail(f"model_name_or_path {name} is built in a temporary folder, and there is none ({brief(error)}); set TMPDIR")
         _build_tiny(name, tokenizer, folder.name)
         name = folder.name
-    config = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(config_folder(name), revision=model_args.model_revision, trust_remote_code=False)
     check_lora_targets(model_args, config)
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
     settings = {

@@ -13,6 +13,7 @@ from typing import Any
 from common.data.hub import is_path, use_cache_if_unreachable
 from common.data.runs import COMPLETE, RECORD, newest_complete_checkpoint, read_record
 from common.errors import brief, fail, say
+from common.models.folder import check_folder
 from common.models.mxfp4 import from_pretrained
 from common.models.vision import auto_class
 
@@ -134,6 +135,8 @@ def _load(
 ) -> tuple[PreTrainedModel, PreTrainedModel | PeftModel, PreTrainedTokenizerBase, PreTrainedTokenizerBase | ProcessorMixin]:
     """Returns the model below adapters, the model, its tokenizer, and its processor if it has one (else the tokenizer)."""
     kind = _kind_of_weights(folder)
+    if kind != "shards":
+        check_folder(str(folder))
     tokenizer = processing = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if (folder / "processor_config.json").exists():
         processing = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
@@ -166,8 +169,8 @@ def load_run(
         The model, its tokenizer (of a model that reads pictures its processor), and the run's settings by name.
 
     Raises:
-        SystemExit: With code 2 and one line if there is no complete run, it holds no weights but pickles, or the adapter's base
-            model is missing.
+        SystemExit: With code 2 and one line if there is no complete run, a file of it is damaged, it holds no weights but
+            pickles, or the adapter's base model is missing.
     """
     folder = Path(folder)
     run, record = read_record(folder)
