@@ -93,7 +93,7 @@ def language_of(text: str, languages: Iterable[str]) -> str | None:
     Returns:
         The language's name, or None where there are no words: numbers and formulas are in no language.
     """
-    words = NO_LANGUAGE.sub(" ", text)[:LOOKED_AT]
+    words = NO_LANGUAGE.sub(" ", text)[:LOOKED_AT].encode(errors="replace").decode()  # lingua takes no half characters
     if not any(character.isalpha() for character in words):
         return None
     found = _detector(frozenset(languages) | {FALLBACK}).detect_language_of(words)

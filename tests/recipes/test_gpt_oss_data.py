@@ -294,8 +294,8 @@ def test_mgsm_is_asked_in_every_language_and_thought_through_in_turn(data: Modul
 @pytest.mark.parametrize(
     ("name", "text", "line"),
     [
-        ("mgsm_en.tsv", "How many?\t3\nNo answer\n", "{path}, line 2: not a problem, a tab and a number"),
-        ("mgsm_en.tsv", "How many?\tthree\n", "{path}, line 1: not a problem, a tab and a number"),
+        ("mgsm_en.tsv", "How many?\t3\nNo answer\n", "{path}, line 2: not a problem, a tab and a number; correct or remove it"),
+        ("mgsm_en.tsv", "How many?\tthree\n", "{path}, line 1: not a problem, a tab and a number; correct or remove it"),
         ("mgsm_xx.tsv", "?\t3\n", "{path}: unknown language code `xx`; there is: bn, de, en, es, fr, ja, ru, sw, te, th, zh"),
     ],
 )
