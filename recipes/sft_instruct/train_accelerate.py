@@ -145,11 +145,11 @@ def main() -> None:
     weights = accelerator.get_state_dict(model)
     with naming_disk_faults(folder, then="the same command begins anew"):
         accelerator.unwrap_model(model).save_pretrained(folder, state_dict=weights, is_main_process=accelerator.is_main_process)
-    if accelerator.is_main_process:
-        tokenizer.save_pretrained(folder)
-        open_to_readers(folder)
-        (folder / "metrics.jsonl").write_text("".join(log), encoding="utf-8")
-        (folder / COMPLETE).touch()  # the same command does not train it again
+        if accelerator.is_main_process:
+            tokenizer.save_pretrained(folder)
+            open_to_readers(folder)
+            (folder / "metrics.jsonl").write_text("".join(log), encoding="utf-8")
+            (folder / COMPLETE).touch()  # the same command does not train it again
     say(f"The model is in {folder}")
     accelerator.end_training()
 

@@ -59,14 +59,19 @@ def wholes(server: Server, configs: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-def start(server: Server, tmp_path: Path, configs: Path) -> Callable[..., Run]:
-    """Starts the run of a setting in a folder of the test, or another one."""
+def start(server: Server, tmp_path: Path, configs: Path) -> Iterator[Callable[..., Run]]:
+    """Starts the run of a setting in a folder of the test, or another one; ends what a test leaves."""
+    started: list[Run] = []
 
     def start(setting: Setting, *more: str, folder: Path | None = None, machine: str = "", **env: str) -> Run:
         command = [*setting.command(folder or tmp_path / "run", configs), *more]
-        return start_on(server, machine, *command, num_processes=setting.num_processes, **env)
+        started.append(start_on(server, machine, *command, num_processes=setting.num_processes, **env))
+        return started[-1]
 
-    return start
+    yield start
+    for run in started:
+        if None in run.wait(0):
+            run.send(signal.SIGKILL)
 
 
 def finish(run: Run) -> str:
@@ -102,17 +107,6 @@ def test_a_folder_that_is_read_only(start, tmp_path: Path, setting: Setting):
     assert line.startswith(
         f"error: output_dir {tmp_path}/disk/run cannot be made: {tmp_path}/disk is not a folder that you may"
     )
-
-
-@needs_mounts
-@pytest.mark.slow
-@pytest.mark.parametrize("setting", [SFT, GRPO, TWO])
-def test_a_disk_that_becomes_read_only(start, tmp_path: Path, setting: Setting):
-    with disk(tmp_path / "disk", "rw") as place:
-        run = start(setting, *LONG, folder=tmp_path / "disk/run", machine=place.machine)
-        wait_for(has_saved(place.seen / "run"), run)
-        place.mount("remount,ro")
-        refused(run, "cannot be written into any more at step ", "; put it back, and the same command continues")
 
 
 @pytest.mark.parametrize("setting", [SFT, *(pytest.param(setting, marks=pytest.mark.slow) for setting in (GRPO, TWO))])
@@ -153,6 +147,17 @@ def test_the_run_of_another_user(start, place: Path, setting: Setting):
     refused(
         start(setting, folder=folder, machine=ANOTHER_USER), f"cannot be made: {place} is not a folder that you may write in"
     )
+
+
+@needs_root
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", [SFT, Setting("grpo_math", 0, 1)])
+def test_a_folder_that_may_no_longer_be_written_into(start, place: Path, setting: Setting):
+    place.chmod(0o777)
+    run = start(setting, *LONG, folder=place / "run", machine=ANOTHER_USER)
+    wait_for(has_saved(place / "run"), run)
+    (place / "run").chmod(0o555)
+    refused(run, "or cannot be written into any more at step ", "; put it back, and the same command continues")
 
 
 @needs_root
