@@ -181,7 +181,7 @@ def test_adapters(spread: Spread, recipe: str, way: Way):
 @pytest.mark.parametrize("recipe", [recipe for recipe in recipes() if samples(recipe)])
 def test_two_updates_of_a_generation(spread: Spread, recipe: str, way: Way):
     more = ("--num_iterations", "2")
-    compare(recipe, way, spread(recipe, PLAIN, *more), spread(recipe, way, *more), ", two updates")
+    compare(recipe, way, spread(recipe, PLAIN, *more), spread(recipe, way, *more), ", two updates a generation")
 
 
 @pytest.mark.slow
@@ -189,4 +189,4 @@ def test_two_updates_of_a_generation(spread: Spread, recipe: str, way: Way):
 @pytest.mark.parametrize("recipe", [recipe for recipe in recipes() if samples(recipe)])
 def test_one_process_samples_the_same(spread: Spread, recipe: str, stage: int):
     way = Way(f"ZeRO-{stage}", stage)
-    compare(recipe, way, spread(recipe, PLAIN, sampling=True), spread(recipe, way, sampling=True), ", sampling")
+    compare(recipe, way, spread(recipe, PLAIN, sampling=True), spread(recipe, way, sampling=True), ", sampling itself")
