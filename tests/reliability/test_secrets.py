@@ -75,8 +75,7 @@ def test_tokens_are_in_no_file_and_nothing_printed(whole: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", recipes())
 def test_no_recipe_writes_tokens_down(server: Server, configs: Path, tmp_path: Path, recipe: str):
-    setting = Setting(recipe, 2, 1, ADAPTER)
-    text = finish(start_with_secrets(server, tmp_path, setting, configs))
+    text = finish(start_with_secrets(server, tmp_path, Setting(recipe, 2, 1), configs))
     check_secrets(tmp_path, text)
 
 
