@@ -37,7 +37,13 @@ for name in ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME"):
 os.environ |= {"PATH": "/nowhere", "TMPDIR": "/nowhere"}
 """
 NOWHERE_TEMPORARY = "import tempfile; tempfile.tempdir = None; tempfile._candidate_tempdir_list = lambda: ['/nowhere']"
-ANOTHER_USER = "import os, tempfile; os.environ.pop('TMPDIR', None); tempfile.tempdir = None; os.setgid(65534); os.setuid(65534)"
+ANOTHER_USER = """
+import os, tempfile
+os.environ.pop("TMPDIR", None)
+tempfile.tempdir = None
+os.setgid(65534)
+os.setuid(65534)
+"""
 # Something else fills the disk after a run has looked.
 BLIND = "import common.run.loop as loop, common.run.watch as watch; watch.check_room = loop.check_room = lambda *_: None"
 
