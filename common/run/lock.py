@@ -21,14 +21,14 @@ def _release(folder: Path, made: list[Path], process: int) -> None:
     if os.getpid() != process:
         return
     lock = _held.pop(folder, None)
-    if lock is not None and lock.is_locked:
-        (folder / LOCK).unlink(missing_ok=True)
-        lock.release()
     try:
+        if lock is not None and lock.is_locked:
+            (folder / LOCK).unlink(missing_ok=True)
+            lock.release()
         for path in made:
             path.rmdir()
     except OSError:
-        return  # it holds a run now, or another one's lock, or was removed
+        return  # it holds a run now, or another one's lock, was removed, or may no longer be written into
 
 
 def _without_locks(folder: Path) -> str | None:
