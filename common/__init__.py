@@ -6,6 +6,7 @@ that a user can do nothing about. Everything else is in the modules of this fold
 
 import logging
 import os
+import re
 import sys
 import warnings
 
@@ -51,5 +52,9 @@ logging.getLogger("accelerate.accelerator").addFilter(lambda record: "accumulati
 logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)
 # transformers warns that weights put back from 4 bits have the dtype that they had.
 logging.getLogger("transformers.integrations.bitsandbytes").addFilter(lambda record: "casted to" not in record.getMessage())
+# transformers prints a table of weights that do not fit; common.models.mxfp4 refuses them in one line.
+logging.getLogger("transformers.modeling_utils").addFilter(
+    lambda record: not ("LOAD REPORT" in record.getMessage() and re.search("MISSING|MISMATCH", record.getMessage()))
+)
 # bitsandbytes looks for optional CPU kernels at import, whether 4-bit weights are used or not.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -1,13 +1,14 @@
 """Conversations to tune on: read from a hub data set or a file, and checked row by row."""
 
 import json
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
+import reprlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from common.errors import fail, nearest, say
 
 Conversation = dict[str, Any]  # `messages`, and perhaps `tools`, in the form of the chat templates (OpenAI's)
+Row, Made = TypeVar("Row"), TypeVar("Made")
 ROLES = ["system", "user", "assistant", "tool"]
 
 
@@ -18,37 +19,36 @@ class BadRow(ValueError):
 # --- Reading ------------------------------------------------------------------------------------------------------------
 
 
-def _without_none(value: Any) -> Any:
-    """Drops keys without a value: Arrow gives every row the keys of all the others, filled with None."""
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return [_without_none(item) for item in value] if isinstance(value, list) else value
+def usable(
+    rows: Sequence[tuple[str, Row]], make: Callable[[Row], Made], *, name: str, skip_bad_rows: bool = False
+) -> list[tuple[str, Made]]:
+    """Makes something of each row, and ends at the first of which nothing can be made, or leaves such rows out and says so.
 
+    Args:
+        rows: Where each row is, and the row.
+        make: Makes something of a row; raises `BadRow` where it cannot.
+        name: Of the data, for what is printed.
+        skip_bad_rows: Leave out the rows that cannot be used, and say how many, instead of ending at the first.
 
-def read_json(path: Path) -> Iterable[tuple[str, dict]]:
-    """Yields where a row is, and the row, as written: Arrow would mix the keys of different tools."""
-    if path.suffix == ".json":
+    Returns:
+        Where each row is, and what was made of it.
+
+    Raises:
+        SystemExit: With code 2 and one line that names the file and the row.
+    """
+    made, first = [], None
+    for where, row in rows:
         try:
-            rows = json.loads(path.read_text())
-        except ValueError as error:
-            fail(f"{path} is not valid JSON ({error}); write a list of objects, or a jsonl with one object a line")
-        if not isinstance(rows, list):
-            fail(f"{path} holds a {type(rows).__name__}; write a list of objects, or a jsonl with one object a line")
-        lines = [(f"{path}, row {number}", row) for number, row in enumerate(rows, start=1)]
-    else:
-        lines = []
-        for number, line in enumerate(path.read_text().split("\n"), start=1):
-            try:
-                if line.strip():
-                    lines.append((f"{path}, line {number}", json.loads(line)))
-            except json.JSONDecodeError as error:
-                fail(f"{path}, line {number}: not valid JSON ({error.msg}); write one JSON object a line")
-    for where, row in lines:
-        if not isinstance(row, dict):
-            fail(f"{where}: not a JSON object; write one {{...}} a line")
-    if not lines:
-        fail(f"{path} is empty; it needs at least one row")
-    return lines
+            made.append((where, make(row)))
+        except BadRow as error:
+            if not skip_bad_rows:
+                fail(f"{where}: {error}")
+            first = first or f"{where}: {error}"
+    if not made:
+        fail(f"{name} has no row that can be used; the first: {first}")
+    if first:
+        say(f"Left out {len(rows) - len(made)} of {len(rows)} rows of {name}. The first: {first}")
+    return made
 
 
 def load_conversations(
@@ -63,44 +63,60 @@ def load_conversations(
         skip_bad_rows: Leave out the rows that cannot be used, and say how many, instead of ending at the first.
 
     Returns:
-        The conversations by split (see `load_rows`), each with `where`, its file and row; a local file is one split, `train`.
+        The conversations by split (see `rows.read_splits`), each with `where`, its file and row; a local file is one split.
 
     Raises:
         SystemExit: With code 2 and one line that names the file and the row.
     """
-    from common.data.rows import load_rows  # imports data sets, which the form of a conversation does without
+    from common.data.rows import read_splits  # imports data sets, which the form of a conversation does without
 
-    path = Path(name)
-    if path.is_file() and path.suffix in (".jsonl", ".json"):
-        splits = {"train": read_json(path)}
-    else:
-        splits = {
-            split: [(f"{name} ({split}), row {number}", _without_none(row)) for number, row in enumerate(rows, start=1)]
-            for split, rows in load_rows(name, [], config).items()
-        }
+    def make(row: dict[str, Any]) -> Conversation:
+        conversation = convert({key: value for key, value in row.items() if value is not None})
+        check_conversation(conversation)
+        return conversation
+
     conversations = {}
-    for split, rows in splits.items():
-        conversations[split], first = [], None
-        for where, row in rows:
-            try:
-                conversation = convert(row)
-                check_conversation(conversation)
-                conversations[split].append(conversation | {"where": where})
-            except BadRow as error:
-                if not skip_bad_rows:
-                    fail(f"{where}: {error}")
-                first = first or f"{where}: {error}"
-        if first:
-            say(f"Left out {len(rows) - len(conversations[split])} of {len(rows)} rows of {name} ({split}). The first: {first}")
-        if not conversations[split]:
-            fail(f"{name} ({split}) has no row that can be used. The first: {first}")
+    for split, rows in read_splits(name, config).items():
+        made = usable(rows, make, name=f"{name} ({split})", skip_bad_rows=skip_bad_rows)
+        conversations[split] = [conversation | {"where": where} for where, conversation in made]
     return conversations
 
 
 # --- Checking -----------------------------------------------------------------------------------------------------------
 
 
-def _check_tools(tools: Any) -> list[str]:
+def _check_schema(schema: Any, what: str) -> None:
+    """Checks the parts of a JSON schema that calls are compared by."""
+    if not isinstance(schema, dict):
+        raise BadRow(f"{what} is a {type(schema).__name__}; write a JSON schema, an object")
+    kinds = {"properties": dict, "required": list, "enum": list}
+    for key, kind in kinds.items():
+        if not isinstance(schema.get(key, kind()), kind):
+            raise BadRow(
+                f"{what}: `{key}` is a {type(schema[key]).__name__}; write {'an object' if kind is dict else 'a list'}"
+            )
+    types = schema.get("type", [])
+    for names, key in ((schema.get("required", []), "required"), ([types] if isinstance(types, str) else types, "type")):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BadRow(f"{what}: `{key}` is {reprlib.repr(schema[key])}; write names, as a JSON schema does")
+    for name, part in schema.get("properties", {}).items():
+        _check_schema(part, f"{what}, `{name}`")
+    if "items" in schema:
+        _check_schema(schema["items"], f"{what}, `items`")
+
+
+def check_tools(tools: Any) -> list[str]:
+    """Checks the tools that a row offers.
+
+    Args:
+        tools: JSON schemas in OpenAI's form.
+
+    Returns:
+        Their names.
+
+    Raises:
+        BadRow: Says which tool is wrong, and the cure.
+    """
     if not isinstance(tools, list):
         raise BadRow(f"`tools` is a {type(tools).__name__}; write a list of tools")
     names = []
@@ -110,20 +126,40 @@ def _check_tools(tools: Any) -> list[str]:
             raise BadRow(f'tool {number} has no name; write {{"type": "function", "function": {{"name": ..., ...}}}}')
         if not isinstance(function.get("parameters"), dict):
             raise BadRow(f"tool `{function['name']}` has no schema; give it `parameters`, a JSON schema of its arguments")
+        _check_schema(function["parameters"], f"the schema of tool `{function['name']}`")
         names.append(function["name"])
     return names
 
 
-def _check_call(call: Any, offered: list[str], where: str) -> None:
-    function = call.get("function", call) if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BadRow(f'{where}: a call without a name; write {{"function": {{"name": ..., "arguments": {{...}}}}}}')
+def _read_arguments(function: dict[str, Any], where: str) -> dict[str, Any]:
+    """Returns the arguments of a call; OpenAI's API gives them as a JSON text."""
     name, arguments = function["name"], function.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            raise BadRow(f"{where}: the arguments of `{name}` are not valid JSON; write a JSON object") from None
     if not isinstance(arguments, dict):
         raise BadRow(f"{where}: the arguments of `{name}` are a {type(arguments).__name__}; write a JSON object")
-    if name not in offered:
-        hint = nearest(name, offered) or (f"; there is: {', '.join(offered)}" if offered else "; the row has no `tools`")
-        raise BadRow(f"{where}: a call to `{name}`, which is not among the row's tools{hint}")
+    try:
+        json.dumps(arguments, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise BadRow(f"{where}: the arguments of `{name}` hold NaN, Infinity or too deep a nest; write JSON") from None
+    return arguments
+
+
+def _check_calls(calls: Any, offered: list[str], where: str) -> None:
+    if not isinstance(calls, list):
+        raise BadRow(f"{where}: `tool_calls` is a {type(calls).__name__}; write a list of calls")
+    for call in calls:
+        function = call.get("function", call) if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise BadRow(f'{where}: a call without a name; write {{"function": {{"name": ..., "arguments": {{...}}}}}}')
+        function["arguments"] = _read_arguments(function, where)
+        name = function["name"]
+        if name not in offered:
+            hint = nearest(name, offered) or (f"; there is: {', '.join(offered)}" if offered else "; the row has no `tools`")
+            raise BadRow(f"{where}: a call to `{name}`, which is not among the row's tools{hint}")
 
 
 def check_conversation(conversation: Conversation) -> None:
@@ -140,22 +176,24 @@ def check_conversation(conversation: Conversation) -> None:
     messages = conversation.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRow("no `messages`; write a list of {role, content}")
-    offered = _check_tools(conversation.get("tools") or [])
+    offered = check_tools(conversation.get("tools") or [])
     for number, message in enumerate(messages, start=1):
         where = f"message {number}"
         role = message.get("role") if isinstance(message, dict) else None
         if role not in ROLES:
-            raise BadRow(f"{where}: unknown role `{role}`{nearest(str(role), ROLES) or '; use one of ' + ', '.join(ROLES)}")
+            word = reprlib.repr(role).strip("'")
+            raise BadRow(f"{where}: unknown role `{word}`{nearest(word, ROLES) or '; use one of ' + ', '.join(ROLES)}")
         calls = message.get("tool_calls") or []
-        if not isinstance(message.get("content", "" if calls else None), str):
-            raise BadRow(f"{where}: the content must be a text, not {type(message.get('content')).__name__}")
-        for call in calls:
-            function = call.get("function", call) if isinstance(call, dict) else {}
-            if isinstance(function, dict) and isinstance(function.get("arguments"), str):
-                try:
-                    function["arguments"] = json.loads(function["arguments"])
-                except ValueError:
-                    raise BadRow(f"{where}: the arguments of `{function.get('name')}` are not valid JSON") from None
-            _check_call(call, offered, where)
+        for key, may_lack in (("content", role == "assistant" and bool(calls)), ("thinking", True)):
+            if key in message and message[key] is None and may_lack:  # as OpenAI's API writes a turn of calls alone
+                del message[key]
+            text = message.get(key, "" if may_lack else None)
+            if not isinstance(text, str):
+                raise BadRow(f"{where}: the {key} must be a text, not {type(text).__name__}; write a text or remove the row")
+        _check_calls(calls, offered, where)
+        if role == "assistant" and not calls and not message["content"].strip():
+            raise BadRow(f"{where}: an empty answer, which would be learned; fill it in or remove the row")
     if all(message["role"] != "assistant" for message in messages):
         raise BadRow("no assistant turn, so there is nothing to learn from; add one or remove the row")
+    if all(message["role"] == "assistant" for message in messages):
+        raise BadRow("nothing stands before what the assistant says; add what is asked, or remove the row")

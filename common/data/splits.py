@@ -52,7 +52,7 @@ def question_of(conversation: dict[str, Any]) -> str:
     for message in conversation["messages"]:
         if message["role"] == "assistant":
             break
-        asked += [message["content"]] * (message["role"] == "user")
+        asked += [message.get("content", "")] * (message["role"] == "user")
     return "\n".join(asked or [str(message.get("content")) for message in conversation["messages"]])
 
 

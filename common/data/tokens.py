@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from itertools import groupby
+from typing import Any
 
-from common.data.conversations import BadRow, Conversation
-from common.errors import fail, say
+from common.data.conversations import BadRow, Conversation, usable
+from common.errors import brief
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -25,22 +26,85 @@ def use_training_template(tokenizer: PreTrainedTokenizerBase) -> None:
         return
 
 
+def render(
+    messages: list[dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    tools: list[dict[str, Any]] | None = None,
+    *,
+    prompt: bool = False,
+) -> str:
+    """Returns messages as the chat template writes them.
+
+    Args:
+        messages: The messages.
+        tokenizer: The model's tokenizer, with its chat template.
+        tools: The tools offered.
+        prompt: Whether the assistant is to continue them.
+
+    Raises:
+        BadRow: If the template cannot write them, or refuses to.
+    """
+    try:
+        return tokenizer.apply_chat_template(messages, tools=tools or None, tokenize=False, add_generation_prompt=prompt)
+    except Exception as error:  # a template raises what it likes, and whatever the values of a row make it stumble over
+        raise BadRow(f"the chat template cannot write it ({brief(error)}); change the row, or take another model") from None
+
+
+def check_prompts(
+    held_out: dict[str, list[Conversation]],
+    prompt_of: Callable[[Conversation], list[dict[str, Any]]],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    skip_bad_rows: bool = False,
+) -> dict[str, list[Conversation]]:
+    """Makes sure that the chat template can write what an evaluation will ask: before a model loads, not after.
+
+    Args:
+        held_out: Conversations by the name of the set.
+        prompt_of: Returns the messages that the model continues.
+        tokenizer: The model's tokenizer, with its chat template.
+        skip_bad_rows: See `common.data.conversations.usable`.
+
+    Returns:
+        The conversations that can be asked.
+
+    Raises:
+        SystemExit: With code 2 and one line that names the row.
+    """
+
+    def check(conversation: Conversation) -> Conversation:
+        render(prompt_of(conversation), tokenizer, conversation.get("tools"), prompt=True)
+        return conversation
+
+    return {
+        name: [row for _, row in usable(_places(rows, name), check, name=name, skip_bad_rows=skip_bad_rows)]
+        for name, rows in held_out.items()
+    }
+
+
+def _places(conversations: list[Conversation], where: str) -> list[tuple[str, Conversation]]:
+    """Returns conversations with their places; those that were generated have a number."""
+    return [(row.get("where", f"{where}, conversation {number}"), row) for number, row in enumerate(conversations, start=1)]
+
+
 def _trained_spans(
     conversation: Conversation, tokenizer: PreTrainedTokenizerBase, render_prompt: Callable[[list, list | None], str]
 ) -> tuple[str, list[tuple[int, int]]]:
     """Returns a conversation as text, and where in it the assistant's turns are, from first letter to end of turn."""
-    messages, tools = conversation["messages"], conversation.get("tools") or None
-    text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False)
+    messages, tools = conversation["messages"], conversation.get("tools")
+    text = render(messages, tokenizer, tools)
     spans = []
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
         prompt = render_prompt(messages[:index], tools)
         is_last = index == len(messages) - 1
-        whole = text if is_last else tokenizer.apply_chat_template(messages[: index + 1], tools=tools, tokenize=False)
-        whole = whole.rstrip("\n")
+        whole = (text if is_last else render(messages[: index + 1], tokenizer, tools)).rstrip("\n")
         if not whole.startswith(prompt) or not text.startswith(whole):
-            raise BadRow(f"message {index + 1}: the chat template writes this turn differently once others follow")
+            raise BadRow(
+                f"message {index + 1}: the chat template writes this turn differently once others follow; cut the conversation "
+                "behind it, or take another model"
+            )
         spans.append((len(prompt), len(whole)))
     return text, spans
 
@@ -68,50 +132,38 @@ def tokenize(
     Raises:
         SystemExit: With code 2 for a conversation that is too long: cutting it would cut the answer or what it rests on.
     """
-    input_ids, labels, first = [], [], None
     known: list = [None, None]
 
     def render_prompt(messages: list, tools: list | None) -> str:
         if known[0] != (messages, tools):  # the same question often comes again and again, with every picture for example
-            text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=True)
-            known[:] = (messages, tools), text
+            known[:] = (messages, tools), render(messages, tokenizer, tools, prompt=True)
         return known[1]
 
-    for number, conversation in enumerate(conversations, start=1):
-        try:
-            text, spans = _trained_spans(conversation, tokenizer, render_prompt)
-            encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-            tokens, offsets = encoded["input_ids"], encoded["offset_mapping"]
-            trained = [
-                token if any(start <= begin and end <= stop for start, stop in spans) else IGNORED
-                for token, (begin, end) in zip(tokens, offsets, strict=True)
-            ]
-            if len(tokens) > max_length:
-                raise BadRow(
-                    f"the conversation has {len(tokens)} tokens and max_length is {max_length}; raise it, shorten the "
-                    "conversation, or leave such rows out with `--skip_bad_rows true`"
-                )
-            last = next((token for token in reversed(trained) if token != IGNORED), None)
-            if last is None:
-                raise BadRow("no token is trained: the chat template does not show what the assistant writes")
-            if last != tokenizer.eos_token_id:
-                raise BadRow(
-                    f"the last trained token is `{tokenizer.decode([last])}`, not the end of turn `{tokenizer.eos_token}`: "
-                    "the model would never learn to stop; use a tokenizer whose eos_token ends a turn"
-                )
-        except BadRow as error:
-            if not skip_bad_rows:
-                fail(f"{conversation.get('where', f'{where}, conversation {number}')}: {error}")
-            first = first or f"{conversation.get('where', f'conversation {number}')}: {error}"
-            continue
-        input_ids.append(tokens)
-        labels.append(trained)
-    if first:
-        left_out = len(conversations) - len(input_ids)
-        say(f"Left out {left_out} of {len(conversations)} conversations of {where}. The first: {first}")
-    if not input_ids:
-        fail(f"{where} has no conversation that can be used. The first: {first}")
-    return Dataset.from_dict({"input_ids": input_ids, "labels": labels})
+    def make(conversation: Conversation) -> tuple[list[int], list[int]]:
+        text, spans = _trained_spans(conversation, tokenizer, render_prompt)
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        tokens, offsets = encoded["input_ids"], encoded["offset_mapping"]
+        trained = [
+            token if any(start <= begin and end <= stop for start, stop in spans) else IGNORED
+            for token, (begin, end) in zip(tokens, offsets, strict=True)
+        ]
+        if len(tokens) > max_length:
+            raise BadRow(
+                f"the conversation has {len(tokens)} tokens and max_length is {max_length}; raise it, shorten the "
+                "conversation, or leave such rows out with `--skip_bad_rows true`"
+            )
+        last = next((token for token in reversed(trained) if token != IGNORED), None)
+        if last is None:
+            raise BadRow("no token is trained: the chat template does not show what the assistant writes; take another model")
+        if last != tokenizer.eos_token_id:
+            raise BadRow(
+                f"the last trained token is `{tokenizer.decode([last])}`, not the end of turn `{tokenizer.eos_token}`: "
+                "the model would never learn to stop; use a tokenizer whose eos_token ends a turn"
+            )
+        return tokens, trained
+
+    made = usable(_places(conversations, where), make, name=where, skip_bad_rows=skip_bad_rows)
+    return Dataset.from_dict({"input_ids": [tokens for _, (tokens, _) in made], "labels": [labels for _, (_, labels) in made]})
 
 
 def show_trained(row: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> str:

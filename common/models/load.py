@@ -10,11 +10,15 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from common.data.conversations import BadRow
 from common.data.hub import is_path, use_cache_if_unreachable
+from common.data.tokens import render
 from common.errors import brief, fail, nearest
 from common.models import mxfp4, tiny, tiny_vision, vision, zero3
 from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
+from common.models.folder import check_folder
+from common.models.vision import is_language_model
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -50,11 +54,16 @@ def _tiny_architecture(name: str) -> str:
 def _config_folder(name: str) -> str:
     """Returns where a model's configuration is: for an adapter, the base model that it was trained on."""
     adapter = Path(name) / "adapter_config.json"
-    if adapter.exists():
-        from peft import PeftConfig
+    if not adapter.exists():
+        return name
+    from peft import PeftConfig
 
-        return PeftConfig.from_pretrained(name).base_model_name_or_path
-    return name
+    base = PeftConfig.from_pretrained(name).base_model_name_or_path
+    if not base:
+        fail(f"{adapter} names no base model; write it there as `base_model_name_or_path`")
+    if is_path(base) and not Path(base).is_dir():
+        fail(f"{name}: its base model {base} is not there; put it back, or correct `base_model_name_or_path` in {adapter}")
+    return base
 
 
 def _trl_chat_template(model_type: str) -> str:
@@ -117,20 +126,29 @@ def load_tokenizer(
             if is_path(name):
                 fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
             use_cache_if_unreachable()
+        check_folder(name)
         try:
+            config = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision)
             tokenizer = AutoTokenizer.from_pretrained(name, revision=model_args.model_revision)
-            model_type = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision).model_type
-        except (OSError, ValueError) as error:
+        except Exception as error:  # the libraries raise whatever a broken file makes them stumble over
             cure = "without a hub pass a local folder or --config tiny.yaml"
             if Path(name).is_dir():
                 cure = "pass the folder of a saved model"
             fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")
+        model_type = config.model_type
+        if not is_language_model(config):
+            fail(f"model_name_or_path {name}: {model_type} is no causal language model; use one, such as Qwen3")
     if tokenizer.chat_template is None:
         if model_type not in CHAT_TEMPLATES:
             fail(f"model_name_or_path {name}: the tokenizer has no chat template; use the model's instruct version")
         tokenizer.chat_template = _trl_chat_template(model_type)
+    if not isinstance(tokenizer.chat_template, str):
+        fail(f"model_name_or_path {name}: its chat template is a {type(tokenizer.chat_template).__name__}; make it one text")
     tokenizer.chat_template = _with_fixed_date(tokenizer.chat_template, day)
-    _set_special_tokens(tokenizer)
+    try:
+        _set_special_tokens(tokenizer)
+    except BadRow as error:
+        fail(f"model_name_or_path {name}: {str(error).partition(';')[0]}; correct its chat template, or take another model")
     return tokenizer
 
 
@@ -140,7 +158,9 @@ def _set_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
     Base models end a document (`<|end_of_text|>`) and know no turns: tuned on turns, they would never stop.
     """
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-    text = tokenizer.apply_chat_template(turns, tokenize=False).rstrip()
+    text = render(turns, tokenizer).rstrip()
+    if not all(turn["content"] in text for turn in turns):
+        raise BadRow("the chat template does not show what is said")
     last = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"][-1])
     if last in tokenizer.get_added_vocab():
         tokenizer.eos_token = last

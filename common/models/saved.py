@@ -10,6 +10,7 @@ from typing import Any
 from common.data.hub import is_path, use_cache_if_unreachable
 from common.data.runs import COMPLETE, RECORD, newest_complete_checkpoint, read_record
 from common.errors import brief, fail, say
+from common.models.folder import check_folder
 from common.models.mxfp4 import from_pretrained
 from common.models.vision import auto_class
 
@@ -105,7 +106,8 @@ def load_run(
         The model, its tokenizer (of a model that reads pictures its processor), and the run's settings by name.
 
     Raises:
-        SystemExit: With code 2 and one line if there is no complete run, or the adapter's base model is missing.
+        SystemExit: With code 2 and one line if there is no complete run, a file of it is damaged, or its adapter's base model
+            is missing.
     """
     folder = Path(folder)
     run, record = read_record(folder)
@@ -117,6 +119,8 @@ def load_run(
     parts = [str(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))]
     if parts:
         fail(f"{folder} is a run of several parts and holds no model itself; pass one of {', '.join(parts)}")
+    if any(folder.glob("*.safetensors")):
+        check_folder(str(folder))
     tokenizer = processing = AutoTokenizer.from_pretrained(folder)
     if (folder / "processor_config.json").exists():
         processing = AutoProcessor.from_pretrained(folder)
@@ -127,7 +131,8 @@ def load_run(
             warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
             model = PeftModel.from_pretrained(base, folder)
     elif any(folder.glob("*.safetensors")):
-        base = model = auto_class(AutoConfig.from_pretrained(folder)).from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder)
+        base = model = from_pretrained(auto_class(config), config, str(folder))
     else:
         base = model = _join_shards(folder)
     # It was trained to end a turn with the tokenizer's end of text, which the base model may not have known.

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from common.data.hub import is_path, use_cache_if_unreachable
 from common.errors import brief, fail
 from common.models import tiny
+from common.models.folder import check_folder
 from common.models.tiny_vision import TINY, tiny_processor
 
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
@@ -25,6 +27,11 @@ if TYPE_CHECKING:  # importing TRL takes seconds, which commands that only load 
 def is_vision_language(config: PreTrainedConfig) -> bool:
     """Returns whether a model reads pictures as well as text."""
     return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+
+def is_language_model(config: PreTrainedConfig) -> bool:
+    """Returns whether a model writes text, token by token."""
+    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or is_vision_language(config)
 
 
 def auto_class(config: PreTrainedConfig) -> type[AutoModelForCausalLM] | type[AutoModelForImageTextToText]:
@@ -54,9 +61,10 @@ def load_processor(model_args: "ModelConfig", min_pixels: int, max_pixels: int, 
         if is_path(name):
             fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
         use_cache_if_unreachable()
+    check_folder(name)
     try:
         processor = AutoProcessor.from_pretrained(name, revision=model_args.model_revision)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the libraries raise whatever a broken file makes them stumble over
         cure = "pass the folder of a saved model" if Path(name).is_dir() else "without a hub pass a local folder"
         fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")
     if not hasattr(processor, "image_processor"):

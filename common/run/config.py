@@ -11,13 +11,15 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
+from common.data.files import check_path
 from common.data.runs import RECORD, read_record
-from common.errors import brief, fail, nearest, say
+from common.errors import fail, nearest, say
 from common.run.arguments import RunArguments, check_run, default_output_dir
 from common.run.flags import check_built, check_values
 from common.run.launch import check_deepspeed, check_gpus, choose_precision, start_alone
 from common.run.refused import refuse, refuse_unread
 from common.run.toolchain import check_toolchain
+from common.run.yaml_file import read_yaml, value_of
 
 import torch
 import yaml
@@ -25,6 +27,7 @@ from transformers import TrainingArguments
 from trl import ModelConfig, TrlParser
 
 OF_THE_MACHINE = {"use_cpu", "deepspeed"}  # what evaluate.py does not take from the run that it is given
+LONGEST = 400  # characters of what argparse says, which repeats what was given
 _UNSET = object()
 
 
@@ -59,7 +62,7 @@ class _Parser(TrlParser):
         try:
             values, left = self.parse_known_args(argv, Namespace(**dict.fromkeys(self.standard, _UNSET)))
         except argparse.ArgumentError as error:
-            message = error.message
+            message = error.message if len(error.message) < LONGEST else f"{error.message[:LONGEST]}..."
             choice = re.fullmatch(r"invalid choice: (.*) \(choose from (.*)\)", message)
             if choice:
                 word, choices = choice[1].strip("'"), [known.strip(" '") for known in choice[2].split(",")]
@@ -80,13 +83,13 @@ def _value(parser: _Parser, key: str, node: yaml.Node, where: str) -> Any:
     if isinstance(node, yaml.MappingNode):
         if not _allows(hint, dict):
             fail(f"{where}: `{key}` takes one value, not `key: value` lines")
-        return yaml.safe_load(yaml.serialize(node))
+        return value_of(node, f"{where}: `{key}`")
     if isinstance(node, yaml.ScalarNode):
         return parser.given([f"--{key}={node.value}"], where)[0][key]
     if not _allows(hint, list):
         fail(f"{where}: `{key}` takes one value, not a list")
     items = [
-        item.value if isinstance(item, yaml.ScalarNode) else json.dumps(yaml.safe_load(yaml.serialize(item)))
+        item.value if isinstance(item, yaml.ScalarNode) else json.dumps(value_of(item, f"{where}: `{key}`"), default=str)
         for item in node.value
     ]
     values, left = parser.given([f"--{key}", *items], where) if items else ({key: []}, [])
@@ -94,24 +97,12 @@ def _value(parser: _Parser, key: str, node: yaml.Node, where: str) -> Any:
 
 
 def _read_yaml(path: Path, parser: _Parser) -> dict[str, Any]:
-    try:
-        root = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
-    except OSError as error:
-        fail(f"cannot read the configuration {path} ({error.strerror}); pass an existing file to --config")
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = f"{path}:{error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else path
-        fail(f"{where} is not valid yaml ({getattr(error, 'problem', None) or brief(error)}); write one `key: value` a line")
-    if root is not None and not isinstance(root, yaml.MappingNode):
-        fail(f"{path} must hold `key: value` lines, not a {'list' if isinstance(root, yaml.SequenceNode) else 'text'}")
-    values, lines = {}, {}
+    root, values = read_yaml(path, "the configuration", "pass an existing file to --config"), {}
     for key_node, node in root.value if root else []:
-        key, line = str(key_node.value), key_node.start_mark.line + 1
-        where = f"{path}:{line}"
+        key, where = key_node.value, f"{path}:{key_node.start_mark.line + 1}"
         if key not in parser.standard:
-            fail(f"{where}: unknown key `{key}`{nearest(key, list(parser.standard))}")
-        if key in lines:
-            fail(f"{where}: `{key}` stands in line {lines[key]} already; remove one of the two")
-        lines[key], values[key] = line, _value(parser, key, node, where)
+            fail(f"{where}: unknown key `{key}`{nearest(key, list(parser.standard)) or '; `--help` lists every setting'}")
+        values[key] = _value(parser, key, node, where)
         if key.endswith("_name_or_path") and isinstance(values[key], str) and values[key].startswith("./"):
             values[key] = str(path.parent / values[key])  # a model beside the yaml moves with it when a recipe is copied
     return values
@@ -129,6 +120,7 @@ def _take_config(argv: list[str], recipe: Path) -> Path | None:
                 del argv[position : position + 2]
             else:
                 fail("--config needs a file, for example --config recipes/grpo_math/lora_8gb.yaml")
+            check_path("--config", chosen)
             beside = recipe / chosen
             return beside if beside.exists() and not Path(chosen).exists() else Path(chosen)
     return None
@@ -187,7 +179,7 @@ def parse(
     flags, unknown = parser.given(argv)
     if unknown:
         flag = unknown[0].split("=")[0]
-        fail(f"unknown argument `{flag}`{nearest(flag.lstrip('-'), list(parser.standard))}")
+        fail(f"unknown argument `{flag}`{nearest(flag.lstrip('-'), list(parser.standard)) or '; `--help` lists every flag'}")
     files = [recipe / "config.yaml"]
     if config is None and not torch.cuda.is_available():
         files.append(recipe / "tiny.yaml")
@@ -199,6 +191,8 @@ def parse(
     for file in files:
         settings |= _read_yaml(file, parser)
     given = _read_yaml(config, parser) if config else {}
+    if config and not given:
+        fail(f"{config} says nothing; write `key: value` lines into it, or leave --config away")
     usual, chosen = (settings | given).get("dataset_name"), given | flags
     if not trains:
         settings |= _settings_of_run(chosen.get(run_flag), recipe, set(parser.standard) - OF_THE_MACHINE - {run_flag})

@@ -3,7 +3,9 @@
 import math
 import re
 from argparse import Namespace
+from typing import Any
 
+from common.data.files import check_path
 from common.errors import fail, nearest
 from common.run.grpo import check_grpo
 from common.run.refused import shown
@@ -12,6 +14,7 @@ from transformers import TrainingArguments
 from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 from trl import ModelConfig
 
+PATHS = ("dataset_name", "_name_or_path", "_dir", "_file")  # how settings end that name a file or a folder
 # Names that TRL looks at only when the model has loaded.
 CHOICES: dict[str, dict[str, list[str]]] = {
     "SFTConfig": {"metric_for_best_model": ["loss", "eval_loss"], "packing_strategy": ["bfd", "bfd_split", "wrapped"]},
@@ -82,6 +85,8 @@ def check_values(values: Namespace, training_class: type[TrainingArguments], wor
                 if word == "gspo":
                     fail("loss_type gspo: GSPO is `--loss_type grpo --importance_sampling_level sequence`")
                 fail(f"{name}: there is no `{word}`{nearest(str(word), choices) or '; there is: ' + ', '.join(choices)}")
+    for name, value in settings.items():
+        _check_text(name, value)
     for name in settings:
         if name.endswith("_kwargs") and isinstance(settings[name], str) and not settings[name].startswith("{"):
             fail(f"{name} {settings[name]}: write a JSON object, for example `--{name} '{{\"key\": true}}'`")
@@ -93,6 +98,16 @@ def check_values(values: Namespace, training_class: type[TrainingArguments], wor
         _check_best(values)
     if "num_generations" in settings:
         check_grpo(values, world_size)
+
+
+def _check_text(name: str, value: Any) -> None:
+    """Refuses what is no text, and what cannot be the name of a file, where a setting names one."""
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and re.search("[\ud800-\udfff]", text):
+            fail(f"{name} {text!a}: half a character, or bytes that are not UTF-8; write the whole character")
+    is_json = name == "deepspeed" and isinstance(value, str) and value.startswith("{")
+    if isinstance(value, str) and not is_json and (name.endswith(PATHS) or name == "deepspeed"):
+        check_path(name, value)
 
 
 def _check_attention(name: str | None) -> None:

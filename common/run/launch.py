@@ -42,10 +42,12 @@ def _read_deepspeed(given: dict[str, Any] | str, where: str) -> dict[str, Any]:
     if isinstance(given, dict):
         return given
     is_file = not given.startswith("{")
-    if is_file and not Path(given).is_file():
+    if is_file and not os.path.isfile(given):
         fail(f"{where} {given}: there is no such file; pass one, for example accelerate_configs/ds_zero2.json")
     try:
-        found = json.loads(Path(given).read_text() if is_file else given)
+        found = json.loads(Path(given).read_text(encoding="utf-8-sig") if is_file else given)
+    except RecursionError:
+        fail(f"{where} {given} is nested too deeply; see accelerate_configs/ds_zero2.json")
     except ValueError as error:
         fail(f"{where} {given} is not valid JSON ({error}); see accelerate_configs/ds_zero2.json")
     if not isinstance(found, dict):
@@ -91,6 +93,12 @@ def check_deepspeed(values: Namespace, world_size: int) -> None:
     if config.get("train_batch_size", "auto") not in ("auto", batch):
         found = config["train_batch_size"]
         fail(f'{name}: `train_batch_size` is {found} and the settings make {batch}; write "auto" there')
+    zero = config.get("zero_optimization")
+    if not isinstance(zero, dict) or zero.get("stage") not in (0, 1, 2, 3):
+        fail(
+            f"{name} does not say what is sharded: write `zero_optimization` with a `stage` from 0 to 3, as in "
+            "accelerate_configs/ds_zero2.json"
+        )
 
 
 def start_alone() -> None:

@@ -135,7 +135,7 @@ def _other_launch(folder: Path, run: dict[str, Any], this: dict[str, Any]) -> st
 
 def _unwritable(folder: Path) -> str | None:
     """Returns why a run cannot write into a folder, or None if it can; it may have to be made."""
-    if folder.exists() and not folder.is_dir():
+    if os.path.lexists(folder) and not folder.is_dir():
         return "is there already and is not of a run of these recipes"
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.conversations import BadRow, Conversation, load_conversations
-from common.data.lesson import import_lesson
+from common.data.lesson import check_size, import_lesson
 from common.data.splits import check_num_held_out, find_splits, hold_out, normalize_question, question_of, size_of_part, take
 from common.errors import fail
 
@@ -31,25 +31,30 @@ def convert(row: dict[str, Any]) -> Conversation:
     """
     messages = row.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
-        raise BadRow(f"no `messages` (found: {', '.join(row)}); write a list of {{role, content}}, the last with `thinking`")
+        raise BadRow(
+            f"no `messages` (found: {', '.join(row) or 'nothing'}); write a list of {{role, content}}, the last with `thinking`"
+        )
     messages = [{key: value for key, value in message.items() if value is not None} for message in messages]
     last = messages[-1]
     if last.get("role") != "assistant" or not str(last.get("thinking") or "").strip():
         raise BadRow("the last message must be the assistant's, with its thought in `thinking`: it is what is learned")
-    system = str(messages[0].get("content", "")) if messages[0].get("role") == "system" else ""
+    system = messages[0].get("content", "") if messages[0].get("role") == "system" else ""
+    if not isinstance(system, str):
+        raise BadRow(f"message 1: the content must be a text, not {type(system).__name__}; write a text or remove the row")
     asked = ASKS_FOR.search(system)
     language = row.get("thinking_language") or row.get("reasoning_language") or (asked and asked[1])
     if not language:
         raise BadRow("no language to think in; add `reasoning language: X` to the system message, or a `thinking_language`")
     try:
-        language = find_language(str(language))
+        language, question_language = find_language(str(language)), row.get("question_language")
+        question_language = find_language(str(question_language)) if question_language else None
     except ValueError as error:
         raise BadRow(str(error)) from None
     if not asked:
         instruction = INSTRUCTION.format(language)
         first = {"role": "system", "content": f"{instruction}\n\n{system}" if system else instruction}
         messages = [first, *(messages[1:] if system else messages)]
-    return {"messages": messages, "thinking_language": language, "question_language": row.get("question_language")}
+    return {"messages": messages, "thinking_language": language, "question_language": question_language}
 
 
 def add_others(
@@ -128,6 +133,7 @@ def load_data(
         except ValueError as error:
             fail(f"thinking_languages: {error}")
     if args.dataset_name == "synthetic":
+        check_size(args)
         return import_lesson("synthetic").synthetic_splits(args, seed)
     if list(Path(args.dataset_name).glob("mgsm_*.tsv")):
         return [], [], {"mgsm": load_mgsm(args.dataset_name, args.thinking_languages)[: args.num_held_out]}

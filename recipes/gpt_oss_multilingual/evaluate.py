@@ -31,6 +31,23 @@ def _shown(text: str) -> str:
     return f"[thinks] {turn.thinking}\n[answers] {turn.final}" if turn.thinking or turn.final else ""
 
 
+def prompt_of(row: Conversation) -> list[dict[str, Any]]:
+    """Returns what the last message of a conversation answers."""
+    return row["messages"][:-1]
+
+
+def check_held_out(
+    held_out: dict[str, list[Conversation]],
+    tokenizer: PreTrainedTokenizerBase,
+    args: MultilingualArguments,
+    training_args: SFTConfig,
+) -> dict[str, list[Conversation]]:
+    """Returns the held-out rows that can be measured, before a model loads; see `common.data.tokens.check_prompts`."""
+    from common.data.tokens import check_prompts
+
+    return check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
+
+
 def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
@@ -64,7 +81,7 @@ def evaluate(
             model,
             accelerator,
             tokenizer,
-            [row["messages"][:-1] for row in rows],
+            [prompt_of(row) for row in rows],
             batch_size=batch_size,
             max_new_tokens=args.max_new_tokens,
         )
@@ -101,6 +118,7 @@ def main() -> None:
 
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, day=read_date(args))
+    held_out = check_held_out(held_out, tokenizer, args, training_args)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from common.data.conversations import Conversation
+from common.data.files import read_text
 from common.errors import fail
 
 from metrics import INSTRUCTION
@@ -42,10 +43,10 @@ def load_mgsm(folder: str | Path, thinking_languages: list[str]) -> list[Convers
         if code not in CODES:
             fail(f"{path}: unknown language code `{code}`; there is: {', '.join(CODES)}")
         found[CODES[code]] = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_text(path).splitlines(), start=1):
             problem, tab, answer = line.rpartition("\t")
             if not tab or not answer.strip().lstrip("-").replace(",", "").replace(".", "").isdigit():
-                fail(f"{path}, line {number}: not a problem, a tab and a number")
+                fail(f"{path}, line {number}: not a problem, a tab and a number; correct or remove it")
             found[CODES[code]].append((problem, answer.strip()))
     thinks_in = thinking_languages or list(found)
     rows = []

@@ -32,7 +32,7 @@ def main() -> None:
     from trl import SFTTrainer, get_peft_config
 
     from data import load_data, read_date, texts
-    from evaluate import evaluate
+    from evaluate import check_held_out, evaluate
 
     # 1. Data: conversations as tokens, in harmony format. Only the assistant's thought and its answer have labels.
     train, validation, held_out = load_data(args, training_args.seed)
@@ -40,6 +40,7 @@ def main() -> None:
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
     eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
+    held_out = check_held_out(held_out, tokenizer, args, training_args)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
 
     # 2. Model: gpt-oss, its MXFP4 weights put back into 16 bits, or any causal language model with experts.

@@ -1,13 +1,14 @@
 """Math problems with a number as the answer: GSM8K, a file of your own, or generated ones."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from common.data.lesson import import_lesson
+from common.data.conversations import BadRow
+from common.data.files import Rows
+from common.data.lesson import check_size, import_lesson
 from common.data.rows import load_rows
 from common.data.splits import check_num_held_out, hold_out
+from common.data.tokens import render
 from common.errors import fail
 from common.measure.math_answers import gold_number
 
@@ -50,13 +51,13 @@ def parse_solution(text: str) -> tuple[str, str] | None:
     return (re.sub(r"<<[^>]*>>", "", text.rpartition("####")[0]).strip(), answer) if answer else None
 
 
-def _problems(rows: Iterable[dict[str, str]], where: str) -> list[Problem]:
+def _problems(rows: Rows) -> list[Problem]:
     problems = []
-    for number, row in enumerate(rows, start=1):
+    for where, row in rows:
         parsed = parse_solution(row["answer"])
         if parsed is None:
-            fail(f"{where}, row {number}: no final answer in column `answer`; end it with `#### ` and a number")
-        problems.append(Problem(row["question"], *parsed, f"{where}, row {number}"))
+            fail(f"{where}: no final answer in column `answer`; end it with `#### ` and a number")
+        problems.append(Problem(row["question"], *parsed, where))
     return problems
 
 
@@ -75,15 +76,12 @@ def load_data(args: MathArguments, seed: int) -> tuple[list[Problem], list[Probl
     """
     check_num_held_out(args.num_held_out)
     if args.dataset_name == "synthetic":
+        check_size(args)
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 4000")
         return import_lesson("synthetic").synthetic_splits(args.num_train, args.num_held_out, seed)
     splits = load_rows(args.dataset_name, ["question", "answer"], args.dataset_config)
-    is_file = Path(args.dataset_name).is_file()
-    problems = {
-        split: _problems(rows, args.dataset_name if is_file else f"{args.dataset_name} ({split})")
-        for split, rows in splits.items()
-    }
+    problems = {split: _problems(rows) for split, rows in splits.items()}
     train, validation, held_out = hold_out(
         problems, lambda problem: problem.question, args.num_held_out, name=args.dataset_name
     )
@@ -96,23 +94,37 @@ def conversation(question: str, system_prompt: str) -> list[dict[str, str]]:
     return [*system, {"role": "user", "content": question}]
 
 
-def to_dataset(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, args: MathArguments) -> Dataset:
-    """Returns the training set in TRL's form: `prompt` for the model, `answer` for the reward functions.
+def check_prompts(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, args: MathArguments) -> None:
+    """Checks that the model can be asked every problem whole.
 
     Args:
-        problems: The training problems.
-        tokenizer: Counts the tokens of a prompt.
+        problems: The problems, to train on or to report on.
+        tokenizer: Writes a prompt with its chat template, and counts its tokens.
         args: Gives the system prompt and the longest prompt.
 
     Raises:
         SystemExit: With code 2 if a prompt is longer than `max_prompt_length` tokens: cutting it would cut the question.
     """
-    prompts = [conversation(problem.question, args.system_prompt) for problem in problems]
-    texts = [tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True) for prompt in prompts]
-    for problem, tokens in zip(problems, tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True):
-        if len(tokens) > args.max_prompt_length:
+    for problem in problems:
+        where = problem.where or repr(problem.question)
+        try:
+            text = render(conversation(problem.question, args.system_prompt), tokenizer, prompt=True)
+        except BadRow as error:
+            fail(f"{where}: {error}")
+        count = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        if count > args.max_prompt_length:
             fail(
-                f"{problem.where or repr(problem.question)}: the prompt has {len(tokens)} tokens and max_prompt_length is "
-                f"{args.max_prompt_length}; raise it, or shorten the question"
+                f"{where}: the prompt has {count} tokens and max_prompt_length is {args.max_prompt_length}; raise it, or "
+                "shorten the question"
             )
+
+
+def to_dataset(problems: list[Problem], args: MathArguments) -> Dataset:
+    """Returns the training set in TRL's form: `prompt` for the model, `answer` for the reward functions.
+
+    Args:
+        problems: The training problems.
+        args: Gives the system prompt.
+    """
+    prompts = [conversation(problem.question, args.system_prompt) for problem in problems]
     return Dataset.from_dict({"prompt": prompts, "answer": [problem.answer for problem in problems]})

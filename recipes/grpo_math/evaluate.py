@@ -90,11 +90,12 @@ def main() -> None:
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer, with_variables
 
-    from data import load_data
+    from data import check_prompts, load_data
 
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
+    check_prompts([problem for problems in held_out.values() for problem in problems], tokenizer, args)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args, args.num_samples)
     print_results(model_args.model_name_or_path, results)

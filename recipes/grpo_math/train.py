@@ -33,14 +33,15 @@ def main() -> None:
     from transformers import set_seed
     from trl import GRPOTrainer, get_peft_config
 
-    from data import load_data, to_dataset
+    from data import check_prompts, load_data, to_dataset
     from evaluate import evaluate
 
     # 1. Data: questions, and for each the number that the reward will look for.
     train, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, texts=[text for problem in train for text in (problem.question, problem.solution)])
     with_variables(tokenizer, training_args.chat_template_kwargs)
-    train_dataset = to_dataset(train, tokenizer, args)
+    check_prompts([*train, *(problem for problems in held_out.values() for problem in problems)], tokenizer, args)
+    train_dataset = to_dataset(train, args)
 
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights

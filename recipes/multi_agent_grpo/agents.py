@@ -6,8 +6,8 @@ from math import lcm
 from pathlib import Path
 
 from common.errors import fail, nearest
+from common.run.yaml_file import read_yaml, value_of
 
-import yaml
 from trl import GRPOConfig, ModelConfig
 
 KEYS = ["name", "prompt"]
@@ -29,10 +29,10 @@ class Agent:
 def _agent(path: Path, where: str, entry: object, name: str | None = None) -> Agent:
     """Reads one entry of agents.yaml; the aggregator's name is given."""
     if not isinstance(entry, dict):
-        fail(f"{path}, {where}: must hold `name` and `prompt`, not a {type(entry).__name__}")
+        fail(f"{path}, {where}: must hold `name` and `prompt`, not {type(entry).__name__}; see agents.yaml of the recipe")
     for key in entry:
         if key not in KEYS:
-            fail(f"{path}, {where}: unknown key `{key}`{nearest(str(key), KEYS)}")
+            fail(f"{path}, {where}: unknown key `{key}`{nearest(str(key), KEYS) or '; there is: name, prompt'}")
     name = name or entry.get("name")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name):
         fail(f"{path}, {where}: `name` is {name!r}; give a word of letters, digits and `_`, for example `name: algebra`")
@@ -57,14 +57,14 @@ def load_team(agents_file: str) -> tuple[list[Agent], Agent]:
     """
     beside = Path(__file__).parent / agents_file
     path = beside if beside.exists() else Path(agents_file)
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        fail(f"cannot read agents_file {path} ({error.strerror}); pass an existing file, such as agents.yaml")
-    except yaml.YAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
-        fail(f"{path}{line} is not valid yaml ({getattr(error, 'problem', None)}); see agents.yaml of the recipe")
-    if not isinstance(content, dict) or not isinstance(content.get("agents"), list):
+    root = read_yaml(path, "agents_file", "pass an existing file, such as agents.yaml")
+    content = value_of(root, str(path)) if root else {}
+    for key in content:
+        if key not in ("agents", "aggregator"):
+            fail(
+                f"{path}: unknown key `{key}`{nearest(str(key), ['agents', 'aggregator']) or '; there is: agents, aggregator'}"
+            )
+    if not isinstance(content.get("agents"), list):
         fail(f"{path} has no list `agents`; see agents.yaml of the recipe")
     team = [_agent(path, f"agent {number}", entry) for number, entry in enumerate(content["agents"], start=1)]
     if len(team) < 2:

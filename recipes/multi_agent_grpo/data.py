@@ -3,11 +3,13 @@
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from common.data.lesson import import_lesson
+from common.data.conversations import BadRow
+from common.data.files import Rows
+from common.data.lesson import check_size, import_lesson
 from common.data.rows import load_rows
 from common.data.splits import check_num_held_out, hold_out
+from common.data.tokens import render
 from common.errors import fail
 from common.measure.math_answers import gold_number
 
@@ -29,6 +31,7 @@ class Problem:
         kind: Which kind of generated problem it is; empty for others.
         numbers: Of a generated problem the numbers in the order of the story.
         operations: Of a generated problem one sign for each number but the first: what the story does with it.
+        where: File and row, for errors; empty where it is generated.
     """
 
     question: str
@@ -36,18 +39,19 @@ class Problem:
     kind: str = ""
     numbers: tuple[int, ...] = ()
     operations: str = ""
+    where: str = ""
 
 
 # --- GSM8K and files in its form ----------------------------------------------------------------------------------------
 
 
-def _problems(rows: Iterable[dict[str, str]], where: str) -> list[Problem]:
+def _problems(rows: Rows) -> list[Problem]:
     problems = []
-    for number, row in enumerate(rows, start=1):
+    for where, row in rows:
         answer = gold_number(row["answer"])
         if answer is None:
-            fail(f"{where}, row {number}: no final answer in column `answer`; end it with `#### ` and a number")
-        problems.append(Problem(row["question"], answer))
+            fail(f"{where}: no final answer in column `answer`; end it with `#### ` and a number")
+        problems.append(Problem(row["question"], answer, where=where))
     return problems
 
 
@@ -66,15 +70,12 @@ def load_data(args: TeamArguments, seed: int) -> tuple[list[Problem], list[Probl
     """
     check_num_held_out(args.num_held_out)
     if args.dataset_name == "synthetic":
+        check_size(args)
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 4000")
         return import_lesson("synthetic").synthetic_splits(args.num_train, args.num_held_out, seed)
     splits = load_rows(args.dataset_name, ["question", "answer"], args.dataset_config)
-    is_file = Path(args.dataset_name).is_file()
-    problems = {
-        split: _problems(rows, args.dataset_name if is_file else f"{args.dataset_name} ({split})")
-        for split, rows in splits.items()
-    }
+    problems = {split: _problems(rows) for split, rows in splits.items()}
     train, validation, held_out = hold_out(
         problems, lambda problem: problem.question, args.num_held_out, name=args.dataset_name
     )
@@ -99,25 +100,26 @@ def check_prompts(problems: list[Problem], team: list[Agent], tokenizer: PreTrai
     """Checks that every agent can read every problem whole: cutting a prompt would cut the question.
 
     Args:
-        problems: The training problems.
+        problems: The problems, to train on or to report on.
         team: The agents.
-        tokenizer: Counts the tokens of a prompt.
+        tokenizer: Writes a prompt with its chat template, and counts its tokens.
         args: Give the longest prompt.
 
     Raises:
         SystemExit: With code 2 and one line.
     """
     agent = max(team, key=lambda agent: len(tokenizer(agent.prompt)["input_ids"]))
-    texts = [
-        tokenizer.apply_chat_template(conversation(problem.question, agent.prompt), tokenize=False, add_generation_prompt=True)
-        for problem in problems
-    ]
-    for number, tokens in enumerate(tokenizer(texts, add_special_tokens=False)["input_ids"], start=1):
-        if len(tokens) > args.max_prompt_length:
+    for problem in problems:
+        where = problem.where or repr(problem.question)
+        try:
+            text = render(conversation(problem.question, agent.prompt), tokenizer, prompt=True)
+        except BadRow as error:
+            fail(f"{where}: {error}")
+        count = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        if count > args.max_prompt_length:
             fail(
-                f"{args.dataset_name}, training problem {number} ({problems[number - 1].question[:40]!r}...): the prompt of "
-                f"{agent.name} has {len(tokens)} tokens and max_prompt_length is {args.max_prompt_length}; raise it, or "
-                "shorten the question"
+                f"{where}: the prompt of {agent.name} has {count} tokens and max_prompt_length is {args.max_prompt_length}; "
+                "raise it, or shorten the question"
             )
 
 

@@ -209,12 +209,13 @@ def main() -> None:
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.models.load import load_tokenizer, with_variables
 
-    from data import load_data
+    from data import check_prompts, load_data
     from members import Setup, leave, opened, team_weights
 
     problems = load_data(args, training_args.seed)[2]["held_out"]
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
+    check_prompts(problems, team, tokenizer, args)
     setup = Setup(training_args, model_args, tokenizer)
     run = Path(args.run_dir)
     weights = team_weights(run, team) if args.run_dir else {}

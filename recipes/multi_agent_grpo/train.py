@@ -113,14 +113,14 @@ def main() -> None:
     held_out = sets["held_out"]
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
-    check_prompts(train, team, tokenizer, args)
+    check_prompts([*train, *held_out], team, tokenizer, args)
     setup = Setup(training_args, model_args, tokenizer)
-    write_record(__file__, training_args)
 
     # 2. Before: the base model in all roles.
     set_seed(training_args.seed)
     single = next((agent for agent in team if agent.name == args.single_agent), None)
     with opened(setup, {}) as ask:
+        write_record(__file__, training_args)  # now that the model is there: a folder is taken by a run that can begin
         untrained = once(setup.folder / "untrained.json", lambda: measure_team(ask, held_out, team, aggregator, single))
 
     # 3. The team. With shared weights all agents learn at once, and the j-th samples of all on a problem are a team. With an

@@ -1,10 +1,11 @@
 """Pictures and what is written in them: generated lines and receipts, SROIE, a hub data set, or files of your own."""
 
+import reprlib
 from math import ceil
 from typing import Any
 
 from common.data.conversations import BadRow, check_conversation
-from common.data.lesson import import_lesson
+from common.data.lesson import check_size, import_lesson
 from common.data.splits import check_num_held_out, hold_out, question_of, take
 from common.errors import fail, nearest, say
 
@@ -77,7 +78,7 @@ def to_row(row: dict[str, Any], question: str, where: str) -> Row:
     elif "text" not in row:
         raise BadRow(f"no `text` (found: {columns}); write `image` and `text`, or `messages`")
     if not isinstance(text, str) or not text.strip():
-        raise BadRow(f"`text` must be a text, not {text!r}; fill it in or remove the row")
+        raise BadRow(f"`text` must be a text, not {reprlib.repr(text)}; fill it in or remove the row")
     if not row["images"]:
         raise BadRow(f"no picture (found: {columns}); write its path in `image` or `file_name`")
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
@@ -131,6 +132,7 @@ def load_data(args: OcrArguments, seed: int) -> tuple[list[Row], list[Row], dict
     if not 0 < args.min_pixels <= args.max_pixels:
         fail(f"min_pixels is {args.min_pixels} and max_pixels {args.max_pixels}: use at least 1, and no less for the second")
     if args.dataset_name == "synthetic":
+        check_size(args)
         return import_lesson("synthetic").synthetic_splits(args, seed)
     splits = read(args.dataset_name, args.dataset_config, UNITS[args.units])
     rows = {split: _collect(found, f"{args.dataset_name} ({split})", args) for split, found in splits.items()}

@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,9 @@ from qwen_vl_utils.vision_process import SPATIAL_MERGE_SIZE
 
 # Pillow also reads formats that start other programs (EPS) or hold no photograph.
 FORMATS = ["BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"]
+# What begins and what ends the pixels of a format, looked for in the last bytes of a file: some cameras write more behind it.
+ENDS = {"JPEG": (b"\xff\xda", b"\xff\xd9"), "PNG": (b"IHDR", b"IEND")}
+TAIL = 65536
 
 
 class Closed(Protocol):
@@ -122,15 +125,30 @@ def _read(source: Source) -> tuple[Image.Image, str]:
         raise BadRow(f"{name} is damaged ({brief(error)}); copy it again or remove the row") from None
 
 
+def _ends_early(image: Image.Image) -> bool:
+    """Returns whether a file lacks the mark with which its format ends: a copy that was cut short, found without decoding."""
+    if image.format not in ENDS or image.fp is None:
+        return False
+    (begin, end), position = ENDS[image.format], image.fp.tell()
+    size = image.fp.seek(0, SEEK_END)
+    image.fp.seek(max(0, size - TAIL))
+    tail = image.fp.read()
+    image.fp.seek(position)
+    # The small picture in the EXIF data of a photograph has an end of its own, but it stands before the beginning of the large.
+    return tail.rfind(end) <= tail.rfind(begin)
+
+
 def image_size(source: Source) -> tuple[int, int]:
-    """Returns width and height of the upright picture, of which only the header is read.
+    """Returns width and height of the upright picture, of which only the header and the end are read.
 
     Raises:
-        BadRow: If the file is missing, empty, too large, or no picture.
+        BadRow: If the file is missing, empty, too large, cut short, or no picture.
     """
     if isinstance(source, Crop):
         return source.box[2] - source.box[0], source.box[3] - source.box[1]
     image, name = _read(source)
+    if _ends_early(image):
+        raise BadRow(f"{name} is damaged (it ends early); copy it again or remove the row")
     try:
         # To look for EXIF data behind the pixels of a PNG Pillow would decode them.
         exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}

@@ -1,14 +1,16 @@
 """Pictures of others as they were read: folders of SROIE, tables of files, data sets; and what CORD says about a receipt."""
 
-import csv
 import json
+import os
+import reprlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.data.conversations import BadRow, read_json
-from common.data.rows import load_rows
+from common.data.conversations import BadRow
+from common.data.files import Unreadable, kind_of, read_file, text_of
+from common.data.rows import load_splits
 from common.data.splits import find_splits
 from common.errors import fail
 
@@ -82,7 +84,11 @@ def read_sroie(picture: Path, units: list[str]) -> list[dict[str, Any]]:
     """
     table, facts = picture.with_suffix(".csv"), picture.with_suffix(".json")
     size, boxes, lines = image_size(picture), [], []
-    for number, line in enumerate(table.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+    try:
+        written, named = text_of(table), text_of(facts)
+    except Unreadable as error:
+        raise BadRow(str(error)) from None
+    for number, line in enumerate(written.splitlines(), start=1):
         if line.strip():
             try:
                 box, text = _read_box(line, size)
@@ -90,11 +96,9 @@ def read_sroie(picture: Path, units: list[str]) -> list[dict[str, Any]]:
                 raise BadRow(f"{table.name}, line {number}: {error}") from None
             boxes.append((box, text))
             lines.append({"images": [Crop(picture, box)], "text": text})
-    if not lines:
-        raise BadRow(f"{table.name} has no line; write x1,y1,x2,y2,x3,y3,x4,y4,text or remove the picture")
     try:
-        found = json.loads(facts.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+        found = json.loads(named)
+    except (ValueError, RecursionError) as error:
         raise BadRow(f"{facts.name} is not valid JSON ({error}); write an object with {', '.join(FIELDS)}") from None
     if not isinstance(found, dict):
         raise BadRow(f"{facts.name} holds a {type(found).__name__}; write an object with {', '.join(FIELDS)}")
@@ -173,20 +177,15 @@ def _find_tables(folder: Path) -> dict[str, Path]:
 
 
 def _read_table(path: Path) -> Made:
-    """Yields the rows of a jsonl, json or csv; a csv is read as it is written, or 007 would be 7 and NA nothing."""
-    if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            rows = [(f"{path}, row {number}", row) for number, row in enumerate(csv.DictReader(file), start=1)]
-    else:
-        rows = read_json(path)
+    """Yields the rows of a jsonl, json or csv."""
 
     def make(row: dict[str, Any]) -> list[dict[str, Any]]:
         names = row.get("images") or [row[column] for column in ("image", "file_name") if row.get(column)][:1]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise BadRow(f"its pictures are {names!r}; write a path in `image`, or a list of paths in `images`")
+            raise BadRow(f"its pictures are {reprlib.repr(names)}; write a path in `image`, or a list of paths in `images`")
         return [row | {"images": [path.parent / name for name in names]}]
 
-    for where, row in rows:
+    for where, row in read_file(path):
         yield where, partial(make, row)
 
 
@@ -234,7 +233,7 @@ def read(name: str, config: str | None, units: list[str]) -> dict[str, Made]:
         SystemExit: With code 2 and one line if there is no such data set.
     """
     path = Path(name)
-    if path.is_file() and path.suffix in (".jsonl", ".json", ".csv"):
+    if os.path.isfile(name) and kind_of(path):
         return {"train": _read_table(path)}
     if path.is_dir():
         pictures = {part.name: found for part in _split_folders(path) if (found := find_sroie(part))}
@@ -248,7 +247,7 @@ def read(name: str, config: str | None, units: list[str]) -> dict[str, Made]:
         tables = _find_tables(path)
         if "train" in find_splits(tables):
             return {split: _read_table(table) for split, table in tables.items()}
-    splits = load_rows(name, [], config)
+    splits = load_splits(name, config)
     folder = path.parent if path.is_file() else path
     return {
         split: _read_dataset(rows, str(path) if path.is_file() else f"{name} ({split})", folder)

@@ -1,10 +1,11 @@
 """Questions and answers: letters to shareholders on the hub, a file of your own, or letters of invented companies."""
 
+import reprlib
 from collections.abc import Iterable
 from functools import partial
 
 from common.data.conversations import BadRow, Conversation, load_conversations
-from common.data.lesson import import_lesson
+from common.data.lesson import check_size, import_lesson
 from common.data.splits import check_num_held_out, hold_out, question_of
 
 from arguments import InstructArguments
@@ -30,7 +31,7 @@ def to_conversation(row: dict, system_prompt: str) -> Conversation:
                 f"no `{column}` (found: {', '.join(map(str, row)) or 'nothing'}); write `question` and `answer`, or `messages`"
             )
         if not isinstance(row[column], str) or not row[column].strip():
-            raise BadRow(f"`{column}` must be a text, not {row[column]!r}; fill it in or remove the row")
+            raise BadRow(f"`{column}` must be a text, not {reprlib.repr(row[column])}; fill it in or remove the row")
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
     user, assistant = {"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}
     return {"messages": [*system, user, assistant]}
@@ -55,6 +56,7 @@ def load_data(
     """
     check_num_held_out(args.num_held_out)
     if args.dataset_name == "synthetic":
+        check_size(args)
         return import_lesson("letters").synthetic_splits(args, seed)
     convert = partial(to_conversation, system_prompt=args.system_prompt)
     splits = load_conversations(args.dataset_name, convert, config=args.dataset_config, skip_bad_rows=args.skip_bad_rows)
@@ -64,4 +66,4 @@ def load_data(
 
 def texts(conversations: Iterable[Conversation]) -> list[str]:
     """Returns what is said in conversations: what the tokenizer of a `tiny:` model is trained on."""
-    return [message["content"] for conversation in conversations for message in conversation["messages"]]
+    return [message.get("content", "") for conversation in conversations for message in conversation["messages"]]

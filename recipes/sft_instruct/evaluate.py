@@ -25,6 +25,26 @@ from metrics import score
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 
 
+def prompt_of(row: Conversation) -> list[dict[str, Any]]:
+    """Returns what the last message of a conversation answers."""
+    return row["messages"][:-1]
+
+
+def check_held_out(
+    held_out: dict[str, list[Conversation]],
+    tokenizer: PreTrainedTokenizerBase,
+    args: InstructArguments,
+    training_args: SFTConfig,
+) -> dict[str, list[Conversation]]:
+    """Returns the held-out rows that can be measured, before a model loads; see `common.data.tokens.check_prompts`."""
+    from common.data.tokens import check_prompts, tokenize
+
+    held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
+    for name, rows in held_out.items():
+        tokenize(rows, tokenizer, training_args.max_length, where=name, skip_bad_rows=args.skip_bad_rows)
+    return held_out
+
+
 def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
@@ -53,7 +73,7 @@ def evaluate(
     batch_size = training_args.per_device_eval_batch_size
     results = {}
     for name, conversations in held_out.items():
-        prompts = [conversation["messages"][:-1] for conversation in conversations]
+        prompts = [prompt_of(conversation) for conversation in conversations]
         tools = [conversation.get("tools") for conversation in conversations]
         completions = generate(
             model, accelerator, tokenizer, prompts, batch_size=batch_size, max_new_tokens=args.max_new_tokens, tools=tools
@@ -63,8 +83,8 @@ def evaluate(
         metrics["loss"] = mean_loss(model, accelerator, rows, batch_size=batch_size)
         samples = [
             {
-                "question": conversation["messages"][-2]["content"],
-                "answer": conversation["messages"][-1]["content"],
+                "question": conversation["messages"][-2].get("content", ""),
+                "answer": conversation["messages"][-1].get("content", ""),
                 "completion": completion.text,
                 **verdict,
             }
@@ -87,6 +107,7 @@ def main() -> None:
 
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
+    held_out = check_held_out(held_out, tokenizer, args, training_args)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)

@@ -39,7 +39,7 @@ def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, A
         The metrics with their 95 % intervals: `exact_match` and `token_f1`; and for each conversation whether the answer is
         `correct`, an exact match.
     """
-    pairs = [(text, row["messages"][-1]["content"]) for row, text in zip(rows, completions, strict=True)]
+    pairs = [(text, row["messages"][-1].get("content", "")) for row, text in zip(rows, completions, strict=True)]
     right = [exact_match(*pair) for pair in pairs]
     metrics = {"exact_match": share(right), "token_f1": mean([token_f1(*pair) for pair in pairs])}
     return metrics, [{"correct": is_right} for is_right in right]

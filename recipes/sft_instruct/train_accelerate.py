@@ -61,7 +61,7 @@ def main() -> None:
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
     from data import load_data, texts
-    from evaluate import evaluate
+    from evaluate import check_held_out, evaluate
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
     train, _, held_out = load_data(args, training_args.seed)
@@ -69,6 +69,7 @@ def main() -> None:
     use_training_template(tokenizer)
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
+    held_out = check_held_out(held_out, tokenizer, args, training_args)
     if training_args.packing:
         train_dataset = pack_dataset(train_dataset, training_args.max_length)
     # Rows become a batch: padded to the longest, or, packed, put one after the other with positions that begin anew.

@@ -41,7 +41,7 @@ def main() -> None:
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
     from data import load_data, texts
-    from evaluate import evaluate
+    from evaluate import check_held_out, evaluate
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
     train, validation, held_out = load_data(args, training_args.seed)
@@ -50,6 +50,7 @@ def main() -> None:
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
     eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
+    held_out = check_held_out(held_out, tokenizer, args, training_args)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
     if training_args.packing:
         train_dataset = pack_dataset(train_dataset, training_args.max_length)

@@ -1,10 +1,11 @@
 """The Berkeley Function Calling Leaderboard (BFCL v4) in the recipe's form, read from a local folder."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from common.data.conversations import BadRow, check_tools
+from common.data.files import read_lines
 from common.errors import fail
 
 # The categories of one turn in Python that the AST check scores (bfcl_eval/constants/category_mapping.py in
@@ -29,18 +30,51 @@ def _to_json_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _rows(path: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            fail(f"{path}, line {number}: not valid JSON ({error.msg}); write one JSON object a line")
+def _rows(path: Path, columns: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for where, row in read_lines(path):
         for column in columns:
-            if not isinstance(row, dict) or column not in row:
-                fail(f"{path}, line {number}: no `{column}`; a row of BFCL is an object with {', '.join(columns)}")
-        yield number, row
+            if column not in row:
+                fail(f"{where}: no `{column}`; a row of BFCL is an object with {', '.join(columns)}")
+        if not isinstance(row["id"], str):
+            fail(f"{where}: `id` is a {type(row['id']).__name__}; write a text, as BFCL does")
+        yield where, row
+
+
+def _messages(question: Any, where: str) -> list[dict[str, Any]]:
+    """Returns the messages of the first turn."""
+    first = question[0] if isinstance(question, list) and question else None
+    known = isinstance(first, list) and all(isinstance(m, dict) and isinstance(m.get("content"), str) for m in first)
+    if not first or not known:
+        fail(f"{where}: `question` is no list of lists of messages; write it as BFCL does")
+    return first
+
+
+def _tools(functions: Any, where: str) -> list[dict[str, Any]]:
+    """Returns the functions of a row as tools in OpenAI's form."""
+    tools = [{"type": "function", "function": function} for function in functions] if isinstance(functions, list) else functions
+    try:
+        check_tools(tools)
+    except BadRow as error:
+        fail(f"{where}: {error}")
+    return [
+        {"type": "function", "function": {**function, "parameters": _to_json_schema(function["parameters"])}}
+        for function in functions
+    ]
+
+
+def _answers(found: Any, where: str) -> list[dict[str, dict[str, list[Any]]]]:
+    """Returns the right calls of a row."""
+    fits = isinstance(found, list) and all(
+        isinstance(call, dict)
+        and len(call) == 1
+        and all(
+            isinstance(accepted, dict) and all(isinstance(v, list) for v in accepted.values()) for accepted in call.values()
+        )
+        for call in found
+    )
+    if not fits:
+        fail(f"{where}: `ground_truth` is no list of calls, each with lists of accepted values; write it as BFCL does")
+    return found
 
 
 def load_bfcl(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -65,21 +99,16 @@ def load_bfcl(folder: str | Path) -> dict[str, list[dict[str, Any]]]:
         answers_path = next((place for place in places if place.exists()), places[0])
         answers = {}
         if answers_path.exists():
-            answers = {row["id"]: row["ground_truth"] for _, row in _rows(answers_path, ["id", "ground_truth"])}
+            found = _rows(answers_path, ["id", "ground_truth"])
+            answers = {row["id"]: _answers(row["ground_truth"], where) for where, row in found}
         rows = []
-        for number, row in _rows(path, ["id", "question", "function"]):
+        for where, row in _rows(path, ["id", "question", "function"]):
             if category.endswith("irrelevance"):
                 answers[row["id"]] = []
             if row["id"] not in answers:
-                fail(f"{path}, line {number}: {row['id']} has no answer in {answers_path}; add it or remove the row")
-            functions = [{**function, "parameters": _to_json_schema(function["parameters"])} for function in row["function"]]
-            rows.append(
-                {
-                    "messages": row["question"][0],
-                    "tools": [{"type": "function", "function": function} for function in functions],
-                    "answers": answers[row["id"]],
-                }
-            )
+                fail(f"{where}: {row['id']} has no answer in {answers_path}; add it or remove the row")
+            messages, tools = _messages(row["question"], where), _tools(row["function"], where)
+            rows.append({"messages": messages, "tools": tools, "answers": answers[row["id"]], "where": where})
         categories[category] = rows
     if not categories:
         fail(f"{folder} has no file of BFCL, such as BFCL_v4_simple_python.json; copy one there, with its answers")

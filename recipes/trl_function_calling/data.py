@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.conversations import BadRow, Conversation, load_conversations
-from common.data.lesson import import_lesson
+from common.data.lesson import check_size, import_lesson
 from common.data.splits import check_num_held_out, find_splits, hold_out, question_of, size_of_part, take
 from common.errors import fail
 
@@ -20,11 +20,15 @@ SPEAKERS = {"system": "system", "human": "user", "user": "user", "gpt": "assista
 # --- Rows of others -----------------------------------------------------------------------------------------------------
 
 
-def _from_sharegpt(turns: list[dict[str, str]]) -> list[dict[str, Any]]:
+def _from_sharegpt(turns: Any) -> list[dict[str, Any]]:
     """Turns ShareGPT turns, with calls written as <tool_call> blocks in the text, into messages."""
+    if not isinstance(turns, list):
+        raise BadRow(f"`conversations` is a {type(turns).__name__}; write a list of {{from, value}}")
     messages = []
-    for turn in turns:
-        role, text = SPEAKERS.get(turn.get("from", ""), turn.get("from")), turn.get("value") or ""
+    for number, turn in enumerate(turns, start=1):
+        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("from", "value")):
+            raise BadRow(f"turn {number} has no texts `from` and `value`; write both, or remove the row")
+        role, text = SPEAKERS.get(turn["from"], turn["from"]), turn["value"]
         calls = []
         if role == "assistant" and "<tool_call>" in text:
             text, *blocks = text.split("<tool_call>")
@@ -32,8 +36,11 @@ def _from_sharegpt(turns: list[dict[str, str]]) -> list[dict[str, Any]]:
                 try:
                     call = json.loads(block.split("</tool_call>")[0])
                     calls.append({"type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}})
-                except (ValueError, KeyError, TypeError):
-                    raise BadRow(f"a <tool_call> that is not JSON with a name and arguments: {block.strip()[:80]}") from None
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    raise BadRow(
+                        f"turn {number}: a <tool_call> that is not JSON with a name and arguments ({block.strip()[:80]!r}); "
+                        "correct it, or remove the row"
+                    ) from None
         elif role == "tool":
             text = text.replace("<tool_response>", "").replace("</tool_response>", "").strip()
         elif role == "system":
@@ -52,12 +59,12 @@ def convert(row: dict[str, Any]) -> Conversation:
     if isinstance(tools, str):
         try:
             tools = json.loads(tools)
-        except ValueError:
-            raise BadRow("`tools` is a text that is not JSON") from None
+        except (ValueError, RecursionError):
+            raise BadRow("`tools` is a text that is not JSON; write a list of tools, or its JSON as a text") from None
     if "conversations" in row:
         return {"messages": _from_sharegpt(row["conversations"]), "tools": tools}
     if "messages" not in row:
-        raise BadRow(f"no `messages` (found: {', '.join(row)}); write a list of {{role, content}}")
+        raise BadRow(f"no `messages` (found: {', '.join(row) or 'nothing'}); write a list of {{role, content}}")
     return {"messages": row["messages"], "tools": tools}
 
 
@@ -94,6 +101,7 @@ def load_data(
     if list(Path(args.dataset_name).glob("BFCL_*.json")):
         return [], [], {name: rows[: args.num_held_out] for name, rows in load_bfcl(args.dataset_name).items()}
     if args.dataset_name == "synthetic":
+        check_size(args)
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many conversations to generate, for example --num_train 7200")
         train, validation, held_out = import_lesson("synthetic").synthetic_splits(args.num_train, args.num_held_out, seed)

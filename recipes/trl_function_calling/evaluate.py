@@ -26,9 +26,30 @@ from metrics import reply_of, score
 SAMPLES_SHOWN = 40  # kept in samples.jsonl, for the report
 
 
+def prompt_of(row: Conversation) -> list[dict[str, Any]]:
+    """Returns the messages that the asked turn of a conversation answers."""
+    return to_request(row).messages
+
+
 def _question(request: Request) -> str:
     tools = ", ".join(tool["function"]["name"] for tool in request.tools)
     return "\n".join([*(message.get("content") or "(a call)" for message in request.messages), f"[tools: {tools}]"])
+
+
+def check_held_out(
+    held_out: dict[str, list[Conversation]],
+    tokenizer: PreTrainedTokenizerBase,
+    args: CallingArguments,
+    training_args: SFTConfig,
+) -> dict[str, list[Conversation]]:
+    """Returns the held-out rows that can be measured, before a model loads; see `common.data.tokens.check_prompts`."""
+    from common.data.tokens import check_prompts, tokenize
+
+    held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
+    if "plain_chat" in held_out:
+        rows = held_out["plain_chat"]
+        tokenize(rows, tokenizer, training_args.max_length, where="plain_chat", skip_bad_rows=args.skip_bad_rows)
+    return held_out
 
 
 def evaluate(
@@ -102,6 +123,7 @@ def main() -> None:
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     use_training_template(tokenizer)
+    held_out = check_held_out(held_out, tokenizer, args, training_args)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)

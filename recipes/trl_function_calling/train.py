@@ -32,7 +32,7 @@ def main() -> None:
     from trl import SFTTrainer, get_peft_config
 
     from data import load_data
-    from evaluate import evaluate
+    from evaluate import check_held_out, evaluate
 
     # 1. Data: conversations with tools as tokens. Only what the assistant writes has labels: its calls and its answers, not
     #    the tools, the requests and the results.
@@ -42,6 +42,7 @@ def main() -> None:
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
     eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
+    held_out = check_held_out(held_out, tokenizer, args, training_args)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
 
     # 2. Model: any causal language model whose chat template knows tools. Under ZeRO-3 each process loads only its part.

@@ -2,6 +2,7 @@
 
 import random
 
+from common.data.lesson import draw_distinct
 from common.data.splits import size_of_part
 
 from data import Problem
@@ -65,13 +66,14 @@ def generate_problems(
         exclude: Questions that must not appear.
     """
     rng = random.Random(seed)
-    questions, problems = set(exclude), []
-    while len(problems) < count:
-        problem, numbers = _generate(rng)
-        if is_reserved(numbers) == reserved_numbers and problem.question not in questions:
-            questions.add(problem.question)
-            problems.append(problem)
-    return problems
+
+    def draw() -> Problem:
+        while True:
+            problem, numbers = _generate(rng)
+            if is_reserved(numbers) == reserved_numbers:
+                return problem
+
+    return draw_distinct(draw, lambda problem: problem.question, count, exclude)
 
 
 def synthetic_splits(

@@ -2,6 +2,7 @@
 
 import random
 
+from common.data.lesson import draw_distinct
 from common.data.splits import size_of_part
 
 from data import Problem
@@ -68,13 +69,7 @@ def generate_problems(count: int, seed: int, exclude: frozenset[str] = frozenset
         exclude: Questions that must not appear.
     """
     rng = random.Random(seed)
-    questions, problems = set(exclude), []
-    while len(problems) < count:
-        problem = _generate(rng)
-        if problem.question not in questions:
-            questions.add(problem.question)
-            problems.append(problem)
-    return problems
+    return draw_distinct(lambda: _generate(rng), lambda problem: problem.question, count, exclude)
 
 
 def synthetic_splits(

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from common.data.lesson import draw_distinct
 from common.data.splits import size_of_part
 
 from lesson.phrases import CITIES, PEOPLE, SMALL_TALK, TASKS, Arguments, draw_request, is_held_out
@@ -121,15 +122,18 @@ def generate_conversations(
     Returns:
         Rows with `messages`, `tools` and `kind`, a key of `KINDS`.
     """
-    rng, rows, seen = random.Random(seed), [], set()
+    rng = random.Random(seed)
     makers, weights = [maker for maker, _ in KINDS.values()], [weight for _, weight in KINDS.values()]
-    while len(rows) < count:
-        row = rng.choices(makers, weights)[0](rng, held_out)
-        key = (row["messages"][0]["content"], row["kind"])
-        if key[0] not in exclude and (not held_out or key not in seen):
-            seen.add(key)
-            rows.append(row)
-    return rows
+
+    def draw() -> dict[str, Any]:
+        while True:
+            row = rng.choices(makers, weights)[0](rng, held_out)
+            if row["messages"][0]["content"] not in exclude:
+                return row
+
+    if not held_out:
+        return [draw() for _ in range(count)]
+    return draw_distinct(draw, lambda row: f"{row['kind']} {row['messages'][0]['content']}", count)
 
 
 def generate_unseen(count: int, seed: int) -> list[dict[str, Any]]:
