@@ -1,4 +1,4 @@
-"""Rows of a local jsonl, json or csv as they were written, or one line that says where they cannot be read."""
+"""Rows of a local jsonl, json, csv or tsv as they were written, or one line that says where they cannot be read."""
 
 import csv
 import gzip
@@ -15,7 +15,7 @@ from common.errors import brief, fail
 
 Rows = list[tuple[str, dict[str, Any]]]  # where a row is, file and number, and the row
 
-KINDS = (".jsonl", ".json", ".csv")
+KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 DEEPEST = 100  # lists and objects in each other; nobody's rows have as many, and Python stops at some hundreds
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the marks that such files begin with
 CUT = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character that JSON writes as two
@@ -184,9 +184,10 @@ def _read_json(path: Path, text: str) -> Rows:
 
 
 def _read_csv(path: Path, text: str) -> Rows:
-    """Reads a csv as it is written: 007 stays 007, and NA a text. The names of columns are taken in lower case."""
+    """Reads a csv or tsv as it is written: 007 stays 007, and NA a text. The names of columns are taken in lower case."""
     csv.field_size_limit(sys.maxsize)
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    is_tsv = kind_of(path) == ".tsv"
+    delimiter = "\t" if is_tsv else max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: Rows = []
     try:
@@ -210,7 +211,7 @@ def _read_csv(path: Path, text: str) -> Rows:
 
 
 def read_file(path: Path) -> Rows:
-    """Reads a jsonl, json or csv, packed or not: each row whole and as it was written.
+    """Reads a jsonl, json, csv or tsv, packed or not: each row whole and as it was written.
 
     Args:
         path: A file for which `kind_of` is not None.
@@ -221,7 +222,8 @@ def read_file(path: Path) -> Rows:
     Raises:
         SystemExit: With code 2 and one line that names the file, the row and the cure.
     """
-    read = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv}[kind_of(path)]
+    kind = kind_of(path)
+    read = _read_json if kind == ".json" else _read_csv if kind in (".csv", ".tsv") else _read_jsonl
     rows = read(path, read_text(path))
     if not rows:
         fail(f"{path} has no rows; it needs at least one")
