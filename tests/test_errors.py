@@ -6,12 +6,13 @@ from outside.
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import GRPO_MATH, accelerate, run_command
-from starts import LOADER_REACHED, assert_one_line, run_to_the_loader, starting
+from starts import LOADER_REACHED, Finished, assert_one_line, run_to_the_loader, start
 
 # One process under DeepSpeed with the optimizer on the CPU, as `accelerate launch` passes it on.
 OFFLOAD = {
@@ -44,11 +45,10 @@ def begin_run(script: str, arguments: list[str]) -> None:
     write_record(script, training_args)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+@pytest.fixture
+def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Finished]:
     """Returns a function that runs the recipe as a command would, up to where it loads the model."""
-    with starting(tmp_path_factory.mktemp("starts")) as run:
-        yield lambda *arguments, **more: run(GRPO_MATH, *arguments, **more)
+    return partial(start, tmp_path_factory.mktemp("output"), GRPO_MATH)
 
 
 def test_no_mistake(run, tmp_path: Path):

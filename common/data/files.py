@@ -33,8 +33,8 @@ def check_path(setting: str, name: str) -> None:
     """
     longest = max(len(os.fsencode(part)) for part in name.split("/"))
     if "\0" in name or longest > 255 or len(name) > 4000:
-        problem = "a NUL byte in it" if "\0" in name else f"{max(longest, len(name))} characters, and file systems take 255"
-        fail(f"{setting} {name[:40]}...: no file can have this name ({problem}); correct it")
+        problem = "it holds a NUL byte" if "\0" in name else f"it is {longest} bytes long, and file systems take 255"
+        fail(f"{setting} {name[:40]!r}...: no file can have this name ({problem}); correct it")
     if os.path.isfile(name) and not os.access(name, os.R_OK):
         fail(f"{setting} {name}: you may not read this file; change its permissions")
     places = {"/": "the whole disk", os.path.realpath(os.path.expanduser("~")): "your home folder"}
@@ -201,8 +201,8 @@ def _read_csv(path: Path, text: str) -> Rows:
             where = f"{path}, row {len(rows) + 1}"
             if len(values) != len(header):
                 fail(
-                    f"{where}: {len(values)} values for {len(header)} columns; put a text that has a `{delimiter}` into double "
-                    "quotes, and write a value for each column"
+                    f"{where}: {len(values)} value{'s' * (len(values) != 1)} for {len(header)} columns; put a text that has a "
+                    f"`{delimiter}` into double quotes, and write a value for each column"
                 )
             rows.append((where, dict(zip(header, values, strict=True))))
     except csv.Error as error:

@@ -1,11 +1,23 @@
 """A yaml file as nodes, which know their lines; what is no plain yaml is answered in one line."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+from common.data.files import DEEPEST
 from common.errors import brief, fail
 
 import yaml
+
+
+def _is_deep(text: str) -> bool:
+    """Returns whether brackets are nested deeper than settings are: the parser would take minutes over a thousand of them."""
+    depth = 0
+    for bracket in re.findall(r"[\[{\]}]", text):
+        depth = max(0, depth + (1 if bracket in "[{" else -1))
+        if depth > DEEPEST:
+            return True
+    return False
 
 
 def _check_keys(node: yaml.Node, path: Path) -> None:
@@ -42,6 +54,8 @@ def read_yaml(path: Path, what: str, cure: str) -> yaml.MappingNode | None:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
+        if _is_deep(text):
+            raise RecursionError
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 fail(f"{path}:{event.start_mark.line + 1}: `*{event.anchor}` is an alias; write out what it stands for")

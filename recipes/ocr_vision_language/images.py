@@ -1,5 +1,6 @@
 """Pictures of any kind, made upright RGB and resized to what Qwen2-VL sees; those that cannot be read say why."""
 
+import os
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -105,7 +106,7 @@ def _read(source: Source) -> tuple[Image.Image, str]:
     else:
         return _read(source.open())
     if content is None:
-        if not Path(name).is_file():
+        if not os.path.isfile(name):
             raise BadRow(
                 f"there is no file {name}; correct the path, which starts at the folder of the data, or remove the row"
             )

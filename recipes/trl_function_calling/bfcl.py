@@ -64,17 +64,12 @@ def _tools(functions: Any, where: str) -> list[dict[str, Any]]:
 
 def _answers(found: Any, where: str) -> list[dict[str, dict[str, list[Any]]]]:
     """Returns the right calls of a row."""
-    fits = isinstance(found, list) and all(
-        isinstance(call, dict)
-        and len(call) == 1
-        and all(
-            isinstance(accepted, dict) and all(isinstance(v, list) for v in accepted.values()) for accepted in call.values()
-        )
-        for call in found
-    )
-    if not fits:
+    calls = found if isinstance(found, list) else [found]
+    fits = all(isinstance(call, dict) and len(call) == 1 for call in calls)
+    accepted = [parameters for call in calls for parameters in call.values()] if fits else []
+    if not fits or not all(isinstance(p, dict) and all(isinstance(v, list) for v in p.values()) for p in accepted):
         fail(f"{where}: `ground_truth` is no list of calls, each with lists of accepted values; write it as BFCL does")
-    return found
+    return calls
 
 
 def load_bfcl(folder: str | Path) -> dict[str, list[dict[str, Any]]]:

@@ -218,31 +218,3 @@ def test_settings_that_cannot_be_used(recipe, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         load(recipe, dataset_name="synthetic", **settings)
     assert capsys.readouterr().err == f"error: {line}\n"
-
-
-@pytest.mark.parametrize(
-    ("row", "line"),
-    [
-        ({"messages": [], "tools": "[{"}, "`tools` is a text that is not JSON"),
-        ({"question": "?"}, "no `messages` (found: question); write a list of {role, content}"),
-        (
-            {"conversations": [{"from": "gpt", "value": "<tool_call>{'name': 1}</tool_call>"}]},
-            "a <tool_call> that is not JSON with a name and arguments: {'name': 1}</tool_call>",
-        ),
-        ({"messages": [{"role": "robot", "content": "."}]}, "message 1: unknown role `robot`; ..."),
-        (
-            {
-                "messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "set_timr", "arguments": {}}}]}],
-                "tools": [TIMER],
-            },
-            "message 1: a call to `set_timr`, which is not among the row's tools; did you mean `set_timer`?",
-        ),
-    ],
-)
-def test_rows_that_cannot_be_used(recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: dict, line: str):
-    path = tmp_path / "calls.jsonl"
-    path.write_text(json.dumps(row) + "\n")
-    with pytest.raises(SystemExit):
-        load(recipe, dataset_name=str(path))
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: {path}, line 1: {line.removesuffix('...')}")

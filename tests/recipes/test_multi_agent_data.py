@@ -1,7 +1,6 @@
 """The team, the problems and the batches of multi_agent_grpo, on their own."""
 
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import yaml
@@ -9,7 +8,6 @@ from conftest import ROOT, recipe_modules
 from tokenizers import Tokenizer
 
 RECIPE = ROOT / "recipes" / "multi_agent_grpo"
-AGGREGATOR = "aggregator: {prompt: Decide.}\n"
 
 
 @pytest.fixture(scope="module")
@@ -25,42 +23,6 @@ def test_the_team_of_the_recipe(recipe):
     assert [agent.name for agent in team] == ["step_by_step", "algebra", "concise", "backwards"]
     assert aggregator.name == "aggregator"
     assert all("\\boxed{}" in agent.prompt for agent in [*team, aggregator])
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("agents: [{name: solo, prompt: Think.}]\n" + AGGREGATOR, "number of agents 1; a team needs at least 2"),
-        ("agents: []\n" + AGGREGATOR, "number of agents 0; a team needs at least 2"),
-        (
-            "agents: [{name: a, prompt: Think.}, {name: b, prompt: Guess.}, {name: a, prompt: Ask.}]\n" + AGGREGATOR,
-            "agent 3: the name a is that of agent 1 already; give each its own",
-        ),
-        ("agents: [{name: a, prompt: Think.}, {name: b}]\n" + AGGREGATOR, "agent 2 (b): a role without a `prompt`"),
-        (
-            "agents: [{name: a, prompt: Think.}, {name: b, prompt: ' '}]\n" + AGGREGATOR,
-            "agent 2 (b): a role without a `prompt`",
-        ),
-        ("agents: [{prompt: Think.}]\n" + AGGREGATOR, "agent 1: `name` is None"),
-        ("agents: [{name: a b, prompt: Think.}]\n" + AGGREGATOR, "agent 1: `name` is 'a b'"),
-        ("agents: [{name: a, promt: Think.}]\n" + AGGREGATOR, "agent 1: unknown key `promt`; did you mean `prompt`?"),
-        ("agents: [{name: team, prompt: Think.}, {name: b, prompt: x}]\n" + AGGREGATOR, "the name team is kept for other uses"),
-        ("agents: [{name: a, prompt: Think.}, {name: b, prompt: Guess.}]\n", "aggregator: must hold `name` and `prompt`"),
-        ("agents: 4\n", "has no list `agents`"),
-        ("agents: [\n", ":2 is not valid yaml"),
-    ],
-)
-def test_mistakes_in_the_team(recipe, tmp_path: Path, capsys: pytest.CaptureFixture, text: str, line: str):
-    path = tmp_path / "my_agents.yaml"
-    path.write_text(text)
-    with pytest.raises(SystemExit) as ended:
-        recipe["agents"].load_team(str(path))
-    assert ended.value.code == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith("error: ")
-    assert printed.count("\n") == 1
-    assert str(path) in printed
-    assert line in printed
 
 
 def sizes(per_device: int, processes: int, steps: int, **more) -> Namespace:

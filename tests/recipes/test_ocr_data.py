@@ -294,7 +294,11 @@ MISTAKES = [
     (row(text=None, ground_truth="{}"), LINE + '`ground_truth` must be JSON with a key "gt_parse", as in CORD'),
     (row(fields="9.00"), LINE + "`fields` is a str; write an object with company, date, address, total, or leave it out"),
     (row(messages=[say("a"), *asked("b")]), LINE + "the last message must be the assistant's, with a text"),
-    (row(messages=[say("a")]), LINE + "there are pictures, and no message of the user that they could stand in; add one"),
+    (row(messages=[say("a")]), LINE + "nothing stands before what the assistant says; add what is asked, or remove the row"),
+    (
+        row(messages=[{"role": "system", "content": "a"}, say("a")]),
+        LINE + "there are pictures, and no message of the user that they could stand in; add one",
+    ),
     (row(messages=[{"role": "usr", "content": "a"}]), LINE + "message 1: unknown role `usr`"),
     (
         row(messages=[{"role": "user", "content": [{"type": "image"}] * 2}, say("a")]),
@@ -325,11 +329,9 @@ def test_a_picture_that_ends_early_is_left_out_before_training(recipe, tmp_path:
     for name in names[1:3]:
         (tmp_path / name).write_bytes(png(size=(600, 300))[:-40])
     (tmp_path / "metadata.jsonl").write_text(to_jsonl([{"file_name": name, "text": name} for name in names]))
-    rows = all_rows(recipe, dataset_name=str(tmp_path))
-    assert len(rows) == 5  # the headers are whole
     with pytest.raises(SystemExit):
-        recipe["images"].open_images(rows[1])
-    assert f"error: {tmp_path}/metadata.jsonl, line 2: {tmp_path}/1.png is damaged (" in capsys.readouterr().err
+        load(recipe, dataset_name=str(tmp_path))
+    assert f"error: {tmp_path}/metadata.jsonl, line 2: {tmp_path}/1.png is damaged (it ends early)" in capsys.readouterr().err
     assert answers(all_rows(recipe, dataset_name=str(tmp_path), skip_bad_images=True)) == ["0.png", "3.png", "4.png"]
     assert capsys.readouterr().out.startswith(f"Left out 2 of 5 rows of {tmp_path} (train). The first: ")
 
@@ -433,7 +435,7 @@ def test_a_folder_of_receipts(recipe, tmp_path: Path):
     ("name", "content", "line"),
     [
         ("001.csv", "1,2,3,4,TEA\n", "{folder}/001.jpg: 001.csv, line 1: not eight whole numbers and a text; write x1,y1,"),
-        ("001.csv", "", "{folder}/001.jpg: 001.csv has no line; write x1,y1,x2,y2"),
+        ("001.csv", "", "{folder}/001.jpg: {folder}/001.csv is empty; it needs at least one row"),
         (
             "001.csv",
             "200,0,300,0,300,9,200,9,TEA",

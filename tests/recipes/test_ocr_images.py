@@ -200,6 +200,22 @@ def test_no_picture(images, tmp_path: Path, name: str, content: bytes | None, re
         assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_a_picture_that_ends_early_is_found_without_decoding_it(images, tmp_path: Path, kind: str):
+    """Also a photograph with a small one in its EXIF data, and one with more behind its end."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, size=(200, 200, 3), dtype=np.uint8))
+    exif = b"Exif\0\0" + saved(corners((16, 16)), "jpeg")
+    buffer = io.BytesIO()
+    noise.save(buffer, kind, **({"exif": exif} if kind == "jpeg" else {}))
+    path, content = tmp_path / "picture", buffer.getvalue()
+    path.write_bytes(content + bytes(1000))
+    assert images.image_size(path) == (200, 200)
+    for length in (len(content) - 1, len(content) // 2):
+        path.write_bytes(content[:length])
+        with pytest.raises(BadRow, match=r"is damaged \(it ends early\); copy it again or remove the row"):
+            images.image_size(path)
+
+
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff", "gif", "bmp"])
 def test_a_picture_that_ends_early_is_damaged(images, tmp_path: Path, kind: str):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, size=(200, 200, 3), dtype=np.uint8))
@@ -212,9 +228,10 @@ def test_a_picture_that_ends_early_is_damaged(images, tmp_path: Path, kind: str)
 
 
 def test_a_damaged_picture_found_late_names_its_row(images, tmp_path: Path, capsys: pytest.CaptureFixture):
-    path = tmp_path / "cut.jpg"
-    path.write_bytes(saved(corners((400, 400)), "jpeg")[:-500])
-    assert images.image_size(path) == (400, 400)  # the header is whole
+    path, content = tmp_path / "bad.png", bytearray(saved(corners((400, 400)), "png"))
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    assert images.image_size(path) == (400, 400)  # the header and the end are whole
     with pytest.raises(SystemExit) as ended:
         images.open_images({"images": [path], "where": "data.jsonl, line 7"})
     assert ended.value.code == 2

@@ -100,53 +100,6 @@ def test_a_split_named_test_is_held_out(recipe, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "settings", "line"),
-    [
-        (
-            "data.csv",
-            "frage,answer\na,b\n",
-            {},
-            "{path} (train), row 1: no `question` (found: frage, answer); write `question` and `answer`, or `messages`",
-        ),
-        (
-            "data.jsonl",
-            '{"question": "a", "answer": "b"}\n{"question": "a", "answer": " "}\n',
-            {},
-            "{path}, line 2: `answer` must be a text, not ' '; fill it in or remove the row",
-        ),
-        (
-            "data.jsonl",
-            '{"question": "a", "answer": 42}\n',
-            {},
-            "{path}, line 1: `answer` must be a text, not 42; fill it in or remove the row",
-        ),
-        (
-            "data.jsonl",
-            '{"question": "a", "answer": "b"}\n{"question": "c", "answer": "d"}\n{"question": "A ", "answer": "d"}\n',
-            {"num_held_out": 1},
-            "{path} has 2 distinct rows to train on (those that ask the same are one) and needs at least 3, as some are kept "
-            "apart to measure; add rows",
-        ),
-        ("data.txt", "a", {}, "{path}: unknown file type; use one of .jsonl, .json, .csv, .parquet"),
-        (
-            "data.jsonl",
-            '{"question": "a", "answer": "b"}\n',
-            {"num_held_out": 0},
-            "num_held_out is 0: without held-out problems nothing can be measured; use at least 1",
-        ),
-    ],
-)
-def test_mistake(recipe, tmp_path: Path, capsys: pytest.CaptureFixture, name: str, text: str, settings: dict, line: str):
-    path = tmp_path / name
-    path.write_text(text)
-    with pytest.raises(SystemExit) as ended:
-        load(recipe, dataset_name=str(path), **settings)
-    assert ended.value.code == 2
-    # Not the whole of stderr: datasets may draw a progress bar, which `common` turns off only if it is imported first.
-    assert capsys.readouterr().err.endswith(f"error: {line.replace('{path}', str(path))}\n")
-
-
-@pytest.mark.parametrize(
     ("completion", "answer", "exact", "f1"),
     [
         ("Oslo", "Oslo", True, 1.0),

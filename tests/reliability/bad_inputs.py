@@ -18,6 +18,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/train.py"))
+HOSTILE = yaml.safe_load(Path(__file__).with_name("hostile_outputs.yaml").read_text())
 LONG = "x" * 300  # stands for {long}: longer than a file's name can be
 TABLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
 
@@ -32,7 +33,8 @@ class Case:
         files: What is in each file, see `content`, by its name.
         line: What the command says and ends with exit code 2; `...` is for any text.
         reads: In place of a line the number of rows that are read, where the input only looks bad; 0 where it is no data.
-        recipes: The recipes that it is given to; all if there are none.
+        recipes: The recipes that it is given to, or `all`.
+        says: What is said beside.
         script: The script of the recipe, or a path.
         env: Variables of the environment.
         loads: Whether it takes loading the weights to find out.
@@ -43,7 +45,8 @@ class Case:
     files: dict[str, Any] = field(default_factory=dict)
     line: str | None = None
     reads: int | None = None
-    recipes: list[str] = field(default_factory=lambda: RECIPES)
+    recipes: list[str] | str = "all"
+    says: str = ""
     script: str = "train.py"
     env: dict[str, str] = field(default_factory=dict)
     loads: bool = False
@@ -57,7 +60,9 @@ def cases() -> Iterator[tuple[str, Case]]:
     for section in TABLE["sections"]:
         for row in section["cases"]:
             usual = {key: value for key, value in section.items() if key not in ("title", "about", "cases")}
-            yield section["title"], Case(**usual | row)
+            case = Case(**usual | row)
+            case.recipes = RECIPES if case.recipes == "all" else case.recipes
+            yield section["title"], case
 
 
 # --- Files ----------------------------------------------------------------------------------------------------------------
@@ -110,7 +115,8 @@ def content(recipe: str, name: str, given: Any) -> bytes:
         given = {"text": given}
     whole = write_rows(name, rows_of(recipe, given["rows"])) if "rows" in given else b""
     text = given.get("text", "").replace("{long}", LONG) * given.get("times", 1)
-    whole += text.encode(given.get("encoding", "utf-8"), "surrogatepass")
+    if text or "encoding" in given:
+        whole = (whole.decode() + text).encode(given.get("encoding", "utf-8"))
     if "picture" in given:
         whole = picture(*given["picture"])
     if name.endswith(".gz"):
@@ -169,10 +175,25 @@ def page() -> str:
             lines += ["", f"## {title}", "", "| input | answer |", "|---|---|"]
         if case.line is None:
             answer = f"read: {case.reads} rows" if case.reads else "goes on"
+            answer += f", and it is said: `` ...{case.says}... ``" if case.says else ""
         else:
             answer = f"`` {case.line.replace('{tmp}/', '').replace('{tmp}', 'FOLDER')} ``"
         given = f" (`{case.flags}`)" if "{tmp}" not in case.flags and len(case.flags) < 60 and case.flags else ""
         lines.append(f"| {_cell(case.name + given)} | {_cell(answer)} |")
+    lines += [
+        "",
+        "## What a model may write",
+        "",
+        "Nothing that a model writes is executed, and each of these is judged within a second",
+        "(`tests/reliability/test_hostile_outputs.py`).",
+        "",
+        "| output | verdict |",
+        "|---|---|",
+    ]
+    for section in HOSTILE:
+        for case in section["cases"]:
+            verdict = "right" if case.get("right") else "wrong"
+            lines.append(f"| {section['title']}: {_cell(case['name'])} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 

@@ -2,44 +2,60 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 from bad_inputs import LONG, RECIPES, ROOT, TABLE, Case, cases, page, write_files
-from starts import LOADER_REACHED, Run, assert_one_line, run_script, run_to_the_loader, starting
+from starts import LOADER_REACHED, Start, assert_one_line, run_script, run_to_the_loader, start_all
+
+CASES = [(recipe, case) for _, case in cases() for recipe in case.recipes]
+
+
+def prepare(recipe: str, case: Case, folder: Path) -> Start:
+    """Writes the files of a case, and returns the command that they are given to."""
+    files = folder / "files"
+    files.mkdir(parents=True)
+    write_files(case, recipe, files)
+    flags = shlex.split(case.flags.replace("{tmp}", str(files)).replace("{long}", LONG))
+    if case.script.startswith("train"):
+        flags = ["--output_dir", str(folder / "run"), *flags]
+    env = {name: value.replace("{tmp}", str(files)) for name, value in case.env.items()}
+    return Start(folder, case.path_of_script(recipe), flags, env)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    with starting(tmp_path_factory.mktemp("starts")) as run:
-        yield run
+def started(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Case], Start]:
+    """Returns a function that gives what has come of a case; those of a recipe are run together, one after the other."""
+    folder = tmp_path_factory.mktemp("cases")
+
+    @cache
+    def run(recipe: str, loads: bool) -> dict[str, Start]:
+        those = [case for other, case in CASES if (other, case.loads) == (recipe, loads)]
+        starts = {id(case): prepare(recipe, case, folder / f"{recipe}-{loads}-{number}") for number, case in enumerate(those)}
+        start_all(list(starts.values()), run_script if loads else run_to_the_loader)
+        return starts
+
+    return lambda recipe, case: run(recipe, case.loads)[id(case)]
 
 
 def test_every_recipe_has_rows():
     assert sorted(TABLE["rows"]) == RECIPES
 
 
-@pytest.mark.parametrize(
-    ("recipe", "case"),
-    [pytest.param(recipe, case, id=f"{recipe} {case.name}") for _, case in cases() for recipe in case.recipes],
-)
-def test_bad_input(run: Run, tmp_path: Path, recipe: str, case: Case):
-    folder, output_dir = tmp_path / "files", tmp_path / "run"
-    folder.mkdir()
-    write_files(case, recipe, folder)
-    flags = shlex.split(case.flags.replace("{tmp}", str(folder)).replace("{long}", LONG))
-    if case.script.startswith("train") and "--output_dir" not in flags:
-        flags += ["--output_dir", str(output_dir)]
-    env = {name: value.replace("{tmp}", str(folder)) for name, value in case.env.items()}
-    finished = run(case.path_of_script(recipe), *flags, function=run_script if case.loads else run_to_the_loader, **env)
+@pytest.mark.parametrize(("recipe", "case"), CASES, ids=[f"{recipe} {case.name}" for recipe, case in CASES])
+def test_bad_input(started: Callable[[str, Case], Start], recipe: str, case: Case):
+    start = started(recipe, case)
+    finished = start.finished()
     if case.line is not None:
-        assert_one_line(finished, case.line.replace("{tmp}", str(folder)))
+        assert_one_line(finished, case.line.replace("{tmp}", str(start.folder / "files")))
     else:
         assert (finished.returncode, finished.stderr) == (1, f"{LOADER_REACHED}\n")
         parts = re.search(r"(\d+) rows to train on, (\d+) to choose by .*, (\d+) to report on", finished.stdout)
         assert sum(map(int, parts.groups()) if parts else [0]) == case.reads
-    assert not output_dir.exists()
+        assert case.says in finished.stdout
+    assert not (start.folder / "run").exists()
 
 
 def test_the_page_is_up_to_date():

@@ -79,7 +79,7 @@ def test_too_long(capsys: pytest.CaptureFixture):
     assert line.startswith("error: my.jsonl, line 7: the conversation has ")
     kept = tokenize([{"messages": TURNS}, long], tokenizer, 100, where="data.jsonl", skip_bad_rows=True)
     assert len(kept) == 1
-    assert "Left out 1 of 2 conversations of data.jsonl. The first: conversation 2" in capsys.readouterr().out
+    assert "Left out 1 of 2 rows of data.jsonl. The first: data.jsonl, conversation 2" in capsys.readouterr().out
 
 
 def test_no_token_is_trained(capsys: pytest.CaptureFixture):
@@ -89,7 +89,8 @@ def test_no_token_is_trained(capsys: pytest.CaptureFixture):
     )
     line = end_of([{"messages": TURNS[1:3]}], tokenizer, 100, capsys)
     assert line == (
-        "error: data.jsonl, conversation 1: no token is trained: the chat template does not show what the assistant writes\n"
+        "error: data.jsonl, conversation 1: no token is trained: the chat template does not show what the assistant writes; "
+        "take another model\n"
     )
 
 
@@ -108,5 +109,6 @@ def test_a_template_that_rewrites_earlier_turns(capsys: pytest.CaptureFixture):
     )
     line = end_of([{"messages": TURNS}], tokenizer, 512, capsys)
     assert line == (
-        "error: data.jsonl, conversation 1: message 3: the chat template writes this turn differently once others follow\n"
+        "error: data.jsonl, conversation 1: message 3: the chat template writes this turn differently once others follow; cut "
+        "the conversation behind it, or take another model\n"
     )

@@ -234,7 +234,6 @@ JSONS = [
     ({"bf16": {"enabled": False}}, OWN + "bf16.enabled` is false and bf16 is True; ..."),
     ({"optimizer": {"params": {"lr": 1.0}}}, OWN + "optimizer.params.lr` is 1.0 and learning_rate is 0.004; ..."),
     ({"scheduler": {"type": "WarmupLR"}}, OWN + "scheduler` would take the place of lr_scheduler_type and warmup_steps; ..."),
-    ([1], "deepspeed {tmp}/ds.json must hold a JSON object; ..."),
 ]
 
 
@@ -257,24 +256,6 @@ def test_plain_python_with_several_gpus(monkeypatch: pytest.MonkeyPatch, capsys:
     for name in ("RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     assert refusal(SFT, capsys=capsys).startswith("4 GPUs are visible and there is no launcher: start with `accelerate launch")
-
-
-YAMLS = [
-    ("seed: 1\nbeta: 0\nseed: 2\n", "my.yaml:3: `seed` stands in line 1 already; remove one of the two"),
-    ("learning_rate:\n", "my.yaml:1: `learning_rate` has no value; write one, or remove the line"),
-    ("learning_rate: {a: 1}\n", "my.yaml:1: `learning_rate` takes one value, not `key: value` lines"),
-    ("seed: [1, 2]\n", "my.yaml:1: `seed` takes one value, not a list"),
-    ("packing: maybe\n", "my.yaml:1: `packing`: Truthy value expected: got maybe but expected one of yes/no, ..."),
-    ("deepspeed: true\n", "deepspeed true: there is no such file; ..."),
-]
-
-
-@pytest.mark.parametrize(("text", "line"), YAMLS)
-def test_a_yaml_that_cannot_be_meant(tmp_path: Path, text: str, line: str, capsys: pytest.CaptureFixture[str]):
-    (tmp_path / "my.yaml").write_text(text)
-    recipe = SFT if "packing" in text else GRPO
-    found = refusal(recipe, "--config", str(tmp_path / "my.yaml"), capsys=capsys)
-    assert_line(found.removeprefix(f"{tmp_path}/"), line)
 
 
 # --- What is read ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,73 @@
+"""Rows of files are as they were written; those that people really have are read right, or refused in one line."""
+
+import gzip
+import json
+from pathlib import Path
+
+from common.data.conversations import load_conversations
+from common.data.files import read_file
+
+import pytest
+
+CASES = Path(__file__).parents[4] / "shared" / "cases"
+needs_cases = pytest.mark.skipif(not CASES.exists(), reason=f"needs the cases in {CASES}")
+ROWS = [
+    {"question": "007?", "answer": "NA"},
+    {"question": 'a "b", c\nd', "answer": " 1e5 "},
+    {"question": "é😀", "answer": "-0"},
+]
+
+
+def texts(path: Path) -> list[dict]:
+    return [row for _, row in read_file(path)]
+
+
+@pytest.mark.parametrize("name", ["data.jsonl", "data.json", "DATA.JSONL", "data.jsonl.gz", "a[1].jsonl"])
+def test_json(tmp_path: Path, name: str):
+    text = json.dumps(ROWS) if name == "data.json" else "".join(json.dumps(row) + "\n" for row in ROWS)
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    assert texts(tmp_path / name) == ROWS
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_csv(tmp_path: Path, delimiter: str, encoding: str, end: str):
+    """Neither are numbers made of texts that look like them, nor nothing of NA."""
+    lines = [["Question", "Answer "], *(['"' + value.replace('"', '""') + '"' for value in row.values()] for row in ROWS)]
+    (tmp_path / "data.csv").write_bytes("".join(delimiter.join(line) + end for line in lines).encode(encoding))
+    assert texts(tmp_path / "data.csv") == ROWS
+
+
+def test_a_long_text_in_a_csv(tmp_path: Path):
+    (tmp_path / "data.csv").write_text("question,answer\n" + "a" * 200_000 + ",b\n")
+    assert len(texts(tmp_path / "data.csv")[0]["question"]) == 200_000
+
+
+def test_a_packed_file_says_what_is_wrong_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "data.csv.gz").write_bytes(gzip.compress(b"question,answer\na,b\nc\n"))
+    with pytest.raises(SystemExit, match="2"):
+        read_file(tmp_path / "data.csv.gz")
+    assert f"{tmp_path}/data.csv.gz, row 2: 1 value for 2 columns; " in capsys.readouterr().err
+
+
+@needs_cases
+def test_files_that_people_have(capsys: pytest.CaptureFixture[str]):
+    assert [row["answer"] for row in texts(CASES / "plain.csv")] == ["12", "NA", "00701", "yes"]
+    assert texts(CASES / "semicolon.csv") == texts(CASES / "bom.jsonl") == [{"question": "How many?", "answer": "12"}]
+    for name, line in {"latin1.csv": "line 2: not UTF-8 (byte 0xe1)", "unquoted_comma.csv": "row 1: 3 values for 2"}.items():
+        with pytest.raises(SystemExit, match="2"):
+            read_file(CASES / name)
+        assert capsys.readouterr().err.startswith(f"error: {CASES / name}, {line}")
+
+
+@needs_cases
+def test_conversations_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    cases = [json.loads(line) for line in (CASES / "conversations.jsonl").read_text().splitlines()]
+    refused = [case["row"] for case in cases if case.get("refused")]
+    assert refused
+    for row in refused:
+        (tmp_path / "data.jsonl").write_text(json.dumps(row) + "\n")
+        with pytest.raises(SystemExit, match="2"):
+            load_conversations(str(tmp_path / "data.jsonl"), lambda row: row)
+        assert capsys.readouterr().err.startswith(f"error: {tmp_path}/data.jsonl, line 1: ")
