@@ -67,9 +67,7 @@ def usable(
         LEFT_OUT.update(bad)
         kinds = Counter(map(kind_of_mistake, bad.values())).most_common()
         counts = "; ".join(f"{count} x {kind}" for kind, count in kinds[:5]) + ("; ..." if len(kinds) > 5 else "")
-        note(
-            f"Left out {len(bad)} of {len(rows)} rows of {name}. The first: {first.removeprefix('; the first: ')}. All: {counts}"
-        )
+        note(f"Left out {len(bad)} of {len(rows)} rows of {name}. The first: {first}. By kind: {counts}")
     return made
 
 

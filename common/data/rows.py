@@ -6,7 +6,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from common.data.arguments import DataArguments
 from common.data.files import KINDS, Rows, kind_of, read_file
@@ -101,10 +100,10 @@ def _find_files(folder: Path) -> dict[str, list[Path]]:
 def _read_folder(folder: Path) -> dict[str, Rows]:
     splits = {}
     for split, paths in _find_files(folder).items():
-        # Parts of one set have one kind and one name but for the numbers; other files of a name are other versions of it.
-        if _split_of(paths[0]) and len(paths) > 1 and any(re.search(r"-\d+-of-\d+\.", path.name) is None for path in paths):
-            if len({path.parent for path in paths}) == 1:
-                fail(f"{folder} has {paths[0].name} and {paths[1].name}; keep one of them there")
+        # The parts of a set have numbers; other files of the same name in a folder are other versions of it.
+        is_one = all(re.search(r"-\d+-of-\d+\.", path.name) for path in paths) or len({path.parent for path in paths}) > 1
+        if _split_of(paths[0]) and len(paths) > 1 and not is_one:
+            fail(f"{folder} has {paths[0].name} and {paths[1].name}; keep one of them there")
         splits[split] = [row for path in paths for row in _read(path)]
     return splits
 
@@ -165,8 +164,8 @@ def read_splits(name: str, config: str | None = None) -> dict[str, Rows]:
         config: Name of the hub data set's configuration, where it has several; not used for what is local.
 
     Returns:
-        For each split where each row is, and the row; a local file that is not called after a split is `train`. Rows are as they
-        were written, whatever holds them; see `structs.plain_row` for what Arrow adds.
+        For each split where each row is, and the row; a local file that is not called after a split is `train`. Rows are as
+        they were written, whatever holds them; see `structs.plain_row` for what Arrow adds.
 
     Raises:
         SystemExit: With code 2 and one line if they cannot be read.
@@ -202,9 +201,7 @@ def read_sources(args: DataArguments, name: str | None = None) -> Iterator[tuple
     given = {} if name else {"validation": args.validation_dataset_name, "test": args.test_dataset_name}
     given = {part: source for part, source in given.items() if source}
     for source in sources:
-        if source == "synthetic" and (
-            given or len(sources) > 1
-        ):  # the lesson brings no rows to mix: only what is given is read
+        if source == "synthetic" and (given or len(sources) > 1):  # it has no rows that could be read
             if len(sources) > 1:
                 fail("dataset_name: `synthetic` cannot be mixed with other data; pass files, folders or hub ids")
             continue

@@ -1,4 +1,4 @@
-"""Whether a chat template shows all that a conversation says: some leave out calls, a text beside a call, or a system message."""
+"""Whether a chat template shows all that is said: some leave out calls, the text beside a call, or a system message."""
 
 import json
 import re
@@ -63,6 +63,6 @@ def check_shown(conversation: dict[str, Any], text: str, turns: Mapping[int, str
         for what, said in _said(message):
             if not any(form in written for form in _forms(said)):
                 raise BadRow(
-                    f"message {number + 1}: the chat template does not show {what} {reprlib.repr(said)}; take another model, or "
-                    "change the row"
+                    f"message {number + 1}: the chat template does not show {what} {reprlib.repr(said)}; take another "
+                    "model, or change the row"
                 )

@@ -50,8 +50,8 @@ def check_parts(name: str, held_out: Mapping[str, Sequence[Any]], *parts: Sequen
         fail(f"{name} has nothing to train on: all there is is kept to measure; pass the data to train on as dataset_name")
     if not held_out or not all(map(len, [*held_out.values(), *parts])):
         fail(
-            f"{name} has too few rows that ask different things: some are kept apart to measure, so it takes at least 3 (2 with a "
-            "split for the validation or to report on); add rows"
+            f"{name} has too few rows that ask different things: some are kept apart to measure, so it takes at least 3 "
+            "(2 with a split for the validation or to report on); add rows"
         )
 
 
@@ -235,9 +235,8 @@ def hold_out(
         reserved = max(RESERVED, num_held_out)
         for number, part in enumerate(missing):
             parts[part], train = _take_share(train, question, part, reserved, len(missing) - number)
-    measured = {
-        part: take(splits[found[part]] if part in found else rows, question, num_held_out)[0] for part, rows in parts.items()
-    }
+    all_of_part = parts | {part: splits[found[part]] for part in parts if part in found}
+    measured = {part: take(rows, question, num_held_out)[0] for part, rows in all_of_part.items()}
     come_from = {part: f"from `{found[part]}`" if part in found else f"from `{found['train']}`, by hash" for part in parts}
     apart = sum(map(len, parts.values())) - sum(len(measured[part]) for part in missing)
     if content:

@@ -102,6 +102,8 @@ def _trained_spans(
     for index, message in enumerate(messages):
         if message["role"] != "assistant" or message.get("weight", 1) == 0:
             continue
+        if index == 0:
+            raise BadRow("message 1: nothing stands before what the assistant says; remove it, or give it `weight` 0")
         prompt = render_prompt(messages[:index], tools)
         is_last = index == len(messages) - 1
         whole = (text if is_last else render(messages[: index + 1], tokenizer, tools)).rstrip("\n")

@@ -7,7 +7,7 @@ from common.data.arguments import DataArguments
 
 @dataclass(kw_only=True)
 class MultilingualArguments(DataArguments):
-    """The recipe's own settings, beside those of its data; training's are TRL's `SFTConfig`, the model's TRL's `ModelConfig`."""
+    """The recipe's own settings beside its data's; training's are TRL's `SFTConfig`, the model's TRL's `ModelConfig`."""
 
     dataset_name: str = field(
         metadata={

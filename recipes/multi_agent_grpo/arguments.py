@@ -7,7 +7,7 @@ from common.data.arguments import DataArguments
 
 @dataclass(kw_only=True)
 class TeamArguments(DataArguments):
-    """The recipe's own settings, beside those of its data; GRPO's are TRL's `GRPOConfig`, the model's TRL's `ModelConfig`."""
+    """The recipe's own settings beside its data's; GRPO's are TRL's `GRPOConfig`, the model's TRL's `ModelConfig`."""
 
     max_prompt_length: int = field(default=512, metadata={"help": "Longest prompt in tokens; a longer one is an error."})
     agents_file: str = field(default="agents.yaml", metadata={"help": "The team; a file beside the recipe, or a path."})

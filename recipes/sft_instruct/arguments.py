@@ -7,7 +7,7 @@ from common.data.arguments import DataArguments
 
 @dataclass(kw_only=True)
 class InstructArguments(DataArguments):
-    """The recipe's own settings, beside those of its data; training's are TRL's `SFTConfig`, the model's TRL's `ModelConfig`."""
+    """The recipe's own settings beside its data's; training's are TRL's `SFTConfig`, the model's TRL's `ModelConfig`."""
 
     system_prompt: str = field(default="", metadata={"help": "What the model is told before the question; may be empty."})
     early_stopping_patience: int = field(

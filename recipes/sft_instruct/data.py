@@ -40,8 +40,8 @@ def load_data(
 
     Returns:
         The training and validation conversations, and the held-out sets by name (see `common.data.splits`), whose conversations
-        end with the last answer that is learned. Of generated letters there are two: `held_out`, trained facts in wordings that were never trained, and `unseen_facts`, facts that were never
-        trained.
+        end with the last answer that is learned. Of generated letters there are two: `held_out`, trained facts in wordings that
+        were never trained, and `unseen_facts`, facts that were never trained.
 
     Raises:
         SystemExit: With code 2 and one line if the data cannot be used.

@@ -7,7 +7,7 @@ from common.data.arguments import DataArguments
 
 @dataclass(kw_only=True)
 class CallingArguments(DataArguments):
-    """The recipe's own settings, beside those of its data; the training's are TRL's `SFTConfig`, the model's TRL's `ModelConfig`."""
+    """The recipe's own settings beside its data's; training's are TRL's `SFTConfig`, the model's TRL's `ModelConfig`."""
 
     dataset_name: str = field(
         metadata={"help": "`synthetic`, a hub id, a local file or folder, or several; to evaluate also a folder of BFCL."}
