@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 class DataArguments:
     """The data: where it is, what its columns are, what is held out of it, and what is left out."""
 
-    dataset_name: str = field(metadata={"help": "`synthetic`, a hub id, a local file or folder, or several of them."})
+    dataset_name: str = field(
+        metadata={"help": "`synthetic`, a hub id, a local file or folder, or several: `a.jsonl:2 b.jsonl:1`."}
+    )
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub data set that has several."})
     validation_dataset_name: str | None = field(
         default=None, metadata={"help": "File, folder or hub id of what is chosen by; otherwise a split, or taken by hash."}

@@ -11,7 +11,7 @@ from common.data.arguments import DataArguments
 from common.data.calls import read_calls
 from common.data.formats import Conversation, Recognised, read_columns, recognise, text_of_cell
 from common.data.messages import THOUGHTS
-from common.data.notes import LEFT_OUT, note
+from common.data.notes import LEFT_OUT, ROWS, note
 from common.data.tools import check_tools
 from common.errors import BadRow, fail, nearest
 
@@ -60,9 +60,9 @@ def usable(
             if not skip_bad_rows:
                 fail(f"{where}: {error}")
             bad[where] = str(error)
-    first = "; the first: " + next((f"{where}: {why}" for where, why in bad.items()), "") if bad else ""
+    first = next((f"{where}: {why}" for where, why in bad.items()), None)
     if not made:
-        fail(f"{name} has no row that can be used{first or '; add rows'}")
+        fail(f"{name} has no row that can be used; {f'the first: {first}' if first else 'add rows'}")
     if bad:
         LEFT_OUT.update(bad)
         kinds = Counter(map(kind_of_mistake, bad.values())).most_common()
@@ -128,6 +128,7 @@ def load_conversations(
             made = usable(rows, make, name=f"{source} ({split})", skip_bad_rows=args.skip_bad_rows)
             conversations.setdefault(split, [])
             conversations[split] += [conversation | {"where": where, "source": source} for where, conversation in made]
+            ROWS.extend(conversations[split][-len(made) :])
         for form, (count, first, columns, unread) in forms.items():
             others = [column for column in unread if column not in columns and column != args.group_by]
             read = ", ".join(columns) + (f"; not read: {', '.join(others)}" if others else "")

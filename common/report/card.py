@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from common.data.sources import sources_of
 from common.report.numbers import format_metric
 
 import yaml
@@ -36,8 +37,9 @@ def write_card(
     }
     if not Path(base).exists():
         header["base_model"] = base
-    if data != "synthetic" and not Path(data).exists():
-        header["datasets"] = [data]
+    on_hub = [name for name, _ in sources_of(data) if name != "synthetic" and not Path(name).exists()]
+    if on_hub:
+        header["datasets"] = on_hub
     evaluations = [row for row in rows if "split" in row]
     before, after = ({row["split"]: row for row in order} for order in (reversed(evaluations), evaluations))
     last_step = next((row["step"] for row in after.values()), 0)

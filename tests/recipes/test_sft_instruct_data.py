@@ -119,8 +119,9 @@ def test_metrics(recipe, completion: str, answer: str, exact: bool, f1: float):
 
 
 def test_scores_are_made_of_texts(recipe):
-    data, metrics = recipe["data"], recipe["metrics"]
-    rows = [data.to_conversation({"question": "Where?", "answer": answer}, "") for answer in ("Oslo", "Anna", "Rome")]
+    metrics = recipe["metrics"]
+    asked = {"role": "user", "content": "Where?"}
+    rows = [{"messages": [asked, {"role": "assistant", "content": answer}]} for answer in ("Oslo", "Anna", "Rome")]
     found, verdicts = metrics.score(rows, ["the Oslo", "Anna Cole", "?"])
     assert verdicts == [{"correct": True}, {"correct": False}, {"correct": False}]
     assert {name: metric["value"] for name, metric in found.items()} == pytest.approx({"exact_match": 1 / 3, "token_f1": 5 / 9})

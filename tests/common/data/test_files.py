@@ -4,6 +4,7 @@ import gzip
 import json
 from pathlib import Path
 
+from common.data.arguments import DataArguments
 from common.data.conversations import load_conversations
 from common.data.files import read_file
 
@@ -22,7 +23,9 @@ def texts(path: Path) -> list[dict]:
     return [row for _, row in read_file(path)]
 
 
-@pytest.mark.parametrize("name", ["data.jsonl", "data.json", "DATA.JSONL", "data.jsonl.gz", "a[1].jsonl"])
+@pytest.mark.parametrize(
+    "name", ["data.jsonl", "data.json", "DATA.JSONL", "data.jsonl.gz", "data.ndjson", "data.NDJSON.gz", "a[1].jsonl"]
+)
 def test_json(tmp_path: Path, name: str):
     text = json.dumps(ROWS) if name == "data.json" else "".join(json.dumps(row) + "\n" for row in ROWS)
     (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
@@ -37,6 +40,17 @@ def test_csv(tmp_path: Path, delimiter: str, encoding: str, end: str):
     lines = [["Question", "Answer "], *(['"' + value.replace('"', '""') + '"' for value in row.values()] for row in ROWS)]
     (tmp_path / "data.csv").write_bytes("".join(delimiter.join(line) + end for line in lines).encode(encoding))
     assert texts(tmp_path / "data.csv") == ROWS
+
+
+@pytest.mark.parametrize("name", ["data.tsv", "data.TSV.gz"])
+def test_tsv(tmp_path: Path, name: str):
+    """Commas and semicolons separate nothing, quotes inside a text are signs like others."""
+    text = b'question;1\tanswer, yes\nWho said "no"?\t00701\nNA\t" a\tb"\n'
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    assert texts(tmp_path / name) == [
+        {"question;1": 'Who said "no"?', "answer, yes": "00701"},
+        {"question;1": "NA", "answer, yes": " a\tb"},
+    ]
 
 
 def test_a_long_text_in_a_csv(tmp_path: Path):
@@ -69,5 +83,5 @@ def test_conversations_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFi
     for row in refused:
         (tmp_path / "data.jsonl").write_text(json.dumps(row) + "\n")
         with pytest.raises(SystemExit, match="2"):
-            load_conversations(str(tmp_path / "data.jsonl"), lambda row: row)
+            load_conversations(DataArguments(dataset_name=str(tmp_path / "data.jsonl")))
         assert capsys.readouterr().err.startswith(f"error: {tmp_path}/data.jsonl, line 1: ")
