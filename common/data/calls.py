@@ -102,10 +102,11 @@ def _split_top(text: str, where: str) -> list[str]:
 
 def _python_calls(text: str, offered: Collection[str], where: str) -> list[dict[str, Any]]:
     """Reads calls as ToolACE and Llama write them, `[get_weather(city="Oslo"), now()]`; none if it is another text."""
-    if not re.match(r"\[\s*[^\[\](){}\"']+\(", text) or not text.endswith(")]"):
+    begins = re.match(r"\[\s*([^\[\](){}\"']+?)\s*\(", text)
+    if begins is None or begins[1] not in offered:
         return []
-    if re.match(r"\[\s*([^(]+?)\s*\(", text)[1] not in offered:
-        return []
+    if not text.endswith(")]"):
+        raise BadRow(f"{where}: {text[:80]!r} begins like calls and ends otherwise; write `[name(argument=value)]` alone")
     calls = []
     for written in _split_top(text[1:-1], where):
         name, _, arguments = written.partition("(")

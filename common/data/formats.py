@@ -102,11 +102,11 @@ def text_of_cell(value: Any, column: str) -> str:
     """
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and value == value:  # NaN is what some libraries write for nothing
         return str(value)
-    if not isinstance(value, str):
+    if not isinstance(value, str | float):
         raise BadRow(f"`{column}` must be a text, not a {type(value).__name__}; write one, or remove the row")
-    if not value.strip():
+    if value != value or not value.strip():
         raise BadRow(f"`{column}` is empty; fill it in or remove the row")
     return value
 

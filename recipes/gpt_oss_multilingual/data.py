@@ -94,7 +94,7 @@ def _question(row: Conversation) -> str:
 def place_others(
     others: list[Conversation],
     train: list[Conversation],
-    validation: list[Conversation],
+    apart: list[Conversation],
     held_out: list[Conversation],
     num_held_out: int,
 ) -> tuple[list[Conversation], list[Conversation]]:
@@ -103,21 +103,21 @@ def place_others(
     Args:
         others: The rows.
         train: The training rows in languages that are trained.
-        validation: The validation rows in languages that are trained.
+        apart: All rows in these languages; those that are not trained are kept apart for this recipe or another.
         held_out: The held-out rows in languages that are trained.
         num_held_out: How many to hold out at most.
 
     Returns:
         The rows that may be trained on after all, and those to report on.
     """
-    asked = {part: {_question(row) for row in rows} for part, rows in {"train": train, "held_out": held_out}.items()}
-    apart = [row for row in others if _question(row) in asked["held_out"]]
-    if not apart:  # no question is held out in both kinds of languages
-        apart = [row for row in others if _question(row) not in asked["train"]]
+    trained, measured = ({_question(row) for row in rows} for rows in (train, held_out))
+    asked = [row for row in others if _question(row) in measured]
+    if not asked:  # no question is held out in both kinds of languages
+        asked = [row for row in others if _question(row) not in trained]
         num_held_out = size_of_part(len(others), num_held_out)
-    apart, _ = take(apart, group_of, num_held_out)
-    kept_apart = {_question(row) for row in [*apart, *validation, *held_out]}
-    return [row for row in others if _question(row) not in kept_apart], apart
+    asked, _ = take(asked, group_of, num_held_out)
+    kept_apart = {_question(row) for row in [*apart, *asked]} - trained
+    return [row for row in others if _question(row) not in kept_apart], asked
 
 
 def load_data(
@@ -173,7 +173,9 @@ def load_data(
         free = [row for row in others[found["train"]] if _question(row) not in chosen_by]
         other_languages, _ = take(others[found["test"]], group_of, args.num_held_out)
     else:
-        free, other_languages = place_others(others[found["train"]], train, validation, held_out, args.num_held_out)
+        free, other_languages = place_others(
+            others[found["train"]], train, asked_for[found["train"]], held_out, args.num_held_out
+        )
     train = mix(train, args.dataset_name, itemgetter("source"), group_of)
     train = add_others(train[: args.num_train or None], free, args, seed)
     sets = {"held_out": held_out, "other_languages": other_languages}
