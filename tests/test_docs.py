@@ -1,5 +1,6 @@
 """Every command in a README or on the site is one that works."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -88,6 +89,16 @@ def test_links_and_pictures_exist(page: Path):
         target = re.sub(r"^recipes/(\w+)\.md$", r"../recipes/\1/README.md", target)
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_every_row_of_the_table_of_forms_is_read():
+    from common.data.conversations import check_conversation
+    from common.data.formats import recognise
+
+    rows = re.findall(r"^\|[^|]+\| `(\{.*?\})`", (ROOT / "docs" / "data.md").read_text(), re.MULTILINE)
+    assert len(rows) > 12
+    for row in rows:
+        check_conversation(recognise(json.loads(row)).conversation)
 
 
 def test_every_accelerate_configuration_is_explained():

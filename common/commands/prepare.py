@@ -93,7 +93,7 @@ def supervised(
 
     def check() -> None:
         for where, rows in parts.items():
-            if rows:
+            if rows and max(lengths) > max_length:
                 tokenize(rows, tokenizer, max_length, where=where, **settings)
 
     if skip_bad_rows:

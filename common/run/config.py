@@ -183,7 +183,8 @@ def parse(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe = Path(script).resolve().parent
-    trains = Path(script).stem.startswith(("train", "prepare"))
+    prepares = Path(script).stem.startswith("prepare")  # takes what train.py takes
+    trains = prepares or Path(script).stem.startswith("train")
     own = (arguments_class, RunArguments) if trains else (arguments_class,)
     parser = _Parser(*own, training_class, ModelConfig)
 
@@ -224,7 +225,7 @@ def parse(
     if values.hub_token:
         os.environ["HF_TOKEN"], values.hub_token = values.hub_token, None  # for the hub, and never written down
     has_default_output_dir = values.output_dir is None
-    if trains and has_default_output_dir:
+    if trains and has_default_output_dir and not prepares:
         name = (config or files[-1]).stem + Path(script).stem.removeprefix("train")  # of train_trainer.py: "tiny_trainer"
         values.output_dir = default_output_dir(recipe.name, name, values.dataset_name, usual)
     if trains:

@@ -154,7 +154,6 @@ def test_questions_and_answers_under_any_usual_heading(row: dict, turns: list[st
 
 
 def test_a_system_prompt_of_its_own():
-    roles = ("developer", "user", "bot")
     for row in (
         {"system": "Be brief.", "question": "A?", "answer": "B"},
         {"system": "Be brief.", "conversations": [{"from": "human", "value": "A?"}, {"from": "gpt", "value": "B"}]},
