@@ -62,7 +62,7 @@ def usable(
             bad[where] = str(error)
     first = next((f"{where}: {why}" for where, why in bad.items()), None)
     if not made:
-        fail(f"{name} has no row that can be used; {f'the first: {first}' if first else 'add rows'}")
+        fail(f"{name} has no row that can be used; {f'the first: {first}' if first else 'it needs at least one'}")
     if bad:
         LEFT_OUT.update(bad)
         kinds = Counter(map(kind_of_mistake, bad.values())).most_common()

@@ -17,8 +17,9 @@ Rows = list[tuple[str, dict[str, Any]]]  # where a row is, file and number, and 
 
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 DEEPEST = 100  # lists and objects in each other; nobody's rows have as many, and Python stops at some hundreds
+TOO_DEEP = f"lists and objects nested more than {DEEPEST} deep; write it flatter, or remove it"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the marks that such files begin with
-CUT = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character that JSON writes as two
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character, which JSON writes as two
 
 
 def check_path(setting: str, name: str) -> None:
@@ -117,36 +118,45 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def _is_deep(value: Any) -> bool:
+def is_deep(value: Any) -> bool:
     """Returns whether lists and objects are nested more than `DEEPEST` deep; without recursion, which would end before."""
-    level = [value]
-    for _ in range(DEEPEST):
+    level, depth = [value], 0
+    while level and depth <= DEEPEST:
         parts = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)]
-        level = [item for part in parts for item in part]
-    return any(isinstance(part, dict | list) for part in level)
+        level, depth = [item for part in parts for item in part], depth + bool(parts)
+    return depth > DEEPEST
 
 
 def _decode(text: str, where: str, cure: str, is_document: bool = False) -> Any:
     """Returns a JSON value, or fails with where it is and what is wrong in it."""
-    too_deep = f"{where}: lists and objects nested more than {DEEPEST} deep; write it flatter, or remove it"
     try:
-        value = DECODER.decode(text)
+        return DECODER.decode(text)
     except RecursionError:
-        fail(too_deep)
+        fail(f"{where}: {TOO_DEEP}")
     except ValueError as error:
         problem = str(error) if is_document else getattr(error, "msg", str(error))
         if problem.startswith("Exceeds the limit"):  # Python's words, which name a function of its own
             problem = "a number of thousands of digits"
         fail(f"{where}: not valid JSON ({problem}); {cure}")
-    if text.count("[") + text.count("{") > DEEPEST and _is_deep(value):
-        fail(too_deep)
-    if CUT.search(text):
+
+
+def _is_suspect(text: str) -> bool:
+    """Returns whether in a JSON text there may be what later steps could not write again."""
+    return text.count("[") + text.count("{") > DEEPEST or HALF.search(text) is not None
+
+
+def _check(row: Any, where: str, cure: str, is_suspect: bool) -> None:
+    """Fails for a row that is no object, is nested without bound, or holds halves of characters."""
+    if not isinstance(row, dict):
+        fail(f"{where}: not a JSON object; {cure}")
+    if is_suspect:
+        if is_deep(row):
+            fail(f"{where}: {TOO_DEEP}")
         try:
-            json.dumps(value, ensure_ascii=False).encode()
+            json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             half = f"\\u{ord(error.object[error.start]):04x}"
             fail(f"{where}: half a character (`{half}`, a lone surrogate); write the whole character, or remove it")
-    return value
 
 
 def _read_jsonl(path: Path, text: str) -> Rows:
@@ -155,8 +165,7 @@ def _read_jsonl(path: Path, text: str) -> Rows:
         if line.strip():
             where = f"{path}, line {number}"
             row = _decode(line, where, "write one JSON object a line")
-            if not isinstance(row, dict):
-                fail(f"{where}: not a JSON object; write one {{...}} a line")
+            _check(row, where, "write one {...} a line", _is_suspect(line))
             rows.append((where, row))
     return rows
 
@@ -174,9 +183,9 @@ def _read_json(path: Path, text: str) -> Rows:
     if not isinstance(values, list):
         fail(f"{path} holds a {type(values).__name__}; {cure}")
     rows = [(f"{path}, row {number}", row) for number, row in enumerate(values, start=1)]
+    is_suspect = _is_suspect(text)
     for where, row in rows:
-        if not isinstance(row, dict):
-            fail(f"{where}: not a JSON object; {cure}")
+        _check(row, where, cure, is_suspect)
     return rows
 
 
@@ -186,6 +195,7 @@ def _read_json(path: Path, text: str) -> Rows:
 def _read_csv(path: Path, text: str) -> Rows:
     """Reads a csv or tsv as it is written: 007 stays 007, and NA a text. The names of columns are taken in lower case."""
     csv.field_size_limit(sys.maxsize)
+    text = text.lstrip("\r\n")
     is_tsv = kind_of(path) == ".tsv"
     delimiter = "\t" if is_tsv else max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

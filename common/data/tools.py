@@ -149,12 +149,9 @@ def _check_schema(schema: Any, what: str) -> None:
     """Checks the parts of a JSON schema that calls are compared by."""
     if not isinstance(schema, dict):
         raise BadRow(f"{what} is a {type(schema).__name__}; write a JSON schema, an object")
-    kinds = {"properties": dict, "required": list, "enum": list}
-    for key, kind in kinds.items():
+    for key, kind, cure in (("properties", dict, "an object"), ("required", list, "a list"), ("enum", list, "a list")):
         if not isinstance(schema.get(key, kind()), kind):
-            raise BadRow(
-                f"{what}: `{key}` is a {type(schema[key]).__name__}; write {'an object' if kind is dict else 'a list'}"
-            )
+            raise BadRow(f"{what}: `{key}` is a {type(schema[key]).__name__}; write {cure}")
     types = schema.get("type", [])
     for names, key in ((schema.get("required", []), "required"), ([types] if isinstance(types, str) else types, "type")):
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

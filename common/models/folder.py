@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from common.data.hub import is_path
 from common.errors import brief, fail
 
 from safetensors import SafetensorError, safe_open
@@ -77,3 +78,25 @@ def check_folder(name: str) -> None:
     if not any(folder.glob("*.safetensors")) and INDEX not in found and not any(folder.glob("pytorch_model*.bin")):
         fail(f"model_name_or_path {name} holds no weights (*.safetensors); {AGAIN}")
     _check_weights(folder, found.get(INDEX) if not (folder / "model.safetensors").is_file() else None)
+
+
+def config_folder(name: str) -> str:
+    """Returns where a model's configuration is: for an adapter, the base model that it was trained on.
+
+    Args:
+        name: A folder, or a hub id.
+
+    Raises:
+        SystemExit: With code 2 and one line if an adapter names no base model, or one that is not there.
+    """
+    adapter = Path(name) / ADAPTER
+    if not os.path.isfile(adapter):
+        return name
+    from peft import PeftConfig
+
+    base = PeftConfig.from_pretrained(name).base_model_name_or_path
+    if not base:
+        fail(f"{adapter} names no base model; write it there as `base_model_name_or_path`")
+    if is_path(base) and not Path(base).is_dir():
+        fail(f"{name}: its base model {base} is not there; put it back, or correct `base_model_name_or_path` in {adapter}")
+    return base

@@ -17,7 +17,7 @@ from common.errors import brief, fail, nearest
 from common.models import mxfp4, tiny, tiny_vision, vision, zero3
 from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
-from common.models.folder import check_folder
+from common.models.folder import check_folder, config_folder
 from common.models.vision import is_language_model
 
 import torch
@@ -49,21 +49,6 @@ def _tiny_architecture(name: str) -> str:
         hint = nearest(architecture, known) or f"; there is: {', '.join(known)}"
         fail(f"model_name_or_path {name}: unknown tiny architecture `{architecture}`{hint}")
     return architecture
-
-
-def _config_folder(name: str) -> str:
-    """Returns where a model's configuration is: for an adapter, the base model that it was trained on."""
-    adapter = Path(name) / "adapter_config.json"
-    if not adapter.exists():
-        return name
-    from peft import PeftConfig
-
-    base = PeftConfig.from_pretrained(name).base_model_name_or_path
-    if not base:
-        fail(f"{adapter} names no base model; write it there as `base_model_name_or_path`")
-    if is_path(base) and not Path(base).is_dir():
-        fail(f"{name}: its base model {base} is not there; put it back, or correct `base_model_name_or_path` in {adapter}")
-    return base
 
 
 def _trl_chat_template(model_type: str) -> str:
@@ -128,7 +113,7 @@ def load_tokenizer(
             use_cache_if_unreachable()
         check_folder(name)
         try:
-            config = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision)
+            config = AutoConfig.from_pretrained(config_folder(name), revision=model_args.model_revision)
             tokenizer = AutoTokenizer.from_pretrained(name, revision=model_args.model_revision)
         except Exception as error:  # the libraries raise whatever a broken file makes them stumble over
             cure = "without a hub pass a local folder or --config tiny.yaml"
@@ -227,7 +212,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         folder = TemporaryDirectory(prefix="tiny-")
         _build_tiny(name, tokenizer, folder.name)
         name = folder.name
-    config = AutoConfig.from_pretrained(_config_folder(name), revision=model_args.model_revision)
+    config = AutoConfig.from_pretrained(config_folder(name), revision=model_args.model_revision)
     check_lora_targets(model_args, config)
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
     model = mxfp4.from_pretrained(

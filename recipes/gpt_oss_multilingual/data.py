@@ -47,7 +47,7 @@ def convert(recognised: Recognised, row: dict[str, Any]) -> Conversation:
     messages = recognised.conversation["messages"]
     last, system = messages[-1], messages[0].get("content") if messages[0].get("role") == "system" else ""
     thought = last.get("thinking") or last.get("reasoning_content")
-    if last.get("role") != "assistant" or not isinstance(thought, str) or not thought.strip():
+    if last.get("role") != "assistant" or not str(thought or "").strip():
         raise BadRow("the last message must be the assistant's, with its thought in `thinking`: it is what is learned")
     if not isinstance(system, str):
         raise BadRow(f"message 1: the content must be a text, not {type(system).__name__}; write a text or remove the row")

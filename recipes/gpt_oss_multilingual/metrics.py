@@ -59,6 +59,7 @@ def parse_turn(text: str) -> Turn:
 
 # Formulas, code and addresses are in no language; neither are numbers.
 NO_LANGUAGE = re.compile(r"\$[^$]*\$|\\[a-zA-Z]+|```.*?(?:```|$)|`[^`]*`|https?://\S+|[\d_]+", re.DOTALL)
+LOOKED_AT = 10_000  # characters without those: lingua takes minutes for a word of a million letters
 
 
 def find_language(name: str) -> str:
@@ -92,7 +93,7 @@ def language_of(text: str, languages: Iterable[str]) -> str | None:
     Returns:
         The language's name, or None where there are no words: numbers and formulas are in no language.
     """
-    words = NO_LANGUAGE.sub(" ", text)
+    words = NO_LANGUAGE.sub(" ", text)[:LOOKED_AT].encode(errors="replace").decode()  # lingua takes no half characters
     if not any(character.isalpha() for character in words):
         return None
     found = _detector(frozenset(languages) | {FALLBACK}).detect_language_of(words)

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from common.data.files import is_deep
+
 # {function: {parameter: [accepted values]}}, BFCL's form. "" among the values means that the parameter may be left out. The
 # keys of an accepted object, also in a list, have lists of accepted values in turn; one with anything else is meant as it is.
 Answer = dict[str, dict[str, list[Any]]]
@@ -38,6 +40,15 @@ def _constant(name: str) -> None:
 DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
+def _is_sound(call: dict[str, Any]) -> bool:
+    """Returns whether a call can be written again: not nested without bound, and without halves of characters (`\\ud83d`)."""
+    try:
+        json.dumps(call, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return not is_deep(call)
+
+
 def parse_calls(text: str) -> list[Call] | None:
     """Reads the tool calls of a completion in the form of Qwen's chat templates.
 
@@ -61,7 +72,7 @@ def parse_calls(text: str) -> list[Call] | None:
         end = END.match(text, position)
         if not end or not isinstance(call, dict) or call.keys() != {"name", "arguments"}:
             return None
-        if not isinstance(call["name"], str) or not isinstance(call["arguments"], dict):
+        if not isinstance(call["name"], str) or not isinstance(call["arguments"], dict) or not _is_sound(call):
             return None
         calls.append(Call(**call))
         position = end.end()

@@ -587,11 +587,13 @@ def test_rows_of_bfcl_get_json_schemas(recipe, tmp_path: Path, answers: str):
     }
     parameters = {"type": "object", "properties": properties, "required": ["type"]}
     row = {
+        "where": f"{tmp_path}/BFCL_v4_simple_python.json, line 1",
         "messages": [{"role": "user", "content": "Where?"}],
         "tools": [{"type": "function", "function": {"name": "geo.find", "description": "Finds.", "parameters": parameters}}],
         "answers": ANSWER["ground_truth"],
     }
-    expected = {"simple_python": [row], "live_irrelevance": [{**row, "answers": []}]}
+    other = {**row, "where": f"{tmp_path}/BFCL_v4_live_irrelevance.json, line 1", "answers": []}
+    expected = {"simple_python": [row], "live_irrelevance": [other]}
     assert recipe["bfcl"].load_bfcl(str(tmp_path)) == expected
 
 
@@ -617,7 +619,7 @@ def test_every_schema_of_bfcl_has_types_of_json_schema(recipe):
     ("rows", "answers", "where", "what"),
     [
         ([ROW, "{"], [ANSWER], "BFCL_v4_simple_python.json, line 2", "not valid JSON"),
-        (["", "3"], [ANSWER], "BFCL_v4_simple_python.json, line 2", "no `id`"),
+        (["", "3"], [ANSWER], "BFCL_v4_simple_python.json, line 2", "not a JSON object"),
         ([{"id": "a", "question": []}], [ANSWER], "BFCL_v4_simple_python.json, line 1", "no `function`"),
         ([ROW], [ANSWER, "]"], "BFCL_v4_simple_python_answers.json, line 2", "not valid JSON"),
         ([ROW], [{"id": "simple_python_0"}], "BFCL_v4_simple_python_answers.json, line 1", "no `ground_truth`"),

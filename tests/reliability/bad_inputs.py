@@ -178,7 +178,8 @@ def page() -> str:
             answer += f", and it is said: `` ...{case.says}... ``" if case.says else ""
         else:
             answer = f"`` {case.line.replace('{tmp}/', '').replace('{tmp}', 'FOLDER')} ``"
-        given = f" (`{case.flags}`)" if "{tmp}" not in case.flags and len(case.flags) < 60 and case.flags else ""
+        flags = case.flags.replace("{long}", "xxx...")
+        given = f" (`{flags}`)" if "{tmp}" not in case.flags and len(case.flags) < 60 and case.flags else ""
         lines.append(f"| {_cell(case.name + given)} | {_cell(answer)} |")
     lines += [
         "",

@@ -46,7 +46,7 @@ def at_most(seconds: float) -> Iterator[None]:
 
 def scored_by(score: Callable, rows: list[Any]) -> Verdict:
     """Returns what judges a completion of the fourth row as an evaluation does, all of the metrics computed."""
-    return lambda text: score(rows[3:], [text])[1][0]["correct"]
+    return lambda text: score(rows[3:4], [text])[1][0]["correct"]
 
 
 def judges(recipe: str, modules: dict[str, ModuleType], folder: Path) -> list[Verdict]:
@@ -105,7 +105,7 @@ def test_a_chat_runs_no_hostile_call(tmp_path: Path, monkeypatch: pytest.MonkeyP
                 chat.reply(None, None, [{"role": "user", "content": "Tea."}], offered)
             is_run = bool(ran)
             ran.clear()
-            harmless = case.get("right") or case["name"] in ("a number of 4000 digits", "a hundred thousand calls")
+            harmless = case.get("right") or case["name"] in ("a number of 4000 digits", "ten thousand calls")
             assert is_run <= bool(harmless), case["name"]
             assert len(printed.getvalue()) < 10_000_000
     assert not (tmp_path / "executed").exists()
