@@ -236,6 +236,9 @@ def _form_of(found: dict[str, list[str]], row: dict[str, Any], mapped: dict[str,
         return "pair"
     columns = ", ".join(map(str, row)) or "nothing"
     missing = "answer" if "question" in given else "question"
+    empty = next((name for name in row if _heading(name) in HEADINGS[missing]), None)
+    if empty is not None:
+        raise BadRow(f"`{empty}` is empty; fill it in or remove the row")
     raise BadRow(
         f"no `{missing}` (found: {columns}); write `question` and `answer`, or `messages`, or name the column with "
         f"`--columns {missing}=...`"
