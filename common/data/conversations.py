@@ -110,8 +110,8 @@ def load_conversations(
 
     def make(row: dict[str, Any]) -> Conversation:
         recognised = recognise(row, mapped, preferred)
+        check_conversation(recognised.conversation)
         conversation = convert(recognised, row) if convert else recognised.conversation
-        check_conversation(conversation)
         if args.group_by is not None:
             if row.get(args.group_by) is None:
                 raise BadRow(f"no `{args.group_by}` to group by (found: {', '.join(map(str, row))}); fill it in")

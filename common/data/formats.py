@@ -20,9 +20,12 @@ Conversation = dict[str, Any]  # `messages`, and perhaps `tools`, in the form of
 # The usual headings, in lower case and with `_` for spaces. What stands first in a line is its name here and in `--columns`.
 HEADINGS = {
     "messages": ("messages", "conversations", "conversation", "dialogue", "dialog"),
-    "question": ("question", "prompt", "query", "instruction", "problem", "user", "human", "request", "q"),
+    "question": ("question", "prompt", "query", "instruction", "problem", "user", "human", "request", "q", "user_input"),
     "input": ("input", "context"),
-    "answer": ("answer", "response", "completion", "output", "reply", "solution", "assistant", "target", "a"),
+    "answer": (
+        *("answer", "response", "completion", "output", "reply", "solution", "assistant", "target", "a"),
+        *("expected_output", "expected_answer", "ground_truth", "final_answer"),
+    ),
     "calls": ("answers",),
     "thinking": ("thinking", "reasoning_content", "reasoning", "thought"),
     "history": ("history",),

@@ -35,6 +35,18 @@ def _text(content: Any, where: str) -> Any:
     return "".join(texts)
 
 
+def _without_pairs(turns: list[Any]) -> list[Any]:
+    """Returns turns of which each has one speaker: some data sets write `{"human": ..., "assistant": ...}`."""
+    found = []
+    for turn in turns:
+        speakers = [name for name in turn if str(name).lower() in ROLE_OF] if isinstance(turn, dict) else []
+        is_pair = (
+            len(speakers) > 1 and not {"role", "from"} & turn.keys() and all(isinstance(turn[name], str) for name in speakers)
+        )
+        found += [{"role": name, "content": turn[name]} for name in speakers] if is_pair else [turn]
+    return found
+
+
 def _is_result(content: Any) -> bool:
     """Returns whether what a tool gave back is JSON, and no parts of text."""
     parts = content if isinstance(content, list) else [{}]
@@ -85,7 +97,7 @@ def read_turns(turns: Any, offered: list[str]) -> list[dict[str, Any]]:
     if not isinstance(turns, list) or not turns:
         raise BadRow("no `messages`; write a list of {role, content}")
     messages: list[Any] = []
-    for number, turn in enumerate(turns, start=1):
+    for number, turn in enumerate(_without_pairs(turns), start=1):
         where = f"message {number}"
         said = turn.get("role", turn.get("from")) if isinstance(turn, dict) else None
         role = ROLE_OF.get(said.lower()) if isinstance(said, str) else None

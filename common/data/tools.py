@@ -38,7 +38,8 @@ def _schema(parameters: Any, name: str) -> Any:
         return {"type": "object", "properties": {}}
     if not isinstance(parameters, dict):
         return parameters
-    if parameters.get("type") in TYPES:  # `dict`, as BFCL and ToolACE write it
+    parameters = {key: value for key, value in parameters.items() if value is not None}  # `"required": null` requires nothing
+    if isinstance(parameters.get("type"), str) and parameters["type"] in TYPES:  # `dict`, as BFCL and ToolACE write it
         return _with_json_types(parameters)
     is_flat = "properties" not in parameters and all(
         isinstance(value, dict) and isinstance(value.get("type", ""), str) for value in parameters.values()

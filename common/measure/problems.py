@@ -36,7 +36,7 @@ def gold_answer(solution: str) -> str | None:
 def _to_problem(recognised: Recognised, row: dict[str, Any]) -> Conversation:
     """Returns a conversation with the `question`, `solution` and `answer` of a problem."""
     messages = recognised.conversation["messages"]
-    roles = [message.get("role") if isinstance(message, dict) else None for message in messages]
+    roles = [message["role"] for message in messages]
     if roles == ["system", "user", "assistant"]:
         raise BadRow(
             "a system message of its own: the reward compares answers to one prompt; write it as `--system_prompt` or into the "
@@ -45,7 +45,7 @@ def _to_problem(recognised: Recognised, row: dict[str, Any]) -> Conversation:
     if roles != ["user", "assistant"]:
         raise BadRow("not one question and one answer: a reward is given for one turn; split the conversation")
     question, solution = (message["content"] for message in messages)
-    answer = gold_answer(solution) if isinstance(solution, str) else None
+    answer = gold_answer(solution)
     if answer is None:
         raise BadRow("no final answer in column `answer`; end it with `#### ` and a number")
     return recognised.conversation | {"question": question, "solution": solution, "answer": answer}

@@ -45,12 +45,10 @@ def convert(recognised: Recognised, row: dict[str, Any]) -> Conversation:
         BadRow: If there is no thought, or no language to think in.
     """
     messages = recognised.conversation["messages"]
-    last, system = messages[-1], messages[0].get("content") if messages[0].get("role") == "system" else ""
-    thought = last.get("thinking") or last.get("reasoning_content")
-    if last.get("role") != "assistant" or not str(thought or "").strip():
+    last, system = messages[-1], messages[0]["content"] if messages[0]["role"] == "system" else ""
+    thought = last.get("thinking") or last.get("reasoning_content") or ""
+    if last["role"] != "assistant" or not thought.strip():
         raise BadRow("the last message must be the assistant's, with its thought in `thinking`: it is what is learned")
-    if not isinstance(system, str):
-        raise BadRow(f"message 1: the content must be a text, not {type(system).__name__}; write a text or remove the row")
     last = {key: value for key, value in last.items() if key != "reasoning_content"} | {"thinking": thought}
     messages = [*messages[:-1], last]
     asked = ASKS_FOR.search(system)

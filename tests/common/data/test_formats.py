@@ -141,6 +141,7 @@ def test_calls_in_every_form(row: dict):
         ({"Prompt ": "A?", "Completion": "B"}, ["A?", "B"]),
         ({"problem": "A?", "solution": 1.5}, ["A?", "1.5"]),
         ({"question": "A?", "answer": True}, ["A?", "true"]),
+        ({"conversation": [{"human": "A?", "assistant": "B"}, {"human": "C?", "assistant": "D"}]}, ["A?", "B", "C?", "D"]),
         ({"question": "A?", "answer": 10**30}, ["A?", str(10**30)]),
         (
             {"messages": [{"role": "user", "content": ["A", "?"]}, {"role": "model", "content": "B"}], "prompt": "A?"},
