@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from common.data.files import plain
 from common.data.literals import is_json, read_value
 from common.errors import BadRow
 
@@ -31,7 +32,7 @@ def _arguments(name: str, arguments: Any, where: str) -> dict[str, Any]:
         raise BadRow(f"{where}: the arguments of `{name}` are a {type(arguments).__name__}; write a JSON object")
     if not is_json(arguments):
         raise BadRow(f"{where}: the arguments of `{name}` hold NaN, Infinity or too deep a nest; write JSON")
-    return arguments
+    return plain(arguments)
 
 
 def read_call(call: Any, where: str) -> dict[str, Any]:

@@ -115,7 +115,29 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+class Written(float):
+    """A number that is written again as it stood in its file: 12.50 is no 12.5 where it is an answer."""
+
+    def __new__(cls, text: str) -> "Written":
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __str__(self) -> str:
+        return self.text
+
+
 DECODER = json.JSONDecoder(object_pairs_hook=_object)
+ROWS_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=Written)
+
+
+def plain(value: Any) -> Any:
+    """Returns a JSON value with numbers in place of `Written` ones: those of a call are compared by their type."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return float(value) if isinstance(value, Written) else value
 
 
 def is_deep(value: Any) -> bool:
@@ -130,7 +152,7 @@ def is_deep(value: Any) -> bool:
 def _decode(text: str, where: str, cure: str, is_document: bool = False) -> Any:
     """Returns a JSON value, or fails with where it is and what is wrong in it."""
     try:
-        return DECODER.decode(text)
+        return ROWS_DECODER.decode(text)
     except RecursionError:
         fail(f"{where}: {TOO_DEEP}")
     except ValueError as error:
@@ -172,7 +194,7 @@ def _read_jsonl(path: Path, text: str) -> Rows:
 
 def read_lines(path: Path) -> Rows:
     """Reads a file of one JSON object a line, whatever its name; see `read_file`."""
-    return _read_jsonl(path, read_text(path))
+    return [(where, plain(row)) for where, row in _read_jsonl(path, read_text(path))]
 
 
 def _read_json(path: Path, text: str) -> Rows:

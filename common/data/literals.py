@@ -78,9 +78,9 @@ def read_json_values(text: str, *, among_words: bool = False) -> Any:
 
 
 def is_json(value: Any) -> bool:
-    """Returns whether a value can be written as JSON: no NaN, no Infinity, not too deeply nested."""
+    """Returns whether a value can be written as JSON: no NaN, no Infinity, no half of a character, not too deeply nested."""
     try:
-        json.dumps(value, allow_nan=False)
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, TypeError, RecursionError):
         return False
     return True

@@ -4,6 +4,7 @@ import re
 import reprlib
 from typing import Any
 
+from common.data.files import plain
 from common.data.literals import read_json_values, read_value
 from common.errors import BadRow
 
@@ -109,7 +110,7 @@ def read_tools(tools: Any) -> Any:
                 raise BadRow("`tools` is a text that is not JSON; write a list of tools, or its JSON as a text") from None
     if isinstance(tools, dict):
         tools = [tools]
-    return [_tool(tool) for tool in tools] if isinstance(tools, list) else tools
+    return [_tool(plain(tool)) for tool in tools] if isinstance(tools, list) else tools
 
 
 def _is_tool(value: Any) -> bool:

@@ -32,6 +32,19 @@ def test_json(tmp_path: Path, name: str):
     assert texts(tmp_path / name) == ROWS
 
 
+def test_a_number_stays_as_it_is_written(tmp_path: Path):
+    """Where it is an answer; among the arguments of a call it is a number."""
+    (tmp_path / "data.jsonl").write_text('{"question": "a", "answer": 12.50}\n{"question": "b", "answer": 1E3}\n')
+    found = load_conversations(DataArguments(dataset_name=str(tmp_path / "data.jsonl")))["train"]
+    assert [row["messages"][1]["content"] for row in found] == ["12.50", "1E3"]
+    assert json.dumps(texts(tmp_path / "data.jsonl")[0]) == '{"question": "a", "answer": 12.5}'
+    call = '{"name": "f", "arguments": {"x": 1.50, "y": [2.0]}}'
+    (tmp_path / "data.jsonl").write_text(f'{{"query": "a", "answers": [{call}], "tools": [{{"name": "f"}}]}}\n')
+    (row,) = load_conversations(DataArguments(dataset_name=str(tmp_path / "data.jsonl")))["train"]
+    arguments = row["messages"][1]["tool_calls"][0]["function"]["arguments"]
+    assert (arguments, type(arguments["x"]), type(arguments["y"][0])) == ({"x": 1.5, "y": [2.0]}, float, float)
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
