@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from common.data.arguments import DataArguments
 from common.data.calls import read_calls
-from common.data.formats import Conversation, Recognised, read_columns, recognise, text_of_cell
+from common.data.columns import read_columns, text_of_cell
+from common.data.formats import Conversation, Recognised, recognise
 from common.data.messages import THOUGHTS
 from common.data.notes import LEFT_OUT, ROWS, note
 from common.data.tools import check_tools

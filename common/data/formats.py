@@ -6,33 +6,17 @@ row of each.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.data.columns import HEADINGS, find_columns, heading, text_of_cell
 from common.data.literals import read_value
 from common.data.messages import ROLE_OF, THOUGHTS, read_turns
 from common.data.tools import check_tools, read_tools, take_tools
-from common.errors import BadRow, fail, nearest
+from common.errors import BadRow
 
 Conversation = dict[str, Any]  # `messages`, and perhaps `tools`, in the form of the chat templates (OpenAI's)
 
-# The usual headings, in lower case and with `_` for spaces. What stands first in a line is its name here and in `--columns`.
-HEADINGS = {
-    "messages": ("messages", "conversations", "conversation", "dialogue", "dialog"),
-    "question": ("question", "prompt", "query", "instruction", "problem", "user", "human", "request", "q", "user_input"),
-    "input": ("input", "context"),
-    "answer": (
-        *("answer", "response", "completion", "output", "reply", "solution", "assistant", "target", "a"),
-        *("expected_output", "expected_answer", "ground_truth", "final_answer"),
-    ),
-    "calls": ("answers",),
-    "thinking": ("thinking", "reasoning_content", "reasoning", "thought"),
-    "history": ("history",),
-    "system": ("system", "system_prompt"),
-    "tools": ("tools", "functions"),
-    "transcript": ("chat", "sample"),
-}
 SPEAKER = re.compile(r"^(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE): ?", re.MULTILINE)
 SPEAKERS = {"SYSTEM": "system", "USER": "user", "ASSISTANT": "assistant", "FUNCTION RESPONSE": "tool"}
 
@@ -54,66 +38,6 @@ class Recognised:
     conversation: Conversation = field(default_factory=dict)
 
 
-# --- Columns ------------------------------------------------------------------------------------------------------------
-
-
-def _heading(name: Any) -> str:
-    return re.sub(r"[\s\-]+", "_", str(name).strip().lower())
-
-
-def read_columns(columns: Sequence[str]) -> dict[str, str]:
-    """Returns the columns that `--columns` maps, by the names of `HEADINGS`.
-
-    Args:
-        columns: Texts such as `question=Frage`.
-
-    Raises:
-        SystemExit: With code 2 for one without a `=`, or a name that is not known.
-    """
-    mapped = {}
-    for text in columns:
-        name, equals, column = text.partition("=")
-        if not equals or not column:
-            fail(f"columns {text}: write what it is and the column, for example `--columns question=Frage answer=Antwort`")
-        if name not in HEADINGS:
-            fail(f"columns {text}: there is no `{name}`{nearest(name, list(HEADINGS)) or '; there is: ' + ', '.join(HEADINGS)}")
-        mapped[name] = column
-    return mapped
-
-
-def _find_columns(row: dict[str, Any], mapped: dict[str, str]) -> dict[str, list[str]]:
-    """Returns the columns of a row that have a value, by what they are; a mapped one is the only one of its kind."""
-    present = {_heading(name): name for name, value in row.items() if value is not None}
-    found = {}
-    for name, column in mapped.items():
-        if column not in row and _heading(column) not in {_heading(other) for other in row}:
-            raise BadRow(
-                f"no column `{column}` (found: {', '.join(map(str, row)) or 'nothing'}); correct `--columns {name}={column}`"
-            )
-    taken = {_heading(column) for column in mapped.values()}
-    for name, headings in HEADINGS.items():
-        wanted = [_heading(mapped[name])] if name in mapped else [known for known in headings if known not in taken]
-        found[name] = [present[heading] for heading in wanted if heading in present]
-    return found
-
-
-def text_of_cell(value: Any, column: str) -> str:
-    """Returns the text of a cell: a number or a truth value as JSON writes it.
-
-    Raises:
-        BadRow: If it is empty or neither.
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float) and value == value:  # NaN is what some libraries write for nothing
-        return str(value)
-    if not isinstance(value, str | float):
-        raise BadRow(f"`{column}` must be a text, not a {type(value).__name__}; write one, or remove the row")
-    if value != value or not value.strip():
-        raise BadRow(f"`{column}` is empty; fill it in or remove the row")
-    return value
-
-
 # --- One form each --------------------------------------------------------------------------------------------------------
 
 
@@ -127,8 +51,9 @@ def _chat(turns: Any, system: str | None, tools: Any) -> Conversation:
     first = messages[0] if isinstance(messages[0], dict) else {}
     if first.get("role") == "system" and isinstance(first.get("content"), str):
         described, rest = take_tools(first["content"])
-        if described:
-            tools = tools or read_tools(described)
+        described = read_tools(described)
+        if described and (not tools or set(check_tools(described)) <= set(names)):
+            tools = tools or described
             rest = [{"role": "system", "content": rest}] if rest else []
             messages = [*rest, *read_turns(turns, check_tools(tools))[0 if system and system.strip() else 1 :]]
     return {"messages": messages} | ({"tools": tools} if tools else {})
@@ -239,7 +164,7 @@ def _form_of(found: dict[str, list[str]], row: dict[str, Any], mapped: dict[str,
         return "pair"
     columns = ", ".join(map(str, row)) or "nothing"
     missing = "answer" if "question" in given else "question"
-    empty = next((name for name in row if _heading(name) in HEADINGS[missing]), None)
+    empty = next((name for name in row if heading(name) in HEADINGS[missing]), None)
     if empty is not None:
         raise BadRow(f"`{empty}` is empty; fill it in or remove the row")
     raise BadRow(
@@ -262,10 +187,10 @@ def recognise(row: dict[str, Any], mapped: dict[str, str] | None = None, preferr
     Raises:
         BadRow: If there are no columns that are known, or two could be meant, or something in them cannot be read.
     """
-    found = _find_columns(row, mapped or {})
-    if "input" in [_heading(column) for column in found["input"]] and not found["question"]:  # input and output
+    found = find_columns(row, mapped or {})
+    if "input" in [heading(column) for column in found["input"]] and not found["question"]:  # input and output
         found["question"], found["input"] = found["input"], []
-    found["answer"] = [column for column in found["answer"] if _heading(column) == preferred] or found["answer"]
+    found["answer"] = [column for column in found["answer"] if heading(column) == preferred] or found["answer"]
     form = _form_of(found, row, mapped or {})
     names = {
         "messages": ("messages", "system", "tools"),

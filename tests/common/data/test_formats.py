@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 from common.data.arguments import DataArguments
+from common.data.columns import read_columns
 from common.data.conversations import check_conversation, load_conversations
-from common.data.formats import read_columns, recognise
+from common.data.formats import recognise
 from common.data.tokens import show_trained, tokenize, use_training_template
 from common.errors import BadRow
 from common.models.load import load_tokenizer
