@@ -79,7 +79,7 @@ def check_prompts(
         return conversation
 
     return {
-        name: [row for _, row in usable(_places(rows, name), check, name=name, skip_bad_rows=skip_bad_rows)]
+        name: [row for _, row in usable(_places(rows, name), check, name=name, skip_bad_rows=skip_bad_rows)] if rows else []
         for name, rows in held_out.items()
     }
 

@@ -4,19 +4,23 @@ recipes prepare multi_agent_grpo --dataset_name my_problems.jsonl
 """
 
 from common.commands.prepare import Prepared, prompted
-from common.data.tokens import render
-from common.models.load import load_tokenizer, with_variables
 from common.run.config import parse
 
 from trl import GRPOConfig
 
 from agents import load_team
 from arguments import TeamArguments
-from data import check_prompts, conversation, load_data
 
 
 def prepare(argv: list[str], show: int) -> Prepared:
     args, training_args, model_args = parse(__file__, TeamArguments, GRPOConfig, argv)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.tokens import render
+    from common.models.load import load_tokenizer, with_variables
+
+    from data import check_prompts, conversation, load_data
+
     team, _ = load_team(args.agents_file)
     train, validation, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)

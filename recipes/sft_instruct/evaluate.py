@@ -41,7 +41,8 @@ def check_held_out(
 
     held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
     for name, rows in held_out.items():
-        tokenize(rows, tokenizer, training_args.max_length, where=name, skip_bad_rows=args.skip_bad_rows)
+        if rows:
+            tokenize(rows, tokenizer, training_args.max_length, where=name, skip_bad_rows=args.skip_bad_rows)
     return held_out
 
 

@@ -4,24 +4,27 @@ recipes prepare sft_instruct --dataset_name my_questions.jsonl
 """
 
 from common.commands.prepare import Prepared, supervised
-from common.data.tokens import check_prompts, use_training_template
-from common.models.load import load_tokenizer
 from common.run.config import parse
 
 from trl import SFTConfig
 
 from arguments import InstructArguments
-from data import load_data, texts
-from evaluate import prompt_of
 
 
 def prepare(argv: list[str], show: int) -> Prepared:
     args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig, argv)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.tokens import use_training_template
+    from common.models.load import load_tokenizer
+
+    from data import load_data, texts
+    from evaluate import check_held_out
+
     train, validation, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, texts(train))
     use_training_template(tokenizer)
-    held_out = {name: rows for name, rows in held_out.items() if rows}  # of too few rows none are held out
-    held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
+    held_out = check_held_out(held_out, tokenizer, args, training_args)
     return supervised(
         train,
         validation,

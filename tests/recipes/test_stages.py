@@ -1,13 +1,21 @@
 """One data set in several stages: what any of them measures, none has trained."""
 
+import dataclasses
 import json
 import random
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import recipe_modules
 
-ARGUMENTS = {"sft_instruct": "InstructArguments", "grpo_math": "MathArguments", "multi_agent_grpo": "TeamArguments"}
+
+def arguments_of(modules: dict[str, ModuleType]) -> type:
+    """Returns the recipe's own dataclass of arguments, the narrowest."""
+    found = [
+        cls for cls in vars(modules["arguments"]).values() if dataclasses.is_dataclass(cls) and cls.__module__ == "arguments"
+    ]
+    return min(found, key=lambda cls: len(dataclasses.fields(cls)))
 
 
 def question_of(row: object) -> str:
@@ -33,14 +41,14 @@ def write(path: Path, seed: int, question: str, answer: str) -> str:
 def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[set[str]]]:
     """What each recipe trains, chooses by and reports on, by its questions; each with its own seed, size and file."""
     folder, found = tmp_path_factory.mktemp("stages"), {}
-    settings = {
-        "sft_instruct": (write(folder / "sft.csv", 1, "prompt", "completion"), 7),
-        "grpo_math": (write(folder / "grpo.jsonl", 2, "question", "answer"), 400),
-        "multi_agent_grpo": (write(folder / "team.jsonl", 3, "Problem", "Solution"), 12),
-    }
-    for name, (path, num_held_out) in settings.items():
+    stages = (
+        ("sft_instruct", write(folder / "sft.csv", 1, "prompt", "completion"), 7),
+        ("grpo_math", write(folder / "grpo.jsonl", 2, "question", "answer"), 400),
+        ("multi_agent_grpo", write(folder / "team.jsonl", 3, "Problem", "Solution"), 12),
+    )
+    for name, path, num_held_out in stages:
         with recipe_modules(name, ["arguments", "data"]) as modules:
-            args = getattr(modules["arguments"], ARGUMENTS[name])(dataset_name=path, num_held_out=num_held_out)
+            args = arguments_of(modules)(dataset_name=path, num_held_out=num_held_out)
             train, validation, held_out = modules["data"].load_data(args, seed=len(name))
             parts = [train, validation, held_out["held_out"]]
             found[name] = [{" ".join(question_of(row).lower().split()) for row in rows} for rows in parts]
@@ -78,7 +86,7 @@ def test_problems_in_other_forms(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path = tmp_path / "data.jsonl"
     for name in ("grpo_math", "multi_agent_grpo"):
         with recipe_modules(name, ["arguments", "data"]) as modules:
-            arguments = getattr(modules["arguments"], ARGUMENTS[name])
+            arguments = arguments_of(modules)
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
             train, validation, held_out = modules["data"].load_data(arguments(dataset_name=str(path)), seed=0)
             problems = sorted([*train, *validation, *held_out["held_out"]], key=lambda problem: problem.question)

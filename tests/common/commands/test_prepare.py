@@ -9,94 +9,63 @@ import pytest
 from conftest import ROOT, Python
 from forks import BIN
 
+sys.path.insert(0, str(ROOT / "tests" / "reliability"))
+from bad_inputs import rows_of
+
 SHARED = ROOT.parent / "shared"
-WEATHER = {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
-CALL = {
-    "role": "assistant",
-    "content": None,
-    "tool_calls": [{"function": {"name": "get_weather", "arguments": '{"city": "Oslo"}'}}],
-}
-ROWS: dict[str, dict] = {
-    "sft_instruct": {"instruction": "Name the capital of {}.", "input": "", "output": "It is Oslo."},
-    "trl_function_calling": {
-        "messages": [
-            {"role": "user", "content": "Weather in {}?"},
-            CALL,
-            {"role": "tool", "content": "clear"},
-            {"role": "assistant", "content": "Clear."},
-        ],
-        "tools": [WEATHER],
-    },
-    "gpt_oss_multilingual": {
-        "question": "How many are {} and 1?",
-        "thinking": "Je compte.",
-        "answer": "Two.",
-        "thinking_language": "French",
-    },
-    "grpo_math": {"problem": "How many are {} and 1?", "answer": "\\frac{1}{2}"},
-    "multi_agent_grpo": {"question": "How many are {} and 1?", "answer": 12},
-}
+RECIPES = sorted(script.parent.name for script in (ROOT / "recipes").glob("*/prepare.py"))
 
 
 def write(path: Path, recipe: str, count: int) -> str:
-    text = json.dumps(ROWS[recipe])
-    path.write_text("".join(text.replace("{}", str(number)) + "\n" for number in range(count)))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows_of(recipe, count)))
     return str(path)
+
+
+def learned(recipe: str) -> list[str]:
+    """Returns a piece of each turn that is trained of the first row; of problems nothing is, the model writes itself."""
+    (row,) = rows_of(recipe, 1)
+    if "messages" not in row:
+        return [] if "####" in row["answer"] else [row["answer"]]
+    said = [message for message in row["messages"] if message["role"] == "assistant"]
+    return [message.get("content") or message["tool_calls"][0]["function"]["name"] for message in said]
 
 
 def prepare(python: Python, recipe: str, *flags: str, code: int = 0):
     return python(BIN / "recipes", "prepare", recipe, *flags, code=code)
 
 
-@pytest.mark.parametrize("recipe", ROWS)
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_json(python: Python, tmp_path: Path, recipe: str):
     path = write(tmp_path / "my.jsonl", recipe, 40)
-    found = json.loads(
-        prepare(
-            python,
-            recipe,
-            "--dataset_name",
-            path,
-            "--json",
-            "--show",
-            "2",
-            "--max_length" if "grpo" not in recipe else "--max_prompt_length",
-            "2000",
-        ).stdout
-    )
+    found = json.loads(prepare(python, recipe, "--dataset_name", path, "--json", "--show", "2").stdout)
     assert list(found) == ["rows", "left_out", "splits", "first"]
     assert (found["rows"], found["left_out"], len(found["first"])) == (40, [], 2)
-    assert found["splits"].keys() >= {"train", "validation", "held_out"}
+    assert list(found["splits"])[:3] == ["train", "validation", "held_out"]
     assert found["splits"]["train"] > 20
     first = found["first"][0]  # of the file, whatever part it is in
     assert list(first) == ["prompt", "trained", "not_trained"]
-    trained = {
-        "sft_instruct": ["It is Oslo."],
-        "trl_function_calling": ["get_weather", "Clear."],
-        "gpt_oss_multilingual": ["Je compte."],
-    }.get(recipe, [])
-    assert len(first["trained"]) == len(trained)
-    assert all(text in part for text, part in zip(trained, first["trained"], strict=True))
+    assert len(first["trained"]) == len(learned(recipe))
+    assert all(text in part for text, part in zip(learned(recipe), first["trained"], strict=True))
+    assert first["prompt"].startswith(first["not_trained"][0])
     assert "0" in first["prompt"]
-    assert all(part in first["prompt"] for part in first["not_trained"][:1])
 
 
 def test_text(python: Python, tmp_path: Path):
     path = write(tmp_path / "my.jsonl", "sft_instruct", 40)
     with open(path, "a") as file:
-        file.write('{"instruction": "a"}\n' + json.dumps({"question": "Long?", "answer": "word " * 300}) + "\n")
+        file.write('{"question": "a"}\n' + json.dumps({"question": "Long?", "answer": "word " * 300}) + "\n")
     flags = ["--dataset_name", path, "--skip_bad_rows", "true", "--show", "1"]
     said = prepare(python, "sft_instruct", *flags).stdout
-    assert f"{path}: 40 rows of questions and answers (instruction, output). The first: user: Name the capital of 0." in said
+    assert f"{path}: 41 rows of questions and answers (question, answer). The first: user: What is 0 + 1? | assistant:" in said
     assert f"Left out 1 of 42 rows of {path} (train). The first: {path}, line 41: no `answer`" in said
     assert "Tokens of a conversation (at most" in said
     assert "longer       1" in said
-    assert "»It is Oslo.<|eot_id|>«" in said
+    assert "»0 and one.<|eot_id|>«" in said
     found = json.loads(prepare(python, "sft_instruct", *flags, "--json").stdout)
     assert [row["where"] for row in found["left_out"]] == [f"{path}, line 41", f"{path}, line 42"]
     # As a run would, it ends at the first bad row without the flag.
     ended = prepare(python, "sft_instruct", "--dataset_name", path, "--json", code=2)
-    assert ended.stderr.startswith(f"error: {path}, line 41: no `answer` (found: instruction); write")
+    assert ended.stderr.startswith(f"error: {path}, line 41: no `answer` (found: question); write")
     assert ended.stdout == ""
 
 

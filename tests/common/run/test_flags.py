@@ -364,6 +364,8 @@ def test_a_team_samples_as_it_is_trained(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list:
     """The calls of `datasets.load_dataset`, which end there."""
+    import common.data.rows  # noqa: F401 - before its functions are replaced
+
     calls = []
 
     def load_dataset(*args, **kwargs):
@@ -380,8 +382,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_dataset_config(recipe: str, asked: list):
-    import common.data.rows  # noqa: F401 - before its functions are replaced
-
     with recipe_modules(recipe, ["arguments", "data"]) as modules:
         found = [cls for cls in vars(modules["arguments"]).values() if dataclasses.is_dataclass(cls)]
         cls = next(cls for cls in found if cls.__module__ == "arguments")  # not that of the data of all recipes
