@@ -10,6 +10,10 @@ import time
 from typing import NoReturn
 
 
+class BadRow(ValueError):
+    """A row that cannot be trained on; the text says why and what to do."""
+
+
 def is_main_process() -> bool:
     """Returns whether this process is the one that prints and writes (every launcher sets RANK)."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,5 +1,6 @@
 """Every command in a README or on the site is one that works."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -37,6 +38,10 @@ def check_recipes_command(python: Python, words: list[str], where: str) -> None:
     """Checks a call of the command `recipes`: the subcommand and its options, and the sources under recipes/."""
     subcommand, arguments = words[1], words[2:]
     command: tuple[Path | str, ...] = (BIN / "recipes", subcommand)
+    if subcommand == "prepare":  # takes the flags of a run, and two of its own
+        command = (ROOT / "recipes" / arguments[0] / "train.py",)
+        assert (command[0].parent / "prepare.py").exists(), where
+        arguments = [word for word in arguments if word not in ("--json", "--show")]
     if subcommand == "chat":
         # What follows the run is for the chat itself: the recipe's own, by its name in outputs/NAME/..., or the common one.
         own = ROOT / "recipes" / Path(arguments[0]).parts[1] / "chat.py"
@@ -88,6 +93,16 @@ def test_links_and_pictures_exist(page: Path):
         target = re.sub(r"^recipes/(\w+)\.md$", r"../recipes/\1/README.md", target)
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_every_row_of_the_table_of_forms_is_read():
+    from common.data.conversations import check_conversation
+    from common.data.formats import recognise
+
+    rows = re.findall(r"^\|[^|]+\| `(\{.*?\})`", (ROOT / "docs" / "data.md").read_text(), re.MULTILINE)
+    assert len(rows) > 12
+    for row in rows:
+        check_conversation(recognise(json.loads(row)).conversation)
 
 
 def test_every_accelerate_configuration_is_explained():

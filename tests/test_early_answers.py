@@ -8,7 +8,9 @@ import pytest
 from conftest import ROOT, command_env
 
 SCRIPTS = sorted(
-    str(path.relative_to(ROOT)) for path in (ROOT / "recipes").glob("*/*.py") if "parse(__file__" in path.read_text()
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "recipes").glob("*/*.py")
+    if "parse(__file__" in path.read_text() and '__name__ == "__main__"' in path.read_text()
 )
 LATER = ["trl.trainer.sft_trainer", "trl.trainer.grpo_trainer", "deepspeed", "datasets"]
 

@@ -1,4 +1,4 @@
-"""The command `recipes`: list the recipes, copy one, talk to a trained model, export it, reshard a run."""
+"""The command `recipes`: list and copy recipes, look at data, talk to a trained model, export it, reshard a run."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's output folder,
 
 @app.callback()
 def recipes() -> None:
-    """Lists and copies recipes, talks to and exports trained models, reshards runs."""
+    """Lists and copies recipes, looks at data, talks to and exports trained models, reshards runs."""
 
 
 @app.command("list")
@@ -34,6 +34,20 @@ def copy(
 ) -> None:
     """Copies a recipe under a new name, to make it yours."""
     copy_recipe(source, new)
+
+
+# Whatever follows RECIPE belongs to the recipe, but for --json and --show.
+@app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def prepare(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, or a recipe's folder.")],
+    flags: Annotated[
+        list[str] | None, typer.Argument(metavar="FLAGS", help="Those of its train.py; --json for JSON, --show N for N rows.")
+    ] = None,
+) -> None:
+    """Shows what a run would train on, without a model: rows read, left out and held out, and what is trained of the first."""
+    from common.commands.prepare import prepare_recipe  # imported here, as below
+
+    prepare_recipe(recipe, flags or [])
 
 
 # Whatever follows RUN belongs to the chat, `--help` too.

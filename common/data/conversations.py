@@ -1,22 +1,39 @@
-"""Conversations to tune on: read from a hub data set or a file, and checked row by row."""
+"""Conversations to tune on: read from a hub data set or a file in any form, and checked row by row."""
 
-import json
+import re
 import reprlib
+import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from common.errors import fail, nearest, say
+from common.data.arguments import DataArguments
+from common.data.calls import read_calls
+from common.data.columns import read_columns, text_of_cell
+from common.data.formats import Conversation, Recognised, recognise
+from common.data.messages import THOUGHTS
+from common.data.notes import LEFT_OUT, ROWS, note
+from common.data.tools import check_tools
+from common.errors import BadRow, fail, nearest
 
-Conversation = dict[str, Any]  # `messages`, and perhaps `tools`, in the form of the chat templates (OpenAI's)
 Row, Made = TypeVar("Row"), TypeVar("Made")
 ROLES = ["system", "user", "assistant", "tool"]
-
-
-class BadRow(ValueError):
-    """A row that cannot be trained on; the text says why and what to do."""
+FORMS = {
+    "messages": "conversations",
+    "pair": "questions and answers",
+    "xlam": "questions and calls",
+    "transcript": "conversations in one text",
+}
 
 
 # --- Reading ------------------------------------------------------------------------------------------------------------
+
+
+def kind_of_mistake(why: str) -> str:
+    """Returns what is wrong with a row without its names and numbers, so that rows of the same mistake can be counted."""
+    what = re.sub(r"^(message|turn|tool) \d+: ", "", why).partition(";")[0]
+    what = re.sub(r"`[^`]*`|\([^)]*\)|'[^']*'|\"[^\"]*\"", "...", what)
+    return re.sub(r"\d+", "N", what)
 
 
 def usable(
@@ -28,7 +45,7 @@ def usable(
         rows: Where each row is, and the row.
         make: Makes something of a row; raises `BadRow` where it cannot.
         name: Of the data, for what is printed.
-        skip_bad_rows: Leave out the rows that cannot be used, and say how many, instead of ending at the first.
+        skip_bad_rows: Leave out the rows that cannot be used, and say how many of which kind, instead of ending at the first.
 
     Returns:
         Where each row is, and what was made of it.
@@ -36,124 +53,96 @@ def usable(
     Raises:
         SystemExit: With code 2 and one line that names the file and the row.
     """
-    made, first = [], None
+    made, bad = [], {}
     for where, row in rows:
         try:
             made.append((where, make(row)))
         except BadRow as error:
             if not skip_bad_rows:
                 fail(f"{where}: {error}")
-            first = first or f"{where}: {error}"
+            bad[where] = str(error)
+    first = next((f"{where}: {why}" for where, why in bad.items()), None)
     if not made:
         fail(f"{name} has no row that can be used; {f'the first: {first}' if first else 'it needs at least one'}")
-    if first:
-        say(f"Left out {len(rows) - len(made)} of {len(rows)} rows of {name}. The first: {first}")
+    if bad:
+        LEFT_OUT.update(bad)
+        kinds = Counter(map(kind_of_mistake, bad.values())).most_common()
+        counts = "; ".join(f"{count} x {kind}" for kind, count in kinds[:5]) + ("; ..." if len(kinds) > 5 else "")
+        note(f"Left out {len(bad)} of {len(rows)} rows of {name}. The first: {first}. By kind: {counts}")
     return made
 
 
+def in_words(messages: Sequence[dict[str, Any]]) -> str:
+    """Returns a conversation on one line, shortened."""
+    turns = []
+    for message in messages:
+        calls = [f"{call['function']['name']}({call['function']['arguments']})" for call in message.get("tool_calls", [])]
+        turns.append(
+            f"{message['role']}: {' '.join([textwrap.shorten(str(message.get('content') or ''), 60), *calls]).strip()}"
+        )
+    return textwrap.shorten(" | ".join(turns), 240, placeholder=" ...")
+
+
 def load_conversations(
-    name: str, convert: Callable[[dict], Conversation], *, config: str | None = None, skip_bad_rows: bool = False
+    args: DataArguments,
+    convert: Callable[[Recognised, dict[str, Any]], Conversation] | None = None,
+    *,
+    name: str | None = None,
+    preferred: str | None = None,
 ) -> dict[str, list[Conversation]]:
-    """Loads conversations from a hub data set or a local file and checks every row.
+    """Loads conversations in any form that `common.data.formats` knows, checks every row, and says what was recognised.
 
     Args:
-        name: A hub id, a local file (jsonl, json, csv, parquet) or a local folder of such files.
-        convert: Makes `messages` (and `tools`) of a row as it was read; raises `BadRow` where it cannot.
-        config: Name of the hub data set's configuration, where it has several.
-        skip_bad_rows: Leave out the rows that cannot be used, and say how many, instead of ending at the first.
+        args: Names the data, its columns and its groups, and says whether bad rows are left out.
+        convert: Makes a conversation of what was recognised and of the row as it was read; raises `BadRow` where it cannot.
+        name: Of other data than `args.dataset_name`, to be read in the same way.
+        preferred: See `formats.recognise`.
 
     Returns:
-        The conversations by split (see `rows.read_splits`), each with `where`, its file and row; a local file is one split.
+        The conversations by split (see `rows.read_splits`), each with `where`, its file and row, `source`, the data set that it
+        is of, and perhaps its `group`; a local file is one split.
 
     Raises:
         SystemExit: With code 2 and one line that names the file and the row.
     """
-    from common.data.rows import read_splits  # imports data sets, which the form of a conversation does without
+    from common.data.rows import read_sources  # imports data sets, which the form of a conversation does without
+
+    mapped, forms = read_columns(args.columns), {}
 
     def make(row: dict[str, Any]) -> Conversation:
-        conversation = convert({key: value for key, value in row.items() if value is not None})
-        check_conversation(conversation)
+        recognised = recognise(row, mapped, preferred)
+        check_conversation(recognised.conversation)
+        conversation = convert(recognised, row) if convert else recognised.conversation
+        if args.group_by is not None:
+            if row.get(args.group_by) is None:
+                raise BadRow(f"no `{args.group_by}` to group by (found: {', '.join(map(str, row))}); fill it in")
+            conversation = conversation | {"group": text_of_cell(row[args.group_by], args.group_by)}
+        count, first, columns, unread = forms.get(recognised.form, (0, conversation, {}, {}))
+        columns, unread = columns | dict.fromkeys(recognised.columns), unread | dict.fromkeys(recognised.unread)
+        forms[recognised.form] = count + 1, first, columns, unread
         return conversation
 
-    conversations = {}
-    for split, rows in read_splits(name, config).items():
-        made = usable(rows, make, name=f"{name} ({split})", skip_bad_rows=skip_bad_rows)
-        conversations[split] = [conversation | {"where": where} for where, conversation in made]
+    conversations: dict[str, list[Conversation]] = {}
+    for source, splits in read_sources(args, name):
+        forms.clear()
+        for split, rows in splits.items():
+            made = usable(rows, make, name=f"{source} ({split})", skip_bad_rows=args.skip_bad_rows)
+            conversations.setdefault(split, [])
+            conversations[split] += [conversation | {"where": where, "source": source} for where, conversation in made]
+            ROWS.extend(conversations[split][-len(made) :])
+        for form, (count, first, columns, unread) in forms.items():
+            others = [column for column in unread if column not in columns and column != args.group_by]
+            read = ", ".join(columns) + (f"; not read: {', '.join(others)}" if others else "")
+            note(f"{source}: {count} rows of {FORMS[form]} ({read}). The first: {in_words(first['messages'])}")
     return conversations
 
 
 # --- Checking -----------------------------------------------------------------------------------------------------------
 
 
-def _check_schema(schema: Any, what: str) -> None:
-    """Checks the parts of a JSON schema that calls are compared by."""
-    if not isinstance(schema, dict):
-        raise BadRow(f"{what} is a {type(schema).__name__}; write a JSON schema, an object")
-    for key, kind, cure in (("properties", dict, "an object"), ("required", list, "a list"), ("enum", list, "a list")):
-        if not isinstance(schema.get(key, kind()), kind):
-            raise BadRow(f"{what}: `{key}` is a {type(schema[key]).__name__}; write {cure}")
-    types = schema.get("type", [])
-    for names, key in ((schema.get("required", []), "required"), ([types] if isinstance(types, str) else types, "type")):
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise BadRow(f"{what}: `{key}` is {reprlib.repr(schema[key])}; write names, as a JSON schema does")
-    for name, part in schema.get("properties", {}).items():
-        _check_schema(part, f"{what}, `{name}`")
-    if "items" in schema:
-        _check_schema(schema["items"], f"{what}, `items`")
-
-
-def check_tools(tools: Any) -> list[str]:
-    """Checks the tools that a row offers.
-
-    Args:
-        tools: JSON schemas in OpenAI's form.
-
-    Returns:
-        Their names.
-
-    Raises:
-        BadRow: Says which tool is wrong, and the cure.
-    """
-    if not isinstance(tools, list):
-        raise BadRow(f"`tools` is a {type(tools).__name__}; write a list of tools")
-    names = []
-    for number, tool in enumerate(tools, start=1):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise BadRow(f'tool {number} has no name; write {{"type": "function", "function": {{"name": ..., ...}}}}')
-        if not isinstance(function.get("parameters"), dict):
-            raise BadRow(f"tool `{function['name']}` has no schema; give it `parameters`, a JSON schema of its arguments")
-        _check_schema(function["parameters"], f"the schema of tool `{function['name']}`")
-        names.append(function["name"])
-    return names
-
-
-def _read_arguments(function: dict[str, Any], where: str) -> dict[str, Any]:
-    """Returns the arguments of a call; OpenAI's API gives them as a JSON text."""
-    name, arguments = function["name"], function.get("arguments")
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
-            raise BadRow(f"{where}: the arguments of `{name}` are not valid JSON; write a JSON object") from None
-    if not isinstance(arguments, dict):
-        raise BadRow(f"{where}: the arguments of `{name}` are a {type(arguments).__name__}; write a JSON object")
-    try:
-        json.dumps(arguments, allow_nan=False)
-    except (ValueError, RecursionError):
-        raise BadRow(f"{where}: the arguments of `{name}` hold NaN, Infinity or too deep a nest; write JSON") from None
-    return arguments
-
-
-def _check_calls(calls: Any, offered: list[str], where: str) -> None:
-    if not isinstance(calls, list):
-        raise BadRow(f"{where}: `tool_calls` is a {type(calls).__name__}; write a list of calls")
+def _check_calls(calls: list[dict[str, Any]], offered: list[str], where: str) -> None:
     for call in calls:
-        function = call.get("function", call) if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise BadRow(f'{where}: a call without a name; write {{"function": {{"name": ..., "arguments": {{...}}}}}}')
-        function["arguments"] = _read_arguments(function, where)
-        name = function["name"]
+        name = call["function"]["name"]
         if name not in offered:
             hint = nearest(name, offered) or (f"; there is: {', '.join(offered)}" if offered else "; the row has no `tools`")
             raise BadRow(f"{where}: a call to `{name}`, which is not among the row's tools{hint}")
@@ -162,10 +151,8 @@ def _check_calls(calls: Any, offered: list[str], where: str) -> None:
 def check_conversation(conversation: Conversation) -> None:
     """Checks a conversation: known roles, texts, an assistant turn, and calls that fit the tools offered.
 
-    Arguments given as a JSON text, as OpenAI's API does, are turned into objects, in place.
-
     Args:
-        conversation: `messages`, and perhaps `tools`.
+        conversation: `messages`, and perhaps `tools`, in OpenAI's form (see `common.data.messages.read_turns`).
 
     Raises:
         BadRow: Says which message is wrong, and the cure.
@@ -180,17 +167,18 @@ def check_conversation(conversation: Conversation) -> None:
         if role not in ROLES:
             word = reprlib.repr(role).strip("'")
             raise BadRow(f"{where}: unknown role `{word}`{nearest(word, ROLES) or '; use one of ' + ', '.join(ROLES)}")
-        calls = message.get("tool_calls") or []
-        for key, may_lack in (("content", role == "assistant" and bool(calls)), ("thinking", True)):
-            if key in message and message[key] is None and may_lack:  # as OpenAI's API writes a turn of calls alone
-                del message[key]
-            text = message.get(key, "" if may_lack else None)
+        calls = read_calls(message.get("tool_calls") or [], where)
+        for key in ("content", *THOUGHTS):
+            text = message.get(key, "" if key in THOUGHTS or calls else None)
             if not isinstance(text, str):
                 raise BadRow(f"{where}: the {key} must be a text, not {type(text).__name__}; write a text or remove the row")
         _check_calls(calls, offered, where)
-        if role == "assistant" and not calls and not message["content"].strip():
+        if role == "assistant" and not calls and not message.get("content", "").strip():
             raise BadRow(f"{where}: an empty answer, which would be learned; fill it in or remove the row")
-    if all(message["role"] != "assistant" for message in messages):
+    said = [message for message in messages if message["role"] == "assistant"]
+    if not said:
         raise BadRow("no assistant turn, so there is nothing to learn from; add one or remove the row")
-    if all(message["role"] == "assistant" for message in messages):
+    if all(message.get("weight", 1) == 0 for message in said):
+        raise BadRow("every assistant turn has the weight 0, so there is nothing to learn from; remove the row")
+    if len(said) == len(messages):
         raise BadRow("nothing stands before what the assistant says; add what is asked, or remove the row")

@@ -1,4 +1,4 @@
-"""Rows of a local jsonl, json or csv as they were written, or one line that says where they cannot be read."""
+"""Rows of a local jsonl, json, csv or tsv as they were written, or one line that says where they cannot be read."""
 
 import csv
 import gzip
@@ -15,7 +15,7 @@ from common.errors import brief, fail
 
 Rows = list[tuple[str, dict[str, Any]]]  # where a row is, file and number, and the row
 
-KINDS = (".jsonl", ".json", ".csv")
+KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 DEEPEST = 100  # lists and objects in each other; nobody's rows have as many, and Python stops at some hundreds
 TOO_DEEP = f"lists and objects nested more than {DEEPEST} deep; write it flatter, or remove it"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the marks that such files begin with
@@ -115,7 +115,29 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+class Written(float):
+    """A number that is written again as it stood in its file: 12.50 is no 12.5 where it is an answer."""
+
+    def __new__(cls, text: str) -> "Written":
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __str__(self) -> str:
+        return self.text
+
+
 DECODER = json.JSONDecoder(object_pairs_hook=_object)
+ROWS_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=Written)
+
+
+def plain(value: Any) -> Any:
+    """Returns a JSON value with numbers in place of `Written` ones: those of a call are compared by their type."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return float(value) if isinstance(value, Written) else value
 
 
 def is_deep(value: Any) -> bool:
@@ -130,7 +152,7 @@ def is_deep(value: Any) -> bool:
 def _decode(text: str, where: str, cure: str, is_document: bool = False) -> Any:
     """Returns a JSON value, or fails with where it is and what is wrong in it."""
     try:
-        return DECODER.decode(text)
+        return ROWS_DECODER.decode(text)
     except RecursionError:
         fail(f"{where}: {TOO_DEEP}")
     except ValueError as error:
@@ -172,7 +194,7 @@ def _read_jsonl(path: Path, text: str) -> Rows:
 
 def read_lines(path: Path) -> Rows:
     """Reads a file of one JSON object a line, whatever its name; see `read_file`."""
-    return _read_jsonl(path, read_text(path))
+    return [(where, plain(row)) for where, row in _read_jsonl(path, read_text(path))]
 
 
 def _read_json(path: Path, text: str) -> Rows:
@@ -193,10 +215,11 @@ def _read_json(path: Path, text: str) -> Rows:
 
 
 def _read_csv(path: Path, text: str) -> Rows:
-    """Reads a csv as it is written: 007 stays 007, and NA a text. The names of columns are taken in lower case."""
+    """Reads a csv or tsv as it is written: 007 stays 007, and NA a text. The names of columns are taken in lower case."""
     csv.field_size_limit(sys.maxsize)
     text = text.lstrip("\r\n")
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    is_tsv = kind_of(path) == ".tsv"
+    delimiter = "\t" if is_tsv else max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: Rows = []
     try:
@@ -220,7 +243,7 @@ def _read_csv(path: Path, text: str) -> Rows:
 
 
 def read_file(path: Path) -> Rows:
-    """Reads a jsonl, json or csv, packed or not: each row whole and as it was written.
+    """Reads a jsonl, json, csv or tsv, packed or not: each row whole and as it was written.
 
     Args:
         path: A file for which `kind_of` is not None.
@@ -231,7 +254,8 @@ def read_file(path: Path) -> Rows:
     Raises:
         SystemExit: With code 2 and one line that names the file, the row and the cure.
     """
-    read = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv}[kind_of(path)]
+    kind = kind_of(path)
+    read = _read_json if kind == ".json" else _read_csv if kind in (".csv", ".tsv") else _read_jsonl
     rows = read(path, read_text(path))
     if not rows:
         fail(f"{path} has no rows; it needs at least one")

@@ -2,18 +2,33 @@
 
 import glob
 import os
+import re
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+from common.data.arguments import DataArguments
 from common.data.files import KINDS, Rows, kind_of, read_file
 from common.data.hub import is_path, use_cache_if_unreachable
-from common.data.splits import find_splits
+from common.data.notes import note
+from common.data.sources import sources_of
+from common.data.splits import NAMES, find_splits
+from common.data.structs import plain_row
 from common.errors import brief, fail
 
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError
 
-UNREADABLE = (DatasetGenerationError, OSError, ValueError)  # what `datasets` and Arrow raise where a file is damaged
+UNREADABLE = (DatasetGenerationError, OSError, ValueError, EOFError, zlib.error)  # of a damaged file
+OF_DATASETS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # say what a folder holds
+PARTS = {name: part for part, names in NAMES.items() for name in names}
+
+
+# --- One file -----------------------------------------------------------------------------------------------------------
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.name.lower().endswith((".parquet", ".parquet.gz"))
 
 
 def _load_parquet(path: Path) -> Dataset:
@@ -26,6 +41,83 @@ def _load_parquet(path: Path) -> Dataset:
     if len(rows) == 0:
         fail(f"{path} has no rows; it needs at least one")
     return rows
+
+
+def _rows_of(dataset: Dataset, where: str) -> Rows:
+    return [(f"{where}, row {number}", plain_row(row, dataset.features)) for number, row in enumerate(dataset, start=1)]
+
+
+def _read(path: Path) -> Rows:
+    return _rows_of(_load_parquet(path), str(path)) if _is_parquet(path) else read_file(path)
+
+
+# --- Folders --------------------------------------------------------------------------------------------------------------
+
+
+def _split_of(path: Path) -> str | None:
+    """Returns the split that a file is called after (`test.csv.gz`, `train-00000-of-00002.parquet`), if any."""
+    name = re.sub(r"-\d+-of-\d+$", "", path.name.lower().partition(".")[0])
+    return name if name in PARTS else None
+
+
+def _resembles(path: Path) -> str | None:
+    """Returns the split whose name is a word of a file's name (`squad-train.json`), if any."""
+    words = re.split(r"[-_. ]", path.name.lower())
+    return next((name for name in PARTS if name in words), None)
+
+
+def _find_files(folder: Path) -> dict[str, list[Path]]:
+    """Returns the files of rows in a folder and those below it, by split; all are to be trained if none is called after one."""
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if (kind_of(path) or _is_parquet(path)) and path.is_file() and path.name not in OF_DATASETS
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+    def below(path: Path) -> str | None:
+        return next((part for part in path.relative_to(folder).parts[:-1] if part.lower() in PARTS), None)
+
+    ways: list[Callable[[Path], str | None]] = [
+        _split_of,
+        below,
+        lambda path: _split_of(path) or below(path) or _resembles(path),
+    ]
+    for split_of in ways:
+        found: dict[str, list[Path]] = {}
+        for path in files:
+            found.setdefault(split_of(path) or "", []).append(path)
+        splits = find_splits(found)
+        if "train" in splits or (splits and split_of is ways[-1]):
+            kept = {split: found[split] for split in splits.values()}
+            others = [str(path.relative_to(folder)) for path in files if not any(path in paths for paths in kept.values())]
+            if others:
+                note(f"{folder}: not read, as they are called after no split: {', '.join(others[:9])}")
+            return kept
+    return {"train": files} if files else {}
+
+
+def _read_folder(folder: Path) -> dict[str, Rows]:
+    splits = {}
+    for split, paths in _find_files(folder).items():
+        # The parts of a set have numbers; other files of the same name in a folder are other versions of it.
+        is_one = all(re.search(r"-\d+-of-\d+\.", path.name) for path in paths) or len({path.parent for path in paths}) > 1
+        if _split_of(paths[0]) and len(paths) > 1 and not is_one:
+            fail(f"{folder} has {paths[0].name} and {paths[1].name}; keep one of them there")
+        splits[split] = [row for path in paths for row in _read(path)]
+    return splits
+
+
+def _load_saved(folder: Path) -> DatasetDict:
+    """Loads what `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote."""
+    try:
+        found = load_from_disk(str(folder))
+    except UNREADABLE as error:
+        fail(f"{folder} cannot be loaded: {brief(error)}; save it again with `save_to_disk`")
+    return found if isinstance(found, DatasetDict) else DatasetDict(train=found)
+
+
+# --- Everything -----------------------------------------------------------------------------------------------------------
 
 
 def load_splits(name: str, config: str | None = None) -> DatasetDict:
@@ -43,10 +135,10 @@ def load_splits(name: str, config: str | None = None) -> DatasetDict:
     """
     path, is_folder = Path(name), os.path.isdir(name)
     if os.path.isfile(name):
-        if path.suffix.lower() != ".parquet":
+        if not _is_parquet(path):
             fail(f"{path}: unknown file type; use one of {', '.join(KINDS)}, .parquet")
         return DatasetDict(train=_load_parquet(path))
-    if not is_folder and (path.suffix.lower() == ".parquet" or kind_of(path) or is_path(name)):
+    if not is_folder and (_is_parquet(path) or kind_of(path) or is_path(name)):
         fail(f"dataset_name {name}: there is no such file; pass an existing file, a hub id, or `synthetic`")
     if not is_folder:
         use_cache_if_unreachable()
@@ -63,78 +155,59 @@ def load_splits(name: str, config: str | None = None) -> DatasetDict:
     return DatasetDict({split: splits[split] for split in found.values()})
 
 
-def _find_files(folder: Path) -> dict[str, Path]:
-    """Returns the files of a folder that are called as splits are (train.jsonl, test.csv.gz), by the name of the split."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        name = path.name.partition(".")[0]
-        if path.is_file() and path.name.lower() in (f"{name}{kind_of(path)}", f"{name}{kind_of(path)}.gz"):
-            if name in found:
-                fail(f"{folder} has {found[name].name} and {path.name}; keep one of them there")
-            found[name] = path
-    return {name: found[name] for name in find_splits(found).values()}
-
-
-def _without_none(value: Any) -> Any:
-    """Drops keys without a value: Arrow gives every object the keys of all the others, filled with None."""
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return [_without_none(item) for item in value] if isinstance(value, list) else value
-
-
 def read_splits(name: str, config: str | None = None) -> dict[str, Rows]:
     """Reads rows from a hub data set, a local file or a local folder.
 
     Args:
-        name: A hub id, a local file (jsonl, json, csv, parquet) or a local folder of such files.
+        name: A hub id, a local file (one of `files.KINDS` or a parquet, packed or not), a local folder of such files, or one
+            that `save_to_disk` wrote.
         config: Name of the hub data set's configuration, where it has several; not used for what is local.
 
     Returns:
-        For each split where each row is, and the row; a local file is one split, `train`. Rows of a jsonl, json or csv are as
-        they were written.
+        For each split where each row is, and the row; a local file that is not called after a split is `train`. Rows are as
+        they were written, whatever holds them; see `structs.plain_row` for what Arrow adds.
 
     Raises:
         SystemExit: With code 2 and one line if they cannot be read.
     """
-    if os.path.isfile(name) and kind_of(Path(name)):
-        return {"train": read_file(Path(name))}
-    files = _find_files(Path(name)) if os.path.isdir(name) else {}
-    if "train" in find_splits(files):
-        return {split: read_file(path) for split, path in files.items()}
-    splits = {}
-    for split, rows in load_splits(name, config).items():
-        where = name if os.path.isfile(name) else f"{name} ({split})"
-        splits[split] = [
-            (f"{where}, row {number}", {column: _without_none(value) for column, value in row.items()})
-            for number, row in enumerate(rows, start=1)
-        ]
-    return splits
+    path = Path(name)
+    if os.path.isfile(name) and (kind_of(path) or _is_parquet(path)):
+        return {_split_of(path) or "train": _read(path)}
+    if os.path.isdir(name) and any((path / file).is_file() for file in ("state.json", "dataset_dict.json")):
+        saved = _load_saved(path)
+        splits = DatasetDict({split: saved[split] for split in find_splits(saved).values()})
+    else:
+        if os.path.isdir(name) and (rows := _read_folder(path)):
+            return rows
+        splits = load_splits(name, config)
+    return {split: _rows_of(rows, f"{name} ({split})") for split, rows in splits.items()}
 
 
-def load_rows(name: str, columns: list[str], config: str | None = None) -> dict[str, Rows]:
-    """Reads rows and checks that every one has a text in the columns that a recipe needs.
+def read_sources(args: DataArguments, name: str | None = None) -> Iterator[tuple[str, dict[str, Rows]]]:
+    """Reads each data set that a setting names.
 
     Args:
-        name: See `read_splits`.
-        columns: Columns that must be there, with a text in every row.
-        config: See `read_splits`.
+        args: Gives `dataset_name`, and perhaps the data to choose by and to report on.
+        name: Other data, in place of all these.
 
     Returns:
-        The splits by name: where each row is, and the row.
+        The name of each data set and its rows by split. Of several data sets, and where others are given to choose by or to
+        report on, the splits are called `train`, `validation` and `test`.
 
     Raises:
-        SystemExit: With code 2 and one line for data that cannot be read, or a row without a text in a column.
+        SystemExit: With code 2 and one line if they cannot be read.
     """
-    splits = read_splits(name, config)
-    for rows in splits.values():
-        for where, row in rows:
-            for column in columns:
-                if column not in row:
-                    fail(f"{where}: no column `{column}` (found: {', '.join(map(str, row)) or 'nothing'}); rename or add it")
-                value = row[column]
-                if value is None or (isinstance(value, str) and not value.strip()):
-                    fail(f"{where}: no value in column `{column}`; fill it in or remove the row")
-                if not isinstance(value, str):
-                    kind = type(value).__name__
-                    fail(f"{where}: column `{column}` must be a text, not {kind}; put it into quotes, or remove the row")
-    return splits
+    sources = [source for source, _ in sources_of(name or args.dataset_name)]
+    given = {} if name else {"validation": args.validation_dataset_name, "test": args.test_dataset_name}
+    given = {part: source for part, source in given.items() if source}
+    for source in sources:
+        if source == "synthetic" and (given or len(sources) > 1):  # it has no rows that could be read
+            if len(sources) > 1:
+                fail("dataset_name: `synthetic` cannot be mixed with other data; pass files, folders or hub ids")
+            continue
+        splits = read_splits(source, args.dataset_config)
+        if len(sources) > 1 or given:
+            splits = {part: splits[split] for part, split in find_splits(splits).items() if part not in given}
+        yield source, splits
+    for part, source in given.items():
+        yield source, {part: [row for rows in read_splits(source).values() for row in rows]}

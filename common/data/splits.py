@@ -1,11 +1,13 @@
 """What is trained, what is chosen by and what is reported on: splits found by name, or taken by a hash of the question."""
 
+import json
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
-from common.errors import fail, say
+from common.data.notes import note
+from common.errors import fail
 
 Row = TypeVar("Row")
 
@@ -33,12 +35,36 @@ def check_num_held_out(num_held_out: int) -> None:
         fail(f"num_held_out is {num_held_out}: without held-out problems nothing can be measured; use at least 1")
 
 
+def check_parts(name: str, held_out: Mapping[str, Sequence[Any]], *parts: Sequence[Any]) -> None:
+    """Checks that there is something in each part of the data that is needed.
+
+    Args:
+        name: Name of the data.
+        held_out: The held-out rows by the name of the set.
+        parts: The rows to train on, and those to choose by, where the script needs them.
+
+    Raises:
+        SystemExit: With code 2.
+    """
+    if parts and not parts[0]:
+        fail(f"{name} has nothing to train on: all there is is kept to measure; pass the data to train on as dataset_name")
+    if not held_out or not all(map(len, [*held_out.values(), *parts])):
+        fail(
+            f"{name} has too few rows that ask different things: some are kept apart to measure, so it takes at least 3 "
+            "(2 with a split for the validation or to report on); add rows"
+        )
+
+
 def size_of_part(num_rows: int, num_held_out: int) -> int:
     """Returns how many rows are put aside at a time: a tenth, at most `num_held_out`, and at least one."""
     return min(num_held_out, max(1, num_rows // 10))
 
 
 # --- By hash --------------------------------------------------------------------------------------------------------------
+
+# Shares of all questions by their hash: what is reported on, and what is chosen by. The rest is trained.
+SHARES = {"test": (0.0, 0.1), "validation": (0.1, 0.2)}
+RESERVED = 400  # rows kept out of the training for a part even if fewer are measured: another recipe may measure these
 
 
 def normalize_question(question: str) -> str:
@@ -56,12 +82,22 @@ def question_of(conversation: dict[str, Any]) -> str:
     return "\n".join(asked or [str(message.get("content")) for message in conversation["messages"]])
 
 
+def group_of(conversation: dict[str, Any]) -> str:
+    """Returns what decides whether a conversation is held out: its `group` if it has one, else its question."""
+    return conversation.get("group") or question_of(conversation)
+
+
+def content_of(conversation: dict[str, Any]) -> str:
+    """Returns all that is said in a conversation, to find those that are the same."""
+    return normalize_question(json.dumps(conversation["messages"], ensure_ascii=False, sort_keys=True, default=str))
+
+
 def _digest(question: str) -> bytes:
     return blake2b(normalize_question(question).encode(errors="replace"), digest_size=16).digest()
 
 
-def _questions(rows: Iterable[Row], question: Callable[[Row], str]) -> list[list[int]]:
-    """Returns the numbers of the rows of each question, in the order of the questions' hashes.
+def _questions(rows: Iterable[Row], question: Callable[[Row], str]) -> dict[bytes, list[int]]:
+    """Returns the numbers of the rows of each question, by its hash and in the order of the hashes.
 
     A question that a tenth of all rows share stands last, whatever its hash: with it hardly anything would be left to train.
     """
@@ -69,7 +105,17 @@ def _questions(rows: Iterable[Row], question: Callable[[Row], str]) -> list[list
     for number, row in enumerate(rows):
         numbers.setdefault(_digest(question(row)), []).append(number)
     common = max(1, sum(map(len, numbers.values())) // 10)
-    return [numbers[digest] for digest in sorted(numbers, key=lambda digest: (len(numbers[digest]) > common, digest))]
+    return {key: numbers[key] for key in sorted(numbers, key=lambda key: (len(numbers[key]) > common, key))}
+
+
+def _partition(rows: Sequence[Row], taken: Collection[int]) -> tuple[list[Row], list[Row]]:
+    apart = [row for number, row in enumerate(rows) if number in taken]
+    return apart, [row for number, row in enumerate(rows) if number not in taken]
+
+
+def by_hash(rows: Sequence[Row], question: Callable[[Row], str]) -> list[Row]:
+    """Returns rows in the order of the hashes of their questions."""
+    return sorted(rows, key=lambda row: _digest(question(row)))
 
 
 def take(
@@ -89,58 +135,116 @@ def take(
     Returns:
         The rows taken and the others, both in their order.
     """
-    questions, taken = _questions(rows, question), set()
+    questions, taken = list(_questions(rows, question).values()), set()
     for numbers in questions[: len(questions) - questions_left]:
         if count < 1 or (taken and len(taken) + len(numbers) > count):
             break
         taken.update(numbers)
-    apart = [row for number, row in enumerate(rows) if number in taken]
-    return apart, [row for number, row in enumerate(rows) if number not in taken]
+    return _partition(rows, taken)
+
+
+def _take_share(
+    rows: Sequence[Row], question: Callable[[Row], str], part: str, most: int, questions_left: int
+) -> tuple[list[Row], list[Row]]:
+    """Takes the rows whose questions' hashes lie in the share of a part; if there are none, those of the smallest hash.
+
+    Whether a row is taken depends on its question alone, so that what is held out of some of the rows is a part of what is held
+    out of all, as long as it is not more than `most` rows or a fifth of all.
+    """
+    questions = _questions(rows, question)
+    common, most = max(1, len(rows) // 10), min(most, max(1, len(rows) // 5))
+    low, high = (int(edge * 2**128) for edge in SHARES[part])
+    inside = [key for key in questions if low <= int.from_bytes(key, "big") < high and len(questions[key]) <= common]
+    taken: set[int] = set()
+    for key in (inside or list(questions)[:1])[: max(0, len(questions) - questions_left)]:
+        if taken and len(taken) + len(questions[key]) > most:
+            break
+        taken.update(questions[key])
+    return _partition(rows, taken)
+
+
+# --- All parts ------------------------------------------------------------------------------------------------------------
+
+
+def _drop_duplicates(
+    train: list[Row],
+    measured: Iterable[Row],
+    question: Callable[[Row], str],
+    content: Callable[[Row], str],
+    *,
+    name: str,
+    drops: bool,
+) -> list[Row]:
+    """Counts rows that stand in the training twice, or ask what is measured, and says so; leaves them out if asked to."""
+    seen, first = set(), []
+    for row in train:
+        key = content(row)
+        if key not in seen:
+            seen.add(key)
+            first.append(row)
+    asked = {_digest(question(row)) for row in measured}
+    apart = [row for row in first if _digest(question(row)) not in asked]
+    twice, leaks = len(train) - len(first), len(first) - len(apart)
+    what = "left out of the training" if drops else "trained as they are; `--drop_duplicates true` leaves them out"
+    if twice:
+        note(f"{name}: {twice} of {len(train)} training rows are the same as an earlier one: {what}")
+    if leaks:
+        note(f"{name}: {leaks} training rows ask what is also measured: {what}")
+    return apart if drops else train
 
 
 def hold_out(
-    splits: Mapping[str, Sequence[Row]], question: Callable[[Row], str], num_held_out: int, *, name: str
+    splits: Mapping[str, Sequence[Row]],
+    question: Callable[[Row], str],
+    num_held_out: int,
+    *,
+    name: str,
+    content: Callable[[Row], str] | None = None,
+    drop_duplicates: bool = False,
 ) -> tuple[list[Row], list[Row], list[Row]]:
     """Returns what to train on, what to choose by and what to report on, and says where they come from.
 
-    What is no split by one of `NAMES` is taken from the training split by `take`: first the held-out rows, then those of the
-    validation.
+    What is no split by one of `NAMES` is taken from the training split by the hash of the question, see `SHARES`: the same rows
+    in every recipe, for any seed, order and `num_held_out`.
 
     Args:
         splits: The rows by the name of their split.
         question: See `take`.
         num_held_out: The most rows of the validation, and of the held-out rows.
         name: Name of the data, for what is printed.
+        content: Returns all that is in a row, to find rows that are the same; not looked for without it.
+        drop_duplicates: Leave out of the training what stands there twice, or is measured.
 
     Returns:
-        The training, validation and held-out rows, each in its order.
+        The training, validation and held-out rows, each in its order. Without a training split all rows are held out; with too
+        few questions none, see `check_parts`.
 
     Raises:
-        SystemExit: With code 2 and one line if there are too few questions.
+        SystemExit: With code 2 and one line if nothing is to be held out.
     """
     check_num_held_out(num_held_out)
     found = find_splits(splits)
-    train = list(splits[found["train"]])
-    size, missing = size_of_part(len(train), num_held_out), [part for part in ("test", "validation") if part not in found]
-    count = len(_questions(train, question))
-    if count <= len(missing):
-        fail(
-            f"{name} has {count} distinct row{'s' * (count != 1)} to train on (those that ask the same are one) and needs at "
-            f"least {len(missing) + 1}, as some are kept apart to measure; add rows"
-        )
-    parts = {}
-    for number, part in enumerate(missing):
-        parts[part], train = take(train, question, size, questions_left=len(missing) - number)
-    for part in parts.keys() ^ {"test", "validation"}:
-        parts[part], _ = take(splits[found[part]], question, num_held_out)
+    if "train" not in found:
+        part = "test" if "test" in found else "validation"
+        held_out, _ = take(splits[found[part]], question, num_held_out)
+        note(f"{name}: {len(held_out)} rows to report on (from `{found[part]}`), none to train on")
+        return [], [], held_out
+    train, missing = list(splits[found["train"]]), [part for part in SHARES if part not in found]
+    parts: dict[str, list[Row]] = {part: [] for part in SHARES}
+    if len(_questions(train, question)) > len(missing):
+        reserved = max(RESERVED, num_held_out)
+        for number, part in enumerate(missing):
+            parts[part], train = _take_share(train, question, part, reserved, len(missing) - number)
+    all_of_part = parts | {part: splits[found[part]] for part in parts if part in found}
+    measured = {part: take(rows, question, num_held_out)[0] for part, rows in all_of_part.items()}
     come_from = {part: f"from `{found[part]}`" if part in found else f"from `{found['train']}`, by hash" for part in parts}
-    say(
-        f"{name}: {len(train)} rows to train on, {len(parts['validation'])} to choose by ({come_from['validation']}), "
-        f"{len(parts['test'])} to report on ({come_from['test']})"
+    apart = sum(map(len, parts.values())) - sum(len(measured[part]) for part in missing)
+    if content:
+        given = [row for rows in measured.values() for row in rows]
+        train = _drop_duplicates(train, given, question, content, name=name, drops=drop_duplicates)
+    note(
+        f"{name}: {len(train)} rows to train on, {len(measured['validation'])} to choose by ({come_from['validation']}), "
+        f"{len(measured['test'])} to report on ({come_from['test']})"
+        + (f", {apart} kept apart for other recipes" if apart else "")
     )
-    trained = {_digest(question(row)) for row in train}
-    for part, purpose in (("validation", "choose by"), ("test", "report on")):
-        known = sum(_digest(question(row)) in trained for row in parts[part])
-        if known:
-            say(f"{name}: {known} of the {len(parts[part])} rows to {purpose} ask what is trained on: remove them from a split")
-    return train, parts["validation"], parts["test"]
+    return train, measured["validation"], measured["test"]

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
-from common.data.conversations import BadRow, Conversation, usable
-from common.errors import brief
+from common.data.conversations import usable
+from common.data.formats import Conversation
+from common.data.shown import check_shown
+from common.errors import BadRow, brief
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -77,7 +79,7 @@ def check_prompts(
         return conversation
 
     return {
-        name: [row for _, row in usable(_places(rows, name), check, name=name, skip_bad_rows=skip_bad_rows)]
+        name: [row for _, row in usable(_places(rows, name), check, name=name, skip_bad_rows=skip_bad_rows)] if rows else []
         for name, rows in held_out.items()
     }
 
@@ -89,14 +91,19 @@ def _places(conversations: list[Conversation], where: str) -> list[tuple[str, Co
 
 def _trained_spans(
     conversation: Conversation, tokenizer: PreTrainedTokenizerBase, render_prompt: Callable[[list, list | None], str]
-) -> tuple[str, list[tuple[int, int]]]:
-    """Returns a conversation as text, and where in it the assistant's turns are, from first letter to end of turn."""
+) -> tuple[str, dict[int, tuple[int, int]]]:
+    """Returns a conversation as text, and where in it the assistant's turns are, from first letter to end of turn.
+
+    The turns are by the number of the message, from 0; those with the weight 0 are only shown and not among them.
+    """
     messages, tools = conversation["messages"], conversation.get("tools")
     text = render(messages, tokenizer, tools)
-    spans = []
+    spans = {}
     for index, message in enumerate(messages):
-        if message["role"] != "assistant":
+        if message["role"] != "assistant" or message.get("weight", 1) == 0:
             continue
+        if index == 0:
+            raise BadRow("message 1: nothing stands before what the assistant says; remove it, or give it `weight` 0")
         prompt = render_prompt(messages[:index], tools)
         is_last = index == len(messages) - 1
         whole = (text if is_last else render(messages[: index + 1], tokenizer, tools)).rstrip("\n")
@@ -105,7 +112,7 @@ def _trained_spans(
                 f"message {index + 1}: the chat template writes this turn differently once others follow; cut the conversation "
                 "behind it, or take another model"
             )
-        spans.append((len(prompt), len(whole)))
+        spans[index] = (len(prompt), len(whole))
     return text, spans
 
 
@@ -144,7 +151,7 @@ def tokenize(
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         tokens, offsets = encoded["input_ids"], encoded["offset_mapping"]
         trained = [
-            token if any(start <= begin and end <= stop for start, stop in spans) else IGNORED
+            token if any(start <= begin and end <= stop for start, stop in spans.values()) else IGNORED
             for token, (begin, end) in zip(tokens, offsets, strict=True)
         ]
         if len(tokens) > max_length:
@@ -160,6 +167,7 @@ def tokenize(
                 f"the last trained token is `{tokenizer.decode([last])}`, not the end of turn `{tokenizer.eos_token}`: "
                 "the model would never learn to stop; use a tokenizer whose eos_token ends a turn"
             )
+        check_shown(conversation, text, {index: text[start:stop] for index, (start, stop) in spans.items()})
         return tokens, trained
 
     made = usable(_places(conversations, where), make, name=where, skip_bad_rows=skip_bad_rows)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.hub import is_path
+from common.data.sources import sources_of
 from common.report.numbers import format_metric
 
 import yaml
@@ -64,8 +65,9 @@ def write_card(
     }
     if _is_of_hub(base):
         header["base_model"] = base
-    if _is_of_hub(data):
-        header["datasets"] = [data]
+    on_hub = [name for name, _ in sources_of(data) if _is_of_hub(name)]
+    if on_hub:
+        header["datasets"] = on_hub
     evaluations = [row for row in rows if "split" in row]
     before, after = ({row["split"]: row for row in order} for order in (reversed(evaluations), evaluations))
     last_step = next((row["step"] for row in after.values()), 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.data.sources import sources_of
 from common.errors import fail, say
 
 
@@ -41,8 +42,9 @@ def default_output_dir(recipe: str, name: str, dataset_name: str, usual: str | N
     """
     folder = Path("outputs") / recipe / name
     if dataset_name != usual:
-        data = re.sub(r"(\.(jsonl?|csv|parquet|txt|gz|zst))+$", "", Path(dataset_name).name)
-        folder = folder.with_name(f"{name}-{re.sub(r'[^A-Za-z0-9._-]+', '_', data)[:60]}")
+        names = [Path(name).name for name, _ in sources_of(dataset_name)]
+        data = "+".join(re.sub(r"(\.(jsonl|ndjson|json|csv|tsv|parquet|txt|gz|zst))+$", "", name, flags=re.I) for name in names)
+        folder = folder.with_name(f"{name}-{re.sub(r'[^A-Za-z0-9._+-]+', '_', data)[:60]}")
         say(f"output_dir {folder}: named after the data too.")
     return str(folder)
 

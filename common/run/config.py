@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Collection, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
+from common.data.arguments import DataArguments
 from common.data.files import check_path
 from common.data.runs import RECORD, read_record
 from common.errors import fail, nearest, say
@@ -36,6 +38,13 @@ def _allows(hint: Any, kind: type) -> bool:
     return kind in {get_origin(part) or part for part in (hint, *get_args(hint))}
 
 
+class _Together(argparse.Action):
+    """Keeps several names as one text, as `common.data.sources` reads it."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, values[0] if len(values) == 1 else shlex.join(values))
+
+
 class _Parser(TrlParser):
     """TrlParser whose complaints are one line, and which says what was given apart from what is the default."""
 
@@ -43,6 +52,9 @@ class _Parser(TrlParser):
         super().__init__(classes, allow_abbrev=False, exit_on_error=False, conflict_handler="resolve")
         self.add_argument("--report_to", "--report-to", nargs="+", default="none", help="Trackers, one or more, or `none`.")
         self.hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
+        if issubclass(classes[0], DataArguments):
+            text = classes[0].__dataclass_fields__["dataset_name"].metadata["help"]
+            self.add_argument("--dataset_name", "--dataset-name", nargs="+", action=_Together, help=text)
         self.set_defaults_with_config(dataset_name=None)  # it may stand in any file: asked for at the end
         self.standard = vars(self.parse_known_args([])[0])
 
@@ -171,7 +183,8 @@ def parse(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe = Path(script).resolve().parent
-    trains = Path(script).stem.startswith("train")
+    prepares = Path(script).stem.startswith("prepare")  # takes what train.py takes
+    trains = prepares or Path(script).stem.startswith("train")
     own = (arguments_class, RunArguments) if trains else (arguments_class,)
     parser = _Parser(*own, training_class, ModelConfig)
 
@@ -211,7 +224,7 @@ def parse(
     check_deepspeed(values, world_size)
     choose_precision(values)
     has_default_output_dir = values.output_dir is None
-    if trains and has_default_output_dir:
+    if trains and has_default_output_dir and not prepares:
         name = (config or files[-1]).stem + Path(script).stem.removeprefix("train")  # of train_trainer.py: "tiny_trainer"
         values.output_dir = default_output_dir(recipe.name, name, values.dataset_name, usual)
     if trains:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.digest import WHOLE, digest
+from common.data.sources import sources_of
 
 LOADED = [".safetensors", ".json", ".jinja", ".model", ".txt"]  # the files of a model's folder that loading it reads
 
@@ -15,11 +16,22 @@ def _of_file(path: Path) -> str:
     return f"{found.st_size} bytes, sum {digest(path)}{time}"
 
 
+def _of_path(path: Path, what: str, is_data: bool) -> dict[str, str]:
+    if path.is_file():
+        return {what: _of_file(path)}
+    found = {}
+    for file in sorted(path.rglob("*") if is_data else path.iterdir()) if path.is_dir() else []:
+        name = file.relative_to(path)
+        if (is_data or file.suffix in LOADED) and file.is_file() and not any(part.startswith(".") for part in name.parts):
+            found[f"{what}/{name}"] = _of_file(file)
+    return found
+
+
 def fingerprints(values: dict[str, Any], beside: Path) -> dict[str, str]:
     """Returns a line for each file that a setting names: its size and a sum of its content.
 
     Args:
-        values: The settings by name; `dataset_name`, `deepspeed`, `..._file`, `..._path` are looked at if they are local.
+        values: The settings by name; `..dataset_name`, `deepspeed`, `..._file`, `..._path` are looked at if they are local.
         beside: The recipe's folder, in which a relative path of a `..._file` is looked for first.
 
     Returns:
@@ -27,18 +39,11 @@ def fingerprints(values: dict[str, Any], beside: Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for setting, value in values.items():
-        named = setting in ("dataset_name", "deepspeed") or setting.endswith(("_file", "_path"))
-        if not named or not isinstance(value, str) or value in ("", "synthetic"):
+        is_data = setting.endswith("dataset_name")
+        if not (is_data or setting == "deepspeed" or setting.endswith(("_file", "_path"))) or not isinstance(value, str):
             continue
-        path = Path(value)
-        if setting.endswith("_file") and (beside / value).is_file():
-            path = beside / value
-        if path.is_file():
-            found[f"{setting} {value}"] = _of_file(path)
-        elif path.is_dir():
-            for file in sorted(path.rglob("*") if setting == "dataset_name" else path.iterdir()):
-                name = file.relative_to(path)
-                loaded = setting == "dataset_name" or file.suffix in LOADED
-                if loaded and file.is_file() and not any(part.startswith(".") for part in name.parts):
-                    found[f"{setting} {value}/{name}"] = _of_file(file)
+        for name in [source for source, _ in sources_of(value)] if is_data else [value]:
+            if name not in ("", "synthetic"):
+                path = beside / name if setting.endswith("_file") and (beside / name).is_file() else Path(name)
+                found |= _of_path(path, f"{setting} {name}", is_data)
     return found

@@ -4,6 +4,7 @@ import resource
 from collections.abc import Callable
 from pathlib import Path
 
+from common.data.notes import LINES
 from common.data.runs import COMPLETE, damage
 from common.errors import say
 from common.report.card import write_card
@@ -82,7 +83,8 @@ def _report(
         }
         settings = args.run_values
         write_card(folder, title=title, summary=summary, settings=settings, rows=recorder.rows, facts=facts)
-        report = write_report(folder, title=title, summary=summary, curves=curves, facts=facts)
+        data = {"data": "; ".join(LINES)} if LINES else {}  # names files of this machine: not for the card, which is published
+        report = write_report(folder, title=title, summary=summary, curves=curves, facts=facts | data)
         open_to_readers(folder)
         (folder / COMPLETE).touch()
         say(f"The model and its card are in {folder}, the report is {report}")

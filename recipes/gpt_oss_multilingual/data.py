@@ -3,13 +3,26 @@
 import random
 import re
 from datetime import date
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from common.data.conversations import BadRow, Conversation, load_conversations
+from common.data.conversations import load_conversations
+from common.data.formats import Conversation, Recognised
 from common.data.lesson import check_size, import_lesson
-from common.data.splits import check_num_held_out, find_splits, hold_out, normalize_question, question_of, size_of_part, take
-from common.errors import fail
+from common.data.parts import is_lesson
+from common.data.sources import mix
+from common.data.splits import (
+    check_num_held_out,
+    content_of,
+    find_splits,
+    group_of,
+    hold_out,
+    normalize_question,
+    size_of_part,
+    take,
+)
+from common.errors import BadRow, fail
 
 from arguments import MultilingualArguments
 from metrics import INSTRUCTION, find_language
@@ -18,29 +31,26 @@ from mgsm import load_mgsm
 ASKS_FOR = re.compile(r"reasoning language:\s*([^\W\d_]+)", re.IGNORECASE)
 
 
-def convert(row: dict[str, Any]) -> Conversation:
-    """Makes a conversation of a row as it was read.
+def convert(recognised: Recognised, row: dict[str, Any]) -> Conversation:
+    """Makes a conversation with a thought in a language of a row.
 
     Args:
-        row: `messages`, of which the last is the assistant's and has its `thinking`. The language to think in is a column
-            (`thinking_language` or `reasoning_language`), or `reasoning language: X` in the system message; what only a column
-            says is written into the system message. It may have a `question_language`.
+        recognised: What the row was read as, see `common.data.formats`; its last message is the assistant's and has its
+            `thinking`.
+        row: The row. The language to think in is a column (`thinking_language` or `reasoning_language`), or `reasoning
+            language: X` in the system message; what only a column says is written into the system message. It may have a
+            `question_language`.
 
     Raises:
-        BadRow: If there are no messages, no thought, or no language to think in.
+        BadRow: If there is no thought, or no language to think in.
     """
-    messages = row.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
-        raise BadRow(
-            f"no `messages` (found: {', '.join(row) or 'nothing'}); write a list of {{role, content}}, the last with `thinking`"
-        )
-    messages = [{key: value for key, value in message.items() if value is not None} for message in messages]
-    last = messages[-1]
-    if last.get("role") != "assistant" or not str(last.get("thinking") or "").strip():
+    messages = recognised.conversation["messages"]
+    last, system = messages[-1], messages[0]["content"] if messages[0]["role"] == "system" else ""
+    thought = last.get("thinking") or last.get("reasoning_content") or ""
+    if last["role"] != "assistant" or not thought.strip():
         raise BadRow("the last message must be the assistant's, with its thought in `thinking`: it is what is learned")
-    system = messages[0].get("content", "") if messages[0].get("role") == "system" else ""
-    if not isinstance(system, str):
-        raise BadRow(f"message 1: the content must be a text, not {type(system).__name__}; write a text or remove the row")
+    last = {key: value for key, value in last.items() if key != "reasoning_content"} | {"thinking": thought}
+    messages = [*messages[:-1], last]
     asked = ASKS_FOR.search(system)
     language = row.get("thinking_language") or row.get("reasoning_language") or (asked and asked[1])
     if not language:
@@ -76,13 +86,13 @@ def add_others(
 
 
 def _question(row: Conversation) -> str:
-    return normalize_question(question_of(row))
+    return normalize_question(group_of(row))
 
 
 def place_others(
     others: list[Conversation],
     train: list[Conversation],
-    validation: list[Conversation],
+    apart: list[Conversation],
     held_out: list[Conversation],
     num_held_out: int,
 ) -> tuple[list[Conversation], list[Conversation]]:
@@ -91,21 +101,21 @@ def place_others(
     Args:
         others: The rows.
         train: The training rows in languages that are trained.
-        validation: The validation rows in languages that are trained.
+        apart: All rows in these languages; those that are not trained are kept apart for this recipe or another.
         held_out: The held-out rows in languages that are trained.
         num_held_out: How many to hold out at most.
 
     Returns:
         The rows that may be trained on after all, and those to report on.
     """
-    asked = {part: {_question(row) for row in rows} for part, rows in {"train": train, "held_out": held_out}.items()}
-    apart = [row for row in others if _question(row) in asked["held_out"]]
-    if not apart:  # no question is held out in both kinds of languages
-        apart = [row for row in others if _question(row) not in asked["train"]]
+    trained, measured = ({_question(row) for row in rows} for rows in (train, held_out))
+    asked = [row for row in others if _question(row) in measured]
+    if not asked:  # no question is held out in both kinds of languages
+        asked = [row for row in others if _question(row) not in trained]
         num_held_out = size_of_part(len(others), num_held_out)
-    apart, _ = take(apart, question_of, num_held_out)
-    kept_apart = {_question(row) for row in [*apart, *validation, *held_out]}
-    return [row for row in others if _question(row) not in kept_apart], apart
+    asked, _ = take(asked, group_of, num_held_out)
+    kept_apart = {_question(row) for row in [*apart, *asked]} - trained
+    return [row for row in others if _question(row) not in kept_apart], asked
 
 
 def load_data(
@@ -132,12 +142,12 @@ def load_data(
             find_language(language)
         except ValueError as error:
             fail(f"thinking_languages: {error}")
-    if args.dataset_name == "synthetic":
+    if is_lesson(args):
         check_size(args)
         return import_lesson("synthetic").synthetic_splits(args, seed)
     if list(Path(args.dataset_name).glob("mgsm_*.tsv")):
         return [], [], {"mgsm": load_mgsm(args.dataset_name, args.thinking_languages)[: args.num_held_out]}
-    splits = load_conversations(args.dataset_name, convert, config=args.dataset_config, skip_bad_rows=args.skip_bad_rows)
+    splits = load_conversations(args, convert)
     asked_for, others = {}, {}
     for split, rows in splits.items():
         languages = args.thinking_languages or [row["thinking_language"] for row in rows]
@@ -145,14 +155,26 @@ def load_data(
         others[split] = [row for row in rows if row["thinking_language"] not in languages]
         if not asked_for[split]:
             fail(f"{args.dataset_name} ({split}) has no row in {', '.join(languages)}; change thinking_languages or add rows")
-    train, validation, held_out = hold_out(asked_for, question_of, args.num_held_out, name=args.dataset_name)
+    train, validation, held_out = hold_out(
+        asked_for,
+        group_of,
+        args.num_held_out,
+        name=args.dataset_name,
+        content=content_of,
+        drop_duplicates=args.drop_duplicates,
+    )
     found = find_splits(splits)
-    if "test" in found:
+    if "train" not in found:
+        free, (other_languages, _) = [], take(others.get(found.get("test"), []), group_of, args.num_held_out)
+    elif "test" in found:
         chosen_by = {_question(row) for row in validation}
         free = [row for row in others[found["train"]] if _question(row) not in chosen_by]
-        other_languages, _ = take(others[found["test"]], question_of, args.num_held_out)
+        other_languages, _ = take(others[found["test"]], group_of, args.num_held_out)
     else:
-        free, other_languages = place_others(others[found["train"]], train, validation, held_out, args.num_held_out)
+        free, other_languages = place_others(
+            others[found["train"]], train, asked_for[found["train"]], held_out, args.num_held_out
+        )
+    train = mix(train, args.dataset_name, itemgetter("source"), group_of)
     train = add_others(train[: args.num_train or None], free, args, seed)
     sets = {"held_out": held_out, "other_languages": other_languages}
     return train, validation, {name: rows for name, rows in sets.items() if rows}

@@ -111,12 +111,14 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, MultilingualArguments, SFTConfig)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.splits import check_parts
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer
 
     from data import load_data, read_date
 
     _, _, held_out = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, held_out)
     tokenizer = load_tokenizer(model_args, day=read_date(args))
     held_out = check_held_out(held_out, tokenizer, args, training_args)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)

@@ -21,6 +21,7 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.splits import check_parts
     from common.data.tokens import show_trained, tokenize
     from common.errors import say
     from common.models.load import load_model, load_tokenizer
@@ -36,6 +37,7 @@ def main() -> None:
 
     # 1. Data: conversations as tokens, in harmony format. Only the assistant's thought and its answer have labels.
     train, validation, held_out = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, held_out, train, validation)
     tokenizer = load_tokenizer(model_args, texts(train, args), read_date(args))
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)

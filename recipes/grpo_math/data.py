@@ -3,14 +3,13 @@
 import re
 from dataclasses import dataclass
 
-from common.data.conversations import BadRow
-from common.data.files import Rows
+from common.data.formats import Conversation
 from common.data.lesson import check_size, import_lesson
-from common.data.rows import load_rows
-from common.data.splits import check_num_held_out, hold_out
+from common.data.parts import is_lesson
+from common.data.splits import check_num_held_out
 from common.data.tokens import render
-from common.errors import fail
-from common.measure.math_answers import gold_number
+from common.errors import BadRow, fail
+from common.measure.problems import load_problems
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -35,30 +34,17 @@ class Problem:
     where: str = ""
 
 
-# --- GSM8K and files in its form ----------------------------------------------------------------------------------------
+# --- Any data -----------------------------------------------------------------------------------------------------------
 
 
-def parse_solution(text: str) -> tuple[str, str] | None:
-    """Splits a GSM8K solution into its worked steps and its final number.
-
-    Args:
-        text: Worked steps with calculator notes in << >>, then `#### ` and the answer (Cobbe et al. 2021, arXiv:2110.14168).
-
-    Returns:
-        The steps without calculator notes, and the number as `gold_number` writes it; None if there is no number.
-    """
-    answer = gold_number(text)
-    return (re.sub(r"<<[^>]*>>", "", text.rpartition("####")[0]).strip(), answer) if answer else None
+def worked_steps(solution: str) -> str:
+    """Returns the worked steps of a solution in GSM8K's form, without calculator notes in << >> and the final answer."""
+    return re.sub(r"<<[^>]*>>", "", solution.rpartition("####")[0]).strip()
 
 
-def _problems(rows: Rows) -> list[Problem]:
-    problems = []
-    for where, row in rows:
-        parsed = parse_solution(row["answer"])
-        if parsed is None:
-            fail(f"{where}: no final answer in column `answer`; end it with `#### ` and a number")
-        problems.append(Problem(row["question"], *parsed, where))
-    return problems
+def to_problem(row: Conversation) -> Problem:
+    """Makes a problem of a row as `common.measure.problems` reads it."""
+    return Problem(row["question"], worked_steps(row["solution"]), row["answer"], row["where"])
 
 
 def load_data(args: MathArguments, seed: int) -> tuple[list[Problem], list[Problem], dict[str, list[Problem]]]:
@@ -75,17 +61,13 @@ def load_data(args: MathArguments, seed: int) -> tuple[list[Problem], list[Probl
         SystemExit: With code 2 and one line if the data cannot be used.
     """
     check_num_held_out(args.num_held_out)
-    if args.dataset_name == "synthetic":
+    if is_lesson(args):
         check_size(args)
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 4000")
         return import_lesson("synthetic").synthetic_splits(args.num_train, args.num_held_out, seed)
-    splits = load_rows(args.dataset_name, ["question", "answer"], args.dataset_config)
-    problems = {split: _problems(rows) for split, rows in splits.items()}
-    train, validation, held_out = hold_out(
-        problems, lambda problem: problem.question, args.num_held_out, name=args.dataset_name
-    )
-    return train[: args.num_train or None], validation, {"held_out": held_out}
+    train, validation, held_out = ([to_problem(row) for row in rows] for rows in load_problems(args))
+    return train, validation, {"held_out": held_out}
 
 
 def conversation(question: str, system_prompt: str) -> list[dict[str, str]]:

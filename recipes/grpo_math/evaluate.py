@@ -87,12 +87,14 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, EvaluationArguments, GRPOConfig)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.splits import check_parts
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer, with_variables
 
     from data import check_prompts, load_data
 
     _, _, held_out = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, held_out)
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
     check_prompts([problem for problems in held_out.values() for problem in problems], tokenizer, args)

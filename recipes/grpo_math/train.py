@@ -25,6 +25,7 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.splits import check_parts
     from common.models.load import load_model, load_tokenizer, with_variables
     from common.report.page import Curve
     from common.run.batch import describe_batch
@@ -38,6 +39,7 @@ def main() -> None:
 
     # 1. Data: questions, and for each the number that the reward will look for.
     train, _, held_out = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, held_out, train)
     tokenizer = load_tokenizer(model_args, texts=[text for problem in train for text in (problem.question, problem.solution)])
     with_variables(tokenizer, training_args.chat_template_kwargs)
     check_prompts([*train, *(problem for problems in held_out.values() for problem in problems)], tokenizer, args)

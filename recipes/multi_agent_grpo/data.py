@@ -4,14 +4,12 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from common.data.conversations import BadRow
-from common.data.files import Rows
 from common.data.lesson import check_size, import_lesson
-from common.data.rows import load_rows
-from common.data.splits import check_num_held_out, hold_out
+from common.data.parts import is_lesson
+from common.data.splits import check_num_held_out
 from common.data.tokens import render
-from common.errors import fail
-from common.measure.math_answers import gold_number
+from common.errors import BadRow, fail
+from common.measure.problems import load_problems
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -42,19 +40,6 @@ class Problem:
     where: str = ""
 
 
-# --- GSM8K and files in its form ----------------------------------------------------------------------------------------
-
-
-def _problems(rows: Rows) -> list[Problem]:
-    problems = []
-    for where, row in rows:
-        answer = gold_number(row["answer"])
-        if answer is None:
-            fail(f"{where}: no final answer in column `answer`; end it with `#### ` and a number")
-        problems.append(Problem(row["question"], answer, where=where))
-    return problems
-
-
 def load_data(args: TeamArguments, seed: int) -> tuple[list[Problem], list[Problem], dict[str, list[Problem]]]:
     """Loads problems to train on, shuffled, problems to choose by, and problems that are reported on.
 
@@ -69,18 +54,16 @@ def load_data(args: TeamArguments, seed: int) -> tuple[list[Problem], list[Probl
         SystemExit: With code 2 and one line if the data cannot be used.
     """
     check_num_held_out(args.num_held_out)
-    if args.dataset_name == "synthetic":
+    if is_lesson(args):
         check_size(args)
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many problems to generate, for example --num_train 4000")
         return import_lesson("synthetic").synthetic_splits(args.num_train, args.num_held_out, seed)
-    splits = load_rows(args.dataset_name, ["question", "answer"], args.dataset_config)
-    problems = {split: _problems(rows) for split, rows in splits.items()}
-    train, validation, held_out = hold_out(
-        problems, lambda problem: problem.question, args.num_held_out, name=args.dataset_name
+    train, validation, held_out = (
+        [Problem(row["question"], row["answer"], where=row["where"]) for row in rows] for rows in load_problems(args)
     )
     random.Random(seed).shuffle(train)
-    return train[: args.num_train or None], validation, {"held_out": held_out}
+    return train, validation, {"held_out": held_out}
 
 
 # --- What an agent reads ------------------------------------------------------------------------------------------------

@@ -207,12 +207,15 @@ def main() -> None:
     team, aggregator = load_team(args.agents_file)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.splits import check_parts
     from common.models.load import load_tokenizer, with_variables
 
     from data import check_prompts, load_data
     from members import Setup, leave, opened, team_weights
 
-    problems = load_data(args, training_args.seed)[2]["held_out"]
+    _, _, sets = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, sets)
+    problems = sets["held_out"]
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
     check_prompts(problems, team, tokenizer, args)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from common.data.notes import LINES
 from common.data.runs import COMPLETE, RECORD, read_rows
 from common.errors import is_main_process, say
 from common.generate.completions import Completion
@@ -208,11 +209,12 @@ def finish(
         tables.append(_kinds_table(problems, after[0], args.single_agent))
     tables.append(_agreement_table(after[1]))
     text = {"title": "A team on math", "summary": "Agents in several roles, each paid for what it adds to their vote."}
+    data = {"data": "; ".join(LINES)} if LINES else {}
     with naming_disk_faults(folder):
         for name, content in (("metrics.jsonl", [*rows, totals]), ("samples.jsonl", shown)):
             (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
         write_card(folder, **text, settings=setup.training_args.run_values, rows=rows, facts=facts)
-        report = write_report(folder, **text, curves=curves, facts=facts, tables=tables)
+        report = write_report(folder, **text, curves=curves, facts=facts | data, tables=tables)
         (folder / COMPLETE).touch()
     say("\n" + tables[0].as_text())
     for label, value in compared.items():

@@ -100,6 +100,7 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.splits import check_parts
     from common.models.load import load_tokenizer, with_variables
 
     from data import aggregator_dataset, check_prompts, load_data, to_dataset
@@ -110,6 +111,7 @@ def main() -> None:
 
     # 1. Data: problems, and for each the number that the rewards look for. Every agent reads every problem.
     train, _, sets = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, sets, train)
     held_out = sets["held_out"]
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)

@@ -96,6 +96,7 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig, refused=REFUSED)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.splits import check_parts
     from common.models.devices import prepare
     from common.models.load import load_model
     from common.models.vision import load_processor
@@ -103,6 +104,7 @@ def main() -> None:
     from data import load_data
 
     _, _, held_out = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, held_out)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels)
     model, accelerator = prepare(load_model(model_args, processor), training_args)
     results = evaluate(model, accelerator, processor, held_out, args, training_args)

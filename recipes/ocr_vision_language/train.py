@@ -22,6 +22,7 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.splits import check_parts
     from common.data.tokens import show_trained
     from common.errors import say
     from common.models.load import load_model
@@ -41,6 +42,7 @@ def main() -> None:
 
     # 1. Data: pictures and their text. Only the transcription has labels, so only that is learned.
     train, validation, held_out = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, held_out, train, validation)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels, phrases=[args.question])
     collator = Collator(processor, args, training_args.max_length)
     train_dataset, _ = collator.tokenize(train, where=args.dataset_name)

@@ -1,40 +1,32 @@
 """Questions and answers: letters to shareholders on the hub, a file of your own, or letters of invented companies."""
 
-import reprlib
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
-from common.data.conversations import BadRow, Conversation, load_conversations
+from common.data.formats import Conversation, Recognised
 from common.data.lesson import check_size, import_lesson
-from common.data.splits import check_num_held_out, hold_out, question_of
+from common.data.messages import last_asked
+from common.data.parts import is_lesson, load_parts
+from common.data.splits import check_num_held_out
 
 from arguments import InstructArguments
 
 # --- Any data -----------------------------------------------------------------------------------------------------------
 
 
-def to_conversation(row: dict, system_prompt: str) -> Conversation:
-    """Makes a conversation of a row.
+def with_system_prompt(recognised: Recognised, row: dict[str, Any], system_prompt: str) -> Conversation:
+    """Puts the system prompt before a question.
 
     Args:
-        row: `question` and `answer`, or a conversation as it is: `messages`, perhaps with `tools`.
-        system_prompt: Put before a question; a row with `messages` brings its own.
-
-    Raises:
-        BadRow: If a column is not there, or has no text.
+        recognised: What a row was read as, see `common.data.formats`.
+        row: The row.
+        system_prompt: Not put before messages, nor before a question with a system prompt of its own.
     """
-    if "messages" in row:
-        return {key: row[key] for key in ("messages", "tools") if key in row}
-    for column in ("question", "answer"):
-        if column not in row:
-            raise BadRow(
-                f"no `{column}` (found: {', '.join(map(str, row)) or 'nothing'}); write `question` and `answer`, or `messages`"
-            )
-        if not isinstance(row[column], str) or not row[column].strip():
-            raise BadRow(f"`{column}` must be a text, not {reprlib.repr(row[column])}; fill it in or remove the row")
-    system = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    user, assistant = {"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}
-    return {"messages": [*system, user, assistant]}
+    conversation = recognised.conversation
+    if not system_prompt or recognised.form == "messages" or conversation["messages"][0]["role"] == "system":
+        return conversation
+    return conversation | {"messages": [{"role": "system", "content": system_prompt}, *conversation["messages"]]}
 
 
 def load_data(
@@ -47,21 +39,19 @@ def load_data(
         seed: Seed of the order of the generated training questions.
 
     Returns:
-        The training and validation conversations, and the held-out sets by name; see `common.data.splits`. Of generated letters
-        there are two: `held_out`, trained facts in wordings that were never trained, and `unseen_facts`, facts that were never
-        trained.
+        The training and validation conversations, and the held-out sets by name (see `common.data.splits`), whose conversations
+        end with the last answer that is learned. Of generated letters there are two: `held_out`, trained facts in wordings that
+        were never trained, and `unseen_facts`, facts that were never trained.
 
     Raises:
         SystemExit: With code 2 and one line if the data cannot be used.
     """
     check_num_held_out(args.num_held_out)
-    if args.dataset_name == "synthetic":
+    if is_lesson(args):
         check_size(args)
         return import_lesson("letters").synthetic_splits(args, seed)
-    convert = partial(to_conversation, system_prompt=args.system_prompt)
-    splits = load_conversations(args.dataset_name, convert, config=args.dataset_config, skip_bad_rows=args.skip_bad_rows)
-    train, validation, held_out = hold_out(splits, question_of, args.num_held_out, name=args.dataset_name)
-    return train[: args.num_train or None], validation, {"held_out": held_out}
+    train, validation, held_out = load_parts(args, partial(with_system_prompt, system_prompt=args.system_prompt))
+    return train, validation, {"held_out": [row | {"messages": last_asked(row["messages"])} for row in held_out]}
 
 
 def texts(conversations: Iterable[Conversation]) -> list[str]:

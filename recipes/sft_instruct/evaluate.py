@@ -41,7 +41,8 @@ def check_held_out(
 
     held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
     for name, rows in held_out.items():
-        tokenize(rows, tokenizer, training_args.max_length, where=name, skip_bad_rows=args.skip_bad_rows)
+        if rows:
+            tokenize(rows, tokenizer, training_args.max_length, where=name, skip_bad_rows=args.skip_bad_rows)
     return held_out
 
 
@@ -100,12 +101,14 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.splits import check_parts
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer
 
     from data import load_data
 
     _, _, held_out = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, held_out)
     tokenizer = load_tokenizer(model_args)
     held_out = check_held_out(held_out, tokenizer, args, training_args)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)

@@ -29,7 +29,8 @@ from arguments import InstructArguments
 # What this loop reads; every other setting is refused. Precision, processes and DeepSpeed are accelerate's to read.
 READS = """
 model_name_or_path model_revision dtype attn_implementation use_peft
-dataset_name dataset_config num_train num_held_out system_prompt skip_bad_rows max_length packing max_new_tokens
+dataset_name dataset_config validation_dataset_name test_dataset_name columns group_by num_train num_held_out skip_bad_rows
+drop_duplicates system_prompt max_length packing max_new_tokens
 output_dir seed data_seed num_train_epochs max_steps per_device_train_batch_size per_device_eval_batch_size
 gradient_accumulation_steps learning_rate lr_scheduler_type warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon
 max_grad_norm activation_checkpointing gradient_checkpointing bf16 fp16 tf32 use_cpu deepspeed local_rank
@@ -52,6 +53,7 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.splits import check_parts
     from common.data.tokens import tokenize, use_training_template
     from common.models.load import load_model, load_tokenizer
     from common.report.numbers import print_results
@@ -67,6 +69,7 @@ def main() -> None:
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
     train, _, held_out = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, held_out, train)
     tokenizer = load_tokenizer(model_args, texts(train))
     use_training_template(tokenizer)
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}

@@ -29,6 +29,7 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.splits import check_parts
     from common.data.tokens import show_trained, tokenize, use_training_template
     from common.errors import say
     from common.models.load import load_model, load_tokenizer
@@ -45,6 +46,7 @@ def main() -> None:
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
     train, validation, held_out = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, held_out, train, validation)
     tokenizer = load_tokenizer(model_args, texts(train))
     use_training_template(tokenizer)
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}

@@ -1,74 +1,25 @@
 """Conversations with tools: from the hub, a file of your own, BFCL, or generated."""
 
-import json
 import random
 from pathlib import Path
-from typing import Any
 
-from common.data.conversations import BadRow, Conversation, load_conversations
+from common.data.conversations import load_conversations
+from common.data.formats import Conversation
 from common.data.lesson import check_size, import_lesson
-from common.data.splits import check_num_held_out, find_splits, hold_out, question_of, size_of_part, take
+from common.data.messages import turns_asked
+from common.data.parts import is_lesson, load_parts
+from common.data.splits import check_num_held_out, find_splits, group_of, size_of_part, take
 from common.errors import fail
 
 from arguments import CallingArguments
 from bfcl import load_bfcl
 
-# Who speaks, in data sets of the ShareGPT form and as chat templates name it.
-SPEAKERS = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "tool": "tool"}
-
-
-# --- Rows of others -----------------------------------------------------------------------------------------------------
-
-
-def _from_sharegpt(turns: Any) -> list[dict[str, Any]]:
-    """Turns ShareGPT turns, with calls written as <tool_call> blocks in the text, into messages."""
-    if not isinstance(turns, list):
-        raise BadRow(f"`conversations` is a {type(turns).__name__}; write a list of {{from, value}}")
-    messages = []
-    for number, turn in enumerate(turns, start=1):
-        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("from", "value")):
-            raise BadRow(f"turn {number} has no texts `from` and `value`; write both, or remove the row")
-        role, text = SPEAKERS.get(turn["from"], turn["from"]), turn["value"]
-        calls = []
-        if role == "assistant" and "<tool_call>" in text:
-            text, *blocks = text.split("<tool_call>")
-            for block in blocks:
-                try:
-                    call = json.loads(block.split("</tool_call>")[0])
-                    calls.append({"type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}})
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    raise BadRow(
-                        f"turn {number}: a <tool_call> that is not JSON with a name and arguments ({block.strip()[:80]!r}); "
-                        "correct it, or remove the row"
-                    ) from None
-        elif role == "tool":
-            text = text.replace("<tool_response>", "").replace("</tool_response>", "").strip()
-        elif role == "system":
-            continue  # it describes the tools in words; the chat template writes its own description
-        messages.append({"role": role, "content": text.strip()} | ({"tool_calls": calls} if calls else {}))
-    return messages
-
-
-def convert(row: dict[str, Any]) -> Conversation:
-    """Makes a conversation of a row with `messages` or (ShareGPT) `conversations`, and `tools`, perhaps as JSON text.
-
-    Raises:
-        BadRow: If the row has neither, or something in it is not JSON.
-    """
-    tools = row.get("tools") or []
-    if isinstance(tools, str):
-        try:
-            tools = json.loads(tools)
-        except (ValueError, RecursionError):
-            raise BadRow("`tools` is a text that is not JSON; write a list of tools, or its JSON as a text") from None
-    if "conversations" in row:
-        return {"messages": _from_sharegpt(row["conversations"]), "tools": tools}
-    if "messages" not in row:
-        raise BadRow(f"no `messages` (found: {', '.join(row) or 'nothing'}); write a list of {{role, content}}")
-    return {"messages": row["messages"], "tools": tools}
-
-
 # --- Loading --------------------------------------------------------------------------------------------------------------
+
+
+def turns_of(row: Conversation) -> list[Conversation]:
+    """Returns a conversation for each turn of the assistant that is learned, which ends with it: all are asked for."""
+    return [row | {"messages": messages} for messages in turns_asked(row["messages"])]
 
 
 def _mix(train: list[Conversation], chat: list[Conversation], seed: int) -> list[Conversation]:
@@ -100,7 +51,7 @@ def load_data(
     check_num_held_out(args.num_held_out)
     if list(Path(args.dataset_name).glob("BFCL_*.json")):
         return [], [], {name: rows[: args.num_held_out] for name, rows in load_bfcl(args.dataset_name).items()}
-    if args.dataset_name == "synthetic":
+    if is_lesson(args):
         check_size(args)
         if args.num_train < 1:
             fail(f"num_train is {args.num_train}: say how many conversations to generate, for example --num_train 7200")
@@ -109,9 +60,10 @@ def load_data(
         held_out["plain_chat"] = generate_chat(args.num_chat, seed=3, held_out=True)
         chat = generate_chat(round(args.chat_share * len(train)), seed=2000 + seed)
     else:
-        splits = load_conversations(args.dataset_name, convert, config=args.dataset_config, skip_bad_rows=args.skip_bad_rows)
-        train, validation, requests = hold_out(splits, question_of, args.num_held_out, name=args.dataset_name)
-        train, held_out, chat = train[: args.num_train or None], {"held_out": requests}, []
+        train, validation, requests = load_parts(args)
+        if args.skip_bad_rows and train and not any(message.get("tool_calls") for row in train for message in row["messages"]):
+            fail(f"{args.dataset_name}: no row with a call is left to train on; correct those that were left out")
+        held_out, chat = {"held_out": [turn for row in requests for turn in turns_of(row)]}, []
         if args.chat_dataset_name:
             held_out["plain_chat"], chat = load_chat(args)
         chat = chat[: round(args.chat_share * len(train))]
@@ -124,6 +76,6 @@ def load_chat(args: CallingArguments) -> tuple[list[Conversation], list[Conversa
     Args:
         args: Names the data and says how many conversations to hold out at most.
     """
-    splits = load_conversations(args.chat_dataset_name, convert, skip_bad_rows=args.skip_bad_rows)
+    splits = load_conversations(args, name=args.chat_dataset_name)
     rows = splits[find_splits(splits)["train"]]
-    return take(rows, question_of, size_of_part(len(rows), args.num_chat), questions_left=1)
+    return take(rows, group_of, size_of_part(len(rows), args.num_chat), questions_left=1)

@@ -114,6 +114,7 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, CallingArguments, SFTConfig)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.data.splits import check_parts
     from common.data.tokens import use_training_template
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer
@@ -121,6 +122,7 @@ def main() -> None:
     from data import load_data
 
     _, _, held_out = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, held_out)
     tokenizer = load_tokenizer(model_args)
     use_training_template(tokenizer)
     held_out = check_held_out(held_out, tokenizer, args, training_args)

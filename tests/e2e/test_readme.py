@@ -83,6 +83,8 @@ def small(words: list[str], root: Path) -> tuple[list[str], list[str]]:
         place = launcher.index(option) + 1
         launcher[place] = str(min(2, int(launcher[place])))
     arguments = (root / script[0]).with_name("arguments.py").read_text()
+    if "(DataArguments)" in arguments:
+        arguments += (root / "common" / "data" / "arguments.py").read_text()
     kind = Path(script[0]).stem.partition("_")[0]
     for name, value in SMALL.items():
         of_the_recipe = re.search(rf"^    {name}:", arguments, re.MULTILINE)

@@ -116,30 +116,44 @@ def test_chat_of_a_file_is_not_both_measured_and_trained(recipe, tmp_path: Path)
     files = {"dataset_name": write("calls", 50), "chat_dataset_name": write("chat", 40)}
     train, _, held_out = load(recipe, **files, num_train=0, num_chat=10, chat_share=0.5)
     asked = {name: {row["messages"][0]["content"] for row in rows} for name, rows in (held_out | {"train": train}).items()}
-    assert {name: len(found) for name, found in asked.items()} == {"train": 40, "held_out": 5, "plain_chat": 4}
-    assert sum(question.startswith("chat") for question in asked["train"]) == 20
+    assert len(asked["plain_chat"]) == 4
+    assert sum(question.startswith("chat") for question in asked["train"]) == len(train) // 2
     assert not asked["train"] & asked["plain_chat"]
 
 
-def test_sharegpt_rows_with_calls_in_the_text(recipe):
+def test_every_turn_of_a_conversation_is_asked_for(recipe, tmp_path: Path):
+    """A conversation that ends with an answer in words has a call before it."""
     turns = [
-        {"from": "system", "value": "You may call <tools>...</tools>"},
-        {"from": "human", "value": "Tea, four minutes."},
+        {"from": "human", "value": "Tea, {} minutes."},
         {"from": "gpt", "value": '<tool_call>\n{"name": "set_timer", "arguments": {"seconds": 240}}\n</tool_call>'},
         {"from": "tool", "value": '<tool_response>\n{"status": "started"}\n</tool_response>'},
         {"from": "gpt", "value": "Enjoy your tea."},
     ]
-    conversation = recipe["data"].convert({"conversations": turns, "tools": json.dumps([TIMER])})
-    call = {"type": "function", "function": {"name": "set_timer", "arguments": {"seconds": 240}}}
-    assert conversation == {
-        "messages": [
-            {"role": "user", "content": "Tea, four minutes."},
-            {"role": "assistant", "content": "", "tool_calls": [call]},
-            {"role": "tool", "content": '{"status": "started"}'},
-            {"role": "assistant", "content": "Enjoy your tea."},
-        ],
-        "tools": [TIMER],
-    }
+    rows = [
+        {"conversations": [{**turns[0], "value": f"Tea, {number} minutes."}, *turns[1:]], "tools": json.dumps([TIMER])}
+        for number in range(30)
+    ]
+    path = tmp_path / "calls.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, _, held_out = load(recipe, dataset_name=str(path), num_train=0, num_held_out=2)
+    requests = [recipe["calls"].to_request(row) for row in held_out["held_out"]]
+    assert [(request.kind, request.answers, request.reply) for request in requests] == [
+        ("call", [{"set_timer": {"seconds": [240]}}], ""),
+        ("no_call", [], "Enjoy your tea."),
+    ] * 2
+    assert [len(request.messages) for request in requests] == [1, 3] * 2
+
+
+def test_rows_without_what_is_taught_are_not_trained(recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    chat = [{"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": "Yes."}]} for n in range(9)]
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "set_timr", "arguments": {}}}]}
+    path = tmp_path / "calls.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*chat, {"messages": [chat[0]["messages"][0], call]}]))
+    with pytest.raises(SystemExit):
+        load(recipe, dataset_name=str(path), num_train=0, num_held_out=1, skip_bad_rows=True)
+    assert capsys.readouterr().err == (
+        f"error: {path}: no row with a call is left to train on; correct those that were left out\n"
+    )
 
 
 def test_metrics_count_what_they_say(recipe):

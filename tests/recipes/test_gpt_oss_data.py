@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from types import ModuleType
 
+from common.data.formats import recognise
 from common.data.tokens import show_trained, tokenize
 from common.models.load import load_tokenizer
 
@@ -180,7 +181,7 @@ def write(path: Path, *rows: dict) -> str:
     ],
 )
 def test_rows_of_ones_own(data: ModuleType, row: dict, system: str):
-    found = data.convert(row)
+    found = data.convert(recognise(row), row)
     assert found["messages"] == [{"role": "system", "content": system}, USER, THOUGHT]
     assert found["thinking_language"] == "French"
 
@@ -188,7 +189,11 @@ def test_rows_of_ones_own(data: ModuleType, row: dict, system: str):
 @pytest.mark.parametrize(
     ("row", "line"),
     [
-        ({"prompt": "?"}, "no `messages` (found: prompt); write a list of {role, content}, the last with `thinking`"),
+        (
+            {"prompt": "?"},
+            "no `answer` (found: prompt); write `question` and `answer`, or `messages`, or name the column with "
+            "`--columns answer=...`",
+        ),
         (
             {"messages": [USER, {"role": "assistant", "content": "Three."}], "thinking_language": "French"},
             "the last message must be the assistant's, with its thought in `thinking`: it is what is learned",
@@ -239,12 +244,12 @@ def test_some_languages_of_a_file_are_trained(data: ModuleType, tmp_path: Path, 
     settings = {"dataset_name": path, "num_train": 0, "num_held_out": 4, "thinking_languages": ["German"]}
     train, validation, held_out = data.load_data(arguments(data, **settings), seed=0)
     assert {row["thinking_language"] for row in [*train, *validation, *held_out["held_out"]]} == {"German"}
-    assert [len(train), len(validation), len(held_out["held_out"])] == [32, 4, 4]
+    assert [len(validation), len(held_out["held_out"])] == [4, 4]
     assert {row["thinking_language"] for row in held_out["other_languages"]} == {"French", "Spanish"}
     assert len(held_out["other_languages"]) == 4
     mixed, _, same = data.load_data(arguments(data, **settings, other_share=0.5), seed=0)
     assert same == held_out
-    assert Counter(row["thinking_language"] == "German" for row in mixed) == {True: 32, False: 32}
+    assert Counter(row["thinking_language"] == "German" for row in mixed) == {True: len(train), False: len(train)}
     # What is held out in one language is trained in none.
     trained = {question(row) for row in mixed}
     assert not trained & {question(row) for rows in held_out.values() for row in rows}

@@ -46,5 +46,5 @@ def test_answers_of_a_file(name: str, tmp_path: Path, capsys: pytest.CaptureFixt
             with pytest.raises(SystemExit):
                 load(*answers, bad)
             assert capsys.readouterr().err.endswith(
-                f"error: {path}, row 6: no final answer in column `answer`; end it with `#### ` and a number\n"
+                f"error: {path}, line 6: no final answer in column `answer`; end it with `#### ` and a number\n"
             )

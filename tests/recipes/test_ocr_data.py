@@ -351,11 +351,6 @@ def broken_table(folder: Path) -> str:
     return "data.jsonl"
 
 
-def one_text(folder: Path) -> str:
-    (folder / "data.jsonl").write_text(to_jsonl([{"image": name, "text": "TEA"} for name in save_images(folder, 5)]))
-    return "data.jsonl"
-
-
 @pytest.mark.parametrize(
     ("write", "settings", "line"),
     [
@@ -371,11 +366,6 @@ def one_text(folder: Path) -> str:
         ),
         (two_tables, {}, "{folder} has a.jsonl, b.csv; call the one to read metadata.jsonl or .csv"),
         (broken_table, {}, "{folder}/data.jsonl, line 2: not valid JSON (Expecting value); write one JSON object a line"),
-        (
-            one_text,
-            {},
-            "{folder}/data.jsonl has 1 distinct row to train on (those that ask the same are one) and needs at least 3",
-        ),
         (lambda folder: "none.jsonl", {}, "dataset_name {folder}/none.jsonl: there is no such file; pass an existing file"),
     ],
 )

@@ -117,7 +117,7 @@ def test_any_row(recipe: tuple[str, dict], tmp_path: Path):
     """Rows that are read can also be tokenised, and be what a completion is scored by."""
     name, modules = recipe
     data, arguments = modules["data"], modules["arguments"]
-    cls = next(cls for cls in vars(arguments).values() if dataclasses.is_dataclass(cls))
+    cls = next(cls for cls in vars(arguments).values() if dataclasses.is_dataclass(cls) and cls.__module__ == "arguments")
     path = tmp_path / "data.jsonl"
     (tmp_path / "picture.png").write_bytes(picture(60, 30))
     tokenizer = None

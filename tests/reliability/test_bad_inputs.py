@@ -53,7 +53,8 @@ def test_bad_input(started: Callable[[str, Case], Start], recipe: str, case: Cas
     else:
         assert (finished.returncode, finished.stderr) == (1, f"{LOADER_REACHED}\n")
         parts = re.search(r"(\d+) rows to train on, (\d+) to choose by .*, (\d+) to report on", finished.stdout)
-        assert sum(map(int, parts.groups()) if parts else [0]) == case.reads
+        apart = re.search(r", (\d+) kept apart for other recipes", finished.stdout)
+        assert sum(map(int, [*(parts.groups() if parts else [0]), *(apart.groups() if apart else [])])) == case.reads
         assert case.says in finished.stdout
     assert not (start.folder / "run").exists()
 

@@ -8,7 +8,6 @@ from common.data.splits import size_of_part
 from common.errors import fail
 
 from arguments import InstructArguments
-from data import to_conversation
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,13 @@ def generate_facts() -> tuple[list[Fact], list[Fact]]:
 def ask(facts: list[Fact], wordings: list[str], system_prompt: str, seed: int) -> list[Conversation]:
     """Returns every fact asked in every wording, shuffled."""
     asked = [
-        to_conversation({"question": wording.format(**vars(fact)), "answer": fact.value}, system_prompt)
+        {
+            "messages": [
+                *([{"role": "system", "content": system_prompt}] if system_prompt else []),
+                {"role": "user", "content": wording.format(**vars(fact))},
+                {"role": "assistant", "content": fact.value},
+            ]
+        }
         for fact in facts
         for wording in wordings
     ]

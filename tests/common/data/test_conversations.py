@@ -6,6 +6,7 @@ What a bad row is answered is in reliability/bad_inputs.yaml.
 import json
 from pathlib import Path
 
+from common.data.arguments import DataArguments
 from common.data.conversations import load_conversations
 
 import pytest
@@ -33,14 +34,18 @@ WITH_CALL = row(QUESTION, call(), {"role": "tool", "content": "42"}, ANSWER, too
 
 
 def load(path: Path, **settings):
-    return load_conversations(str(path), lambda row: row, **settings)["train"]
+    return load_conversations(DataArguments(dataset_name=str(path), **settings))["train"]
 
 
 def test_bad_rows_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture):
     path = tmp_path / "data.jsonl"
     path.write_text(GOOD + row(QUESTION) + GOOD + row({"role": "robot", "content": "?"}))
-    assert load(path, skip_bad_rows=True) == [json.loads(GOOD) | {"where": f"{path}, line {number}"} for number in (1, 3)]
-    assert f"Left out 2 of 4 rows of {path} (train). The first: {path}, line 2: no assistant turn" in capsys.readouterr().out
+    assert load(path, skip_bad_rows=True) == [
+        json.loads(GOOD) | {"where": f"{path}, line {number}", "source": str(path)} for number in (1, 3)
+    ]
+    said = capsys.readouterr().out
+    assert f"Left out 2 of 4 rows of {path} (train). The first: {path}, line 2: no assistant turn" in said
+    assert "By kind: 1 x no assistant turn, so there is nothing to learn from; 1 x unknown role ..." in said
 
 
 def test_no_row_is_left(tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -64,9 +69,14 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path):
             f"{place} 1",
             f"{place} 2",
         ]
+        assert [row.pop("source") for row in found] == [str(tmp_path / name)] * 2
+        for row in found:  # what is nothing beside calls is an empty text in every form
+            for message in row["messages"]:
+                if "tool_calls" in message and not message["content"]:
+                    del message["content"]
         assert found == rows
 
 
 def test_arguments_as_a_text_become_an_object(tmp_path: Path):
     (tmp_path / "data.jsonl").write_text(row(QUESTION, call(arguments='{"a": 6, "b": 7}'), ANSWER, tools=[TOOL]))
-    assert load(tmp_path / "data.jsonl")[0]["messages"][1] == call()
+    assert load(tmp_path / "data.jsonl")[0]["messages"][1] == call() | {"content": ""}

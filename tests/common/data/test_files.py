@@ -4,6 +4,7 @@ import gzip
 import json
 from pathlib import Path
 
+from common.data.arguments import DataArguments
 from common.data.conversations import load_conversations
 from common.data.files import read_file
 
@@ -22,11 +23,26 @@ def texts(path: Path) -> list[dict]:
     return [row for _, row in read_file(path)]
 
 
-@pytest.mark.parametrize("name", ["data.jsonl", "data.json", "DATA.JSONL", "data.jsonl.gz", "a[1].jsonl"])
+@pytest.mark.parametrize(
+    "name", ["data.jsonl", "data.json", "DATA.JSONL", "data.jsonl.gz", "data.ndjson", "data.NDJSON.gz", "a[1].jsonl"]
+)
 def test_json(tmp_path: Path, name: str):
     text = json.dumps(ROWS) if name == "data.json" else "".join(json.dumps(row) + "\n" for row in ROWS)
     (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     assert texts(tmp_path / name) == ROWS
+
+
+def test_a_number_stays_as_it_is_written(tmp_path: Path):
+    """Where it is an answer; among the arguments of a call it is a number."""
+    (tmp_path / "data.jsonl").write_text('{"question": "a", "answer": 12.50}\n{"question": "b", "answer": 1E3}\n')
+    found = load_conversations(DataArguments(dataset_name=str(tmp_path / "data.jsonl")))["train"]
+    assert [row["messages"][1]["content"] for row in found] == ["12.50", "1E3"]
+    assert json.dumps(texts(tmp_path / "data.jsonl")[0]) == '{"question": "a", "answer": 12.5}'
+    call = '{"name": "f", "arguments": {"x": 1.50, "y": [2.0]}}'
+    (tmp_path / "data.jsonl").write_text(f'{{"query": "a", "answers": [{call}], "tools": [{{"name": "f"}}]}}\n')
+    (row,) = load_conversations(DataArguments(dataset_name=str(tmp_path / "data.jsonl")))["train"]
+    arguments = row["messages"][1]["tool_calls"][0]["function"]["arguments"]
+    assert (arguments, type(arguments["x"]), type(arguments["y"][0])) == ({"x": 1.5, "y": [2.0]}, float, float)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -37,6 +53,17 @@ def test_csv(tmp_path: Path, delimiter: str, encoding: str, end: str):
     lines = [["Question", "Answer "], *(['"' + value.replace('"', '""') + '"' for value in row.values()] for row in ROWS)]
     (tmp_path / "data.csv").write_bytes("".join(delimiter.join(line) + end for line in lines).encode(encoding))
     assert texts(tmp_path / "data.csv") == ROWS
+
+
+@pytest.mark.parametrize("name", ["data.tsv", "data.TSV.gz"])
+def test_tsv(tmp_path: Path, name: str):
+    """Commas and semicolons separate nothing, quotes inside a text are signs like others."""
+    text = b'question;1\tanswer, yes\nWho said "no"?\t00701\nNA\t" a\tb"\n'
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    assert texts(tmp_path / name) == [
+        {"question;1": 'Who said "no"?', "answer, yes": "00701"},
+        {"question;1": "NA", "answer, yes": " a\tb"},
+    ]
 
 
 def test_a_long_text_in_a_csv(tmp_path: Path):
@@ -69,5 +96,5 @@ def test_conversations_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFi
     for row in refused:
         (tmp_path / "data.jsonl").write_text(json.dumps(row) + "\n")
         with pytest.raises(SystemExit, match="2"):
-            load_conversations(str(tmp_path / "data.jsonl"), lambda row: row)
+            load_conversations(DataArguments(dataset_name=str(tmp_path / "data.jsonl")))
         assert capsys.readouterr().err.startswith(f"error: {tmp_path}/data.jsonl, line 1: ")

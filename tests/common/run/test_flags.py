@@ -40,6 +40,7 @@ def arguments_of(recipe: str) -> ModuleType:
 def classes_of(recipe: str) -> list[type]:
     """Returns a recipe's dataclasses, the widest last."""
     found = [value for value in vars(arguments_of(recipe)).values() if dataclasses.is_dataclass(value)]
+    found = [cls for cls in found if cls.__module__ == "arguments"]  # not that of the data of all recipes
     return sorted(found, key=lambda cls: len(dataclasses.fields(cls)))
 
 
@@ -363,6 +364,8 @@ def test_a_team_samples_as_it_is_trained(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list:
     """The calls of `datasets.load_dataset`, which end there."""
+    import common.data.rows  # noqa: F401 - before its functions are replaced
+
     calls = []
 
     def load_dataset(*args, **kwargs):
@@ -379,10 +382,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_dataset_config(recipe: str, asked: list):
-    import common.data.rows  # noqa: F401 - before its functions are replaced
-
     with recipe_modules(recipe, ["arguments", "data"]) as modules:
-        cls = next(cls for cls in vars(modules["arguments"]).values() if dataclasses.is_dataclass(cls))
+        found = [cls for cls in vars(modules["arguments"]).values() if dataclasses.is_dataclass(cls)]
+        cls = next(cls for cls in found if cls.__module__ == "arguments")  # not that of the data of all recipes
         data = modules["data"]
         with pytest.raises(LookupError):
             data.load_data(cls(dataset_name="owner/data", dataset_config="other"), 0)

@@ -1,0 +1,90 @@
+"""What the columns of a row hold, by their headings or as `--columns` says."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from common.errors import BadRow, fail, nearest
+
+# The usual headings, in lower case and with `_` for spaces. What stands first in a line is its name here and in `--columns`.
+HEADINGS = {
+    "messages": ("messages", "conversations", "conversation", "dialogue", "dialog"),
+    "question": ("question", "prompt", "query", "instruction", "problem", "user", "human", "request", "q", "user_input"),
+    "input": ("input", "context"),
+    "answer": (
+        *("answer", "response", "completion", "output", "reply", "solution", "assistant", "target", "a"),
+        *("expected_output", "expected_answer", "ground_truth", "final_answer"),
+    ),
+    "calls": ("answers",),
+    "thinking": ("thinking", "reasoning_content", "reasoning", "thought"),
+    "history": ("history",),
+    "system": ("system", "system_prompt"),
+    "tools": ("tools", "functions"),
+    "transcript": ("chat", "sample"),
+}
+
+
+def heading(name: Any) -> str:
+    """Returns the name of a column as `HEADINGS` writes it."""
+    return re.sub(r"[\s\-]+", "_", str(name).strip().lower())
+
+
+def read_columns(columns: Sequence[str]) -> dict[str, str]:
+    """Returns the columns that `--columns` maps, by the names of `HEADINGS`.
+
+    Args:
+        columns: Texts such as `question=Frage`.
+
+    Raises:
+        SystemExit: With code 2 for one without a `=`, or a name that is not known.
+    """
+    mapped = {}
+    for text in columns:
+        name, equals, column = text.partition("=")
+        if not equals or not column:
+            fail(f"columns {text}: write what it is and the column, for example `--columns question=Frage answer=Antwort`")
+        if name not in HEADINGS:
+            fail(f"columns {text}: there is no `{name}`{nearest(name, list(HEADINGS)) or '; there is: ' + ', '.join(HEADINGS)}")
+        mapped[name] = column
+    return mapped
+
+
+def find_columns(row: dict[str, Any], mapped: dict[str, str]) -> dict[str, list[str]]:
+    """Returns the columns of a row that have a value, by what they are; a mapped one is the only one of its kind.
+
+    Args:
+        row: The row.
+        mapped: See `read_columns`.
+
+    Raises:
+        BadRow: If a mapped one is not there.
+    """
+    present = {heading(name): name for name, value in row.items() if value is not None}
+    found = {}
+    for name, column in mapped.items():
+        if column not in row and heading(column) not in {heading(other) for other in row}:
+            raise BadRow(
+                f"no column `{column}` (found: {', '.join(map(str, row)) or 'nothing'}); correct `--columns {name}={column}`"
+            )
+    taken = {heading(column) for column in mapped.values()}
+    for name, headings in HEADINGS.items():
+        wanted = [heading(mapped[name])] if name in mapped else [known for known in headings if known not in taken]
+        found[name] = [present[heading] for heading in wanted if heading in present]
+    return found
+
+
+def text_of_cell(value: Any, column: str) -> str:
+    """Returns the text of a cell: a number or a truth value as JSON writes it.
+
+    Raises:
+        BadRow: If it is empty or neither.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float) and value == value:  # NaN is what some libraries write for nothing
+        return str(value)
+    if not isinstance(value, str | float):
+        raise BadRow(f"`{column}` must be a text, not a {type(value).__name__}; write one, or remove the row")
+    if value != value or not value.strip():
+        raise BadRow(f"`{column}` is empty; fill it in or remove the row")
+    return value

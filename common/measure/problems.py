@@ -1,0 +1,67 @@
+"""Problems with one right answer, read from rows in any form: GSM8K's solutions, the answer alone, or a boxed one."""
+
+import re
+from typing import Any
+
+from common.data.arguments import DataArguments
+from common.data.formats import Conversation, Recognised
+from common.data.parts import load_parts
+from common.errors import BadRow
+from common.measure.math_answers import CALCULATION, gold_number, last_boxed, read_number
+
+
+def gold_answer(solution: str) -> str | None:
+    r"""Returns the answer of a reference solution, to compare completions with (`math_answers.is_same`).
+
+    Args:
+        solution: Worked steps, then `#### ` and the answer (GSM8K: Cobbe et al. 2021, arXiv:2110.14168) or `\boxed{...}` around
+            it (MATH: Hendrycks et al. 2021, arXiv:2103.03874); or the answer alone, a number or a calculation.
+
+    Returns:
+        A number as `math_answers.read_number` writes it, what a box holds, or a calculation that math-verify reads, such as
+        `\frac{\sqrt{3}}{2}`; None if there is none of them.
+    """
+    number = gold_number(solution)
+    if number is not None:
+        return number
+    last = solution.rpartition("####")[2].strip()
+    box = (last_boxed(last) or "").strip()
+    if box:
+        return read_number(box) or box
+    plain = last.strip("$ ")
+    is_one = CALCULATION.fullmatch(plain) and re.search(r"\d|\\pi", plain) and not re.search(r"\d\s+\d|[-+*/]\s*$", plain)
+    return plain if is_one else None
+
+
+def _to_problem(recognised: Recognised, row: dict[str, Any]) -> Conversation:
+    """Returns a conversation with the `question`, `solution` and `answer` of a problem."""
+    messages = recognised.conversation["messages"]
+    roles = [message["role"] for message in messages]
+    if roles == ["system", "user", "assistant"]:
+        raise BadRow(
+            "a system message of its own: the reward compares answers to one prompt; write it as `--system_prompt` or into the "
+            "question, and leave it out of the rows"
+        )
+    if roles != ["user", "assistant"]:
+        raise BadRow("not one question and one answer: a reward is given for one turn; split the conversation")
+    question, solution = (message["content"] for message in messages)
+    answer = gold_answer(solution)
+    if answer is None:
+        raise BadRow("no final answer in column `answer`; end it with `#### ` and a number")
+    return recognised.conversation | {"question": question, "solution": solution, "answer": answer}
+
+
+def load_problems(args: DataArguments) -> tuple[list[Conversation], list[Conversation], list[Conversation]]:
+    """Loads problems, see `parts.load_parts`.
+
+    Args:
+        args: Says which data, and how much of it.
+
+    Returns:
+        The training, validation and held-out problems: `question`, `solution` (with its answer), `answer` as `gold_answer`
+        returns it, and `where` it stands.
+
+    Raises:
+        SystemExit: With code 2 and one line if the data cannot be used.
+    """
+    return load_parts(args, _to_problem, preferred="answer")
