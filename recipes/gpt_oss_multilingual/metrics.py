@@ -1,7 +1,6 @@
 """Which language a thought is in, whether an answer is right, and whether a turn is in harmony format."""
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -9,7 +8,9 @@ from typing import Any
 
 from common.data.conversations import Conversation
 from common.errors import nearest
+from common.measure.answers import ends_with
 from common.measure.statistics import share
+from common.measure.text import split_thoughts
 
 from lingua import Language, LanguageDetector, LanguageDetectorBuilder
 
@@ -46,8 +47,12 @@ def parse_turn(text: str) -> Turn:
     """Reads a turn in harmony format.
 
     Args:
-        text: What was generated, with its special tokens.
+        text: What was generated, with its special tokens. A text without channels, as an API may return it, is an answer, with
+            perhaps a thought in `<think>` before it.
     """
+    if "<|channel|>" not in text:
+        thinking, final = split_thoughts(text)
+        return Turn(thinking.strip(), final.strip(), False)
     channels: dict[str, list[str]] = {}
     for channel, said in MESSAGE.findall(text):
         channels.setdefault(channel, []).append(said)
@@ -101,37 +106,16 @@ def language_of(text: str, languages: Iterable[str]) -> str | None:
 
 # --- Answers --------------------------------------------------------------------------------------------------------------
 
-NUMBER = re.compile(r"-?\d[\d.,]*")
-GROUPED = re.compile(r"-?\d{1,3}([.,])\d{3}(\1\d{3})*")  # 70,000 and, in German or Spanish, 70.000
 
-
-def _number(text: str) -> float | None:
-    """Returns the last number in a text."""
-    found = NUMBER.findall(text)
-    if not found:
-        return None
-    number = found[-1].rstrip(".,")
-    number = re.sub("[.,]", "", number) if GROUPED.fullmatch(number) else number.replace(",", ".")
-    try:
-        return float(number)
-    except ValueError:  # 1.2.3
-        return None
-
-
-def is_right(final: str, reference: str) -> bool:
+def is_right(final: str, reference: str, languages: Iterable[str] = (FALLBACK,)) -> bool:
     """Returns whether an answer is the reference's: the same last number if that is a number, else the same text.
 
     Args:
         final: What was answered.
         reference: What is right.
+        languages: Those that the answer may be in; they decide what 1.234 is (see `common.measure.answers.ends_with`).
     """
-    if NUMBER.fullmatch(reference.strip()):
-        return _number(final) == _number(reference)
-    return _plain(final) == _plain(reference)
-
-
-def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    return ends_with(final, reference, tuple(dict.fromkeys(languages)))
 
 
 # --- All of them ----------------------------------------------------------------------------------------------------------
@@ -153,7 +137,12 @@ def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, A
     asked_to = [row["thinking_language"] for row in rows]
     known = _languages(rows)
     follows = [language_of(turn.thinking, known) == language for turn, language in zip(turns, asked_to, strict=True)]
-    rights = [is_right(turn.final, row["messages"][-1]["content"]) for row, turn in zip(rows, turns, strict=True)]
+    rights = [
+        is_right(
+            turn.final, row["messages"][-1]["content"], filter(None, (row["thinking_language"], row.get("question_language")))
+        )
+        for row, turn in zip(rows, turns, strict=True)
+    ]
     metrics = {
         "thinking_language": share(follows),
         "answer": share(rights),

@@ -4,15 +4,13 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from common.measure.math_answers import boxed_answer, is_same
+from common.measure.math_answers import boxed_answer, gives, is_same
 from common.measure.statistics import share
 
 if TYPE_CHECKING:
     from data import Problem
 
 Completions = list[list[dict[str, str]]]  # TRL's form: a list of messages for each completion
-
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 
 def is_correct(text: str, answer: str) -> bool:
@@ -26,12 +24,11 @@ def is_correct(text: str, answer: str) -> bool:
 
 
 def is_correct_lenient(text: str, answer: str) -> bool:
-    """Returns whether the last number of a completion, boxed or not, equals the answer.
+    """Returns whether the answer in the box, or the last number of a completion, boxed or not, equals the answer.
 
     Many published GSM8K scores read answers this way; it is reported beside the strict score and never rewarded.
     """
-    numbers = NUMBER.findall(text)
-    return bool(numbers) and is_same(numbers[-1].replace(",", ""), answer)
+    return is_correct(text, answer) or gives(text, answer)
 
 
 def has_reasoning(text: str) -> bool:

@@ -1,31 +1,28 @@
 """How well an answer fits the reference: exact match and token F1, as for SQuAD (Rajpurkar et al. 2016, arXiv:1606.05250)."""
 
-import re
-import string
 from collections import Counter
 from typing import Any
 
 from common.data.conversations import Conversation
+from common.measure.answers import is_same_answer
 from common.measure.statistics import mean, share
-
-
-def normalize(text: str) -> str:
-    """Returns a text in lower case, without punctuation, English articles and runs of spaces."""
-    text = "".join(character for character in text.lower() if character not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+from common.measure.text import normalize, without_thoughts, words
 
 
 def exact_match(completion: str, answer: str) -> bool:
-    """Returns whether two texts are the same after `normalize`."""
-    return normalize(completion) == normalize(answer)
+    """Returns whether two texts are the same answer (see `common.measure.answers.is_same_answer`)."""
+    return is_same_answer(completion, answer)
 
 
 def token_f1(completion: str, answer: str) -> float:
-    """Returns the harmonic mean of precision and recall of the words that two texts share, after `normalize`."""
-    found, wanted = normalize(completion).split(), normalize(answer).split()
-    if not found or not wanted:
-        return float(found == wanted)
-    return 2 * sum((Counter(found) & Counter(wanted)).values()) / (len(found) + len(wanted))
+    """Returns the harmonic mean of precision and recall of the words that two texts share; 1 for an exact match.
+
+    Texts are compared in the form of `common.measure.text.normalize`; of scripts without spaces the characters are shared.
+    """
+    if exact_match(completion, answer):
+        return 1.0
+    found, wanted = words(normalize(without_thoughts(completion))), words(normalize(answer))
+    return 2 * sum((Counter(found) & Counter(wanted)).values()) / max(1, len(found) + len(wanted))
 
 
 def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -155,7 +155,10 @@ def test_mistake(recipe, tmp_path: Path, capsys: pytest.CaptureFixture, name: st
         ("$24 million", "$42 million", False, 0.5),
         ("Anna Cole", "Anna", False, 2 / 3),
         ("", "Oslo", False, 0.0),
-        ("", "The", True, 1.0),
+        ("", "The", False, 0.0),
+        ("<think>Oslo or Rome?</think>\n\nOslo", "Oslo", True, 1.0),
+        ("<think>Oslo", "Oslo", False, 0.0),
+        ("我喜欢茶", "我喜欢咖啡", False, 2 / 3),
         ("Rome Rome", "Rome", False, 2 / 3),
     ],
 )
