@@ -1,12 +1,13 @@
 """Answers to math problems: the number of a reference solution, the box of a completion, and whether two are equal."""
 
+import ast
+import operator
 import re
+from fractions import Fraction
 from functools import lru_cache
 
 from common.measure.numbers import LONGEST, last_number, read_number, read_quantity
 from common.measure.text import fold, without_thoughts
-
-from math_verify import LatexExtractionConfig, parse, verify
 
 # --- LaTeX ----------------------------------------------------------------------------------------------------------------
 
@@ -104,11 +105,40 @@ CALCULATION = re.compile(
 TYPED = {"\u00d7": r"\times ", "÷": r"\div ", "·": r"\cdot ", "π": r"\pi ", "*": r"\cdot "}
 
 
+OPERATIONS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
+
+
+def _calculate(text: str) -> Fraction | None:
+    """Returns the result of a short calculation of numbers with + - * / ^ and brackets, exactly; None for anything else."""
+
+    def value(node: ast.expr) -> Fraction:
+        if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
+            return OPERATIONS[type(node.op)](value(node.left), value(node.right))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            return Fraction(ast.get_source_segment(typed, node))
+        raise ValueError
+
+    typed = re.sub(r"\\(?:times|cdot)", "*", text).replace("\\div", "/").strip()
+    typed = re.sub(r"\^(?:\{(\d)\}|(\d))", r"**\1\2", typed)
+    try:
+        return value(ast.parse(typed, mode="eval").body)
+    except (ValueError, SyntaxError, ZeroDivisionError):
+        return None
+
+
 @lru_cache(1 << 16)
 def is_same(answer: str | None, other: str | None) -> bool:
-    """Returns whether two answers are equal: as text, as numbers, or as math-verify finds.
+    """Returns whether two answers are equal: as text, as numbers, or as the results of calculations.
 
-    That is https://github.com/huggingface/Math-Verify: a calculation equals its result.
+    What has roots, powers or fractions of fractions is asked of https://github.com/huggingface/Math-Verify.
 
     Args:
         answer: What `boxed_answer` or `gold_number` returned.
@@ -124,6 +154,11 @@ def is_same(answer: str | None, other: str | None) -> bool:
     typed = [re.sub(f"[{''.join(TYPED)}]", lambda found: TYPED[found[0]], text) for text in (answer, other)]
     if not all(map(CALCULATION.fullmatch, typed)):
         return False
+    results = [_calculate(text) for text in typed]
+    if None not in results:
+        return results[0] == results[1]
+    from math_verify import LatexExtractionConfig, parse, verify  # takes a second to import, and most answers do without
+
     found, expected = (
         parse(f"\\boxed{{{text}}}", extraction_config=[LatexExtractionConfig()], raise_on_error=False) for text in typed
     )

@@ -80,7 +80,7 @@ def evaluate(
                 "question": f"{row['messages'][-2]['content']}\n(think in {row['thinking_language']})",
                 "answer": row["messages"][-1]["content"],
                 "completion": _shown(completion.raw),
-                "correct": verdict["correct"],
+                "correct": verdict["correct"] and verdict["thinking_language"],
             }
             for number, (row, completion, verdict) in enumerate(
                 list(zip(rows, completions, verdicts, strict=True))[:SAMPLES_SHOWN]

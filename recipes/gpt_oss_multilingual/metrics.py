@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from common.data.conversations import Conversation
+from common.data.columns import text_of
+from common.data.conversations import BadRow, Conversation
 from common.errors import nearest
 from common.measure.answers import ends_with
 from common.measure.statistics import share
@@ -121,6 +122,34 @@ def is_right(final: str, reference: str, languages: Iterable[str] = (FALLBACK,))
 # --- All of them ----------------------------------------------------------------------------------------------------------
 
 
+# What a row of `recipes score` holds beside `completion`.
+REFERENCE = {
+    "final": "the right answer, a text; of a number the number alone",
+    "reasoning_language": "the language to think in, by its English name; the answer is read in its notation",
+    "question_language": "the language of the question, if it is another one (may be left out)",
+}
+
+
+def read_reference(row: dict[str, Any]) -> Conversation:
+    """Makes what `score` takes of a row of a file.
+
+    Raises:
+        BadRow: If there is no answer to compare with, or no language that is known.
+    """
+    names = ["reasoning_language", *(["question_language"] if row.get("question_language") else [])]
+    try:
+        thinks_in, *asked_in = [find_language(text_of(row, name)) for name in names]
+    except BadRow:
+        raise
+    except ValueError as error:
+        raise BadRow(str(error)) from None
+    return {
+        "messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": text_of(row, "final")}],
+        "thinking_language": thinks_in,
+        "question_language": asked_in[0] if asked_in else None,
+    }
+
+
 def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Scores turns.
 
@@ -130,8 +159,8 @@ def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, A
 
     Returns:
         The metrics, each with its 95 % interval: `thinking_language` (the thought is in the language asked for), `answer`,
-        `harmony_format`, and `thinking_language` for each language; and for each turn `thinking_language` (its thought is in
-        the language asked for), `answer` (it is right) and `correct` (both).
+        `harmony_format`, and `thinking_language` for each language; and for each turn whether its answer is `correct`, and
+        `thinking_language`: whether its thought is in the language asked for.
     """
     turns = [parse_turn(text) for text in completions]
     asked_to = [row["thinking_language"] for row in rows]
@@ -152,8 +181,8 @@ def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, A
         metrics[f"thinks_in_{language}"] = share(
             [right for right, asked in zip(follows, asked_to, strict=True) if asked == language]
         )
-    pairs = zip(follows, rights, strict=True)
-    return metrics, [{"correct": follow and right, "thinking_language": follow, "answer": right} for follow, right in pairs]
+    pairs = zip(rights, follows, strict=True)
+    return metrics, [{"correct": is_right, "thinking_language": follow} for is_right, follow in pairs]
 
 
 def _languages(rows: list[Conversation]) -> set[str]:

@@ -115,4 +115,5 @@ def to_dataset(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, args
                 f"{problem.where or repr(problem.question)}: the prompt has {len(tokens)} tokens and max_prompt_length is "
                 f"{args.max_prompt_length}; raise it, or shorten the question"
             )
-    return Dataset.from_dict({"prompt": prompts, "answer": [problem.answer for problem in problems]})
+    answers, where = [problem.answer for problem in problems], [problem.where for problem in problems]
+    return Dataset.from_dict({"prompt": prompts, "answer": answers, "where": where})

@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from common.measure.math_answers import boxed_answer, gives, is_same
+from common.data.columns import text_of
+from common.data.conversations import BadRow
+from common.measure.math_answers import boxed_answer, gives, gold_number, is_same
 from common.measure.statistics import share
 
 if TYPE_CHECKING:
@@ -37,7 +40,30 @@ def has_reasoning(text: str) -> bool:
     return bool(re.sub(r"</?think>", "", before).strip())
 
 
-def score(rows: list["Problem"], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+# What a row of `recipes score` holds beside `completion`.
+REFERENCE = {"answer": "the reference solution in GSM8K's form, which ends with `#### ` and a number; or the number alone"}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The right answer of a row, where there is no more of the problem."""
+
+    answer: str
+
+
+def read_reference(row: dict[str, Any]) -> Reference:
+    """Makes what `score` takes of a row of a file.
+
+    Raises:
+        BadRow: If there is no number to compare with.
+    """
+    answer = gold_number(text_of(row, "answer"))
+    if answer is None:
+        raise BadRow("no final answer in column `answer`; end it with `#### ` and a number")
+    return Reference(answer)
+
+
+def score(rows: "list[Problem] | list[Reference]", completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Scores completions as they are rewarded in training.
 
     Args:

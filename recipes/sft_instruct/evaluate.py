@@ -10,6 +10,7 @@ is sharded, under the other stages each process holds a copy.
 from typing import Any
 
 from common.data.conversations import Conversation
+from common.data.turns import last_turn
 from common.generate.completions import generate
 from common.report.numbers import print_results
 from common.run.config import parse
@@ -23,6 +24,11 @@ from arguments import InstructArguments
 from metrics import score
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
+
+
+def prompt_of(row: Conversation) -> list[dict[str, Any]]:
+    """Returns what the last turn of the assistant answers."""
+    return row["messages"][: last_turn(row["messages"])]
 
 
 def evaluate(
@@ -39,7 +45,7 @@ def evaluate(
         model: The model as the accelerator wrapped it.
         accelerator: Shares the questions out over the processes.
         tokenizer: The model's tokenizer.
-        held_out: Conversations by the name of the set; each ends with the assistant's answer.
+        held_out: Conversations by the name of the set; the last turn of the assistant is asked for.
         args: Says where an answer is cut.
         training_args: Gives the longest conversation and the batch size of a device.
 
@@ -53,7 +59,7 @@ def evaluate(
     batch_size = training_args.per_device_eval_batch_size
     results = {}
     for name, conversations in held_out.items():
-        prompts = [conversation["messages"][:-1] for conversation in conversations]
+        prompts = [prompt_of(conversation) for conversation in conversations]
         tools = [conversation.get("tools") for conversation in conversations]
         completions = generate(
             model, accelerator, tokenizer, prompts, batch_size=batch_size, max_new_tokens=args.max_new_tokens, tools=tools
@@ -63,8 +69,8 @@ def evaluate(
         metrics["loss"] = mean_loss(model, accelerator, rows, batch_size=batch_size)
         samples = [
             {
-                "question": conversation["messages"][-2]["content"],
-                "answer": conversation["messages"][-1]["content"],
+                "question": prompt_of(conversation)[-1].get("content", ""),
+                "answer": conversation["messages"][last_turn(conversation["messages"])].get("content", ""),
                 "completion": completion.text,
                 **verdict,
             }

@@ -3,7 +3,9 @@
 from collections import Counter
 from typing import Any
 
+from common.data.columns import text_of
 from common.data.conversations import Conversation
+from common.data.turns import last_turn
 from common.measure.answers import is_same_answer
 from common.measure.statistics import mean, share
 from common.measure.text import normalize, without_thoughts, words
@@ -25,18 +27,32 @@ def token_f1(completion: str, answer: str) -> float:
     return 2 * sum((Counter(found) & Counter(wanted)).values()) / max(1, len(found) + len(wanted))
 
 
+# What a row of `recipes score` holds beside `completion`.
+REFERENCE = {"reference": "the right answer, a text"}
+
+
+def read_reference(row: dict[str, Any]) -> Conversation:
+    """Makes what `score` takes of a row of a file.
+
+    Raises:
+        BadRow: If there is no answer to compare with.
+    """
+    return {"messages": [{"role": "assistant", "content": text_of(row, "reference")}]}
+
+
 def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Scores completions by the answers that conversations end with.
+    """Scores completions by the last answers in conversations.
 
     Args:
         rows: The conversations.
-        completions: What was answered to the last question, one text for each.
+        completions: What was answered in the place of those, one text for each.
 
     Returns:
         The metrics with their 95 % intervals: `exact_match` and `token_f1`; and for each conversation whether the answer is
-        `correct`, an exact match.
+        `correct`, an exact match, and its token F1, the `score`.
     """
-    pairs = [(text, row["messages"][-1]["content"]) for row, text in zip(rows, completions, strict=True)]
-    right = [exact_match(*pair) for pair in pairs]
-    metrics = {"exact_match": share(right), "token_f1": mean([token_f1(*pair) for pair in pairs])}
-    return metrics, [{"correct": is_right} for is_right in right]
+    answers = [row["messages"][last_turn(row["messages"])].get("content", "") for row in rows]
+    pairs = list(zip(completions, answers, strict=True))
+    right, overlaps = [exact_match(*pair) for pair in pairs], [token_f1(*pair) for pair in pairs]
+    metrics = {"exact_match": share(right), "token_f1": mean(overlaps)}
+    return metrics, [{"correct": is_right, "score": f1} for is_right, f1 in zip(right, overlaps, strict=True)]

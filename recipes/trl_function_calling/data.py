@@ -5,13 +5,14 @@ import random
 from pathlib import Path
 from typing import Any
 
-from common.data.conversations import BadRow, Conversation, load_conversations
+from common.data.conversations import BadRow, Conversation, check_conversation, load_conversations
 from common.data.lesson import import_lesson
 from common.data.splits import check_num_held_out, find_splits, hold_out, question_of, size_of_part, take
 from common.errors import fail
 
 from arguments import CallingArguments
 from bfcl import load_bfcl
+from metrics import check_gold
 
 # Who speaks, in data sets of the ShareGPT form and as chat templates name it.
 SPEAKERS = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "tool": "tool"}
@@ -46,7 +47,7 @@ def convert(row: dict[str, Any]) -> Conversation:
     """Makes a conversation of a row with `messages` or (ShareGPT) `conversations`, and `tools`, perhaps as JSON text.
 
     Raises:
-        BadRow: If the row has neither, or something in it is not JSON.
+        BadRow: If the row has neither, something in it is not JSON, or a call is wrong by the rules of the score.
     """
     tools = row.get("tools") or []
     if isinstance(tools, str):
@@ -55,10 +56,14 @@ def convert(row: dict[str, Any]) -> Conversation:
         except ValueError:
             raise BadRow("`tools` is a text that is not JSON") from None
     if "conversations" in row:
-        return {"messages": _from_sharegpt(row["conversations"]), "tools": tools}
-    if "messages" not in row:
+        conversation = {"messages": _from_sharegpt(row["conversations"]), "tools": tools}
+    elif "messages" in row:
+        conversation = {"messages": row["messages"], "tools": tools}
+    else:
         raise BadRow(f"no `messages` (found: {', '.join(row)}); write a list of {{role, content}}")
-    return {"messages": row["messages"], "tools": tools}
+    check_conversation(conversation)
+    check_gold(conversation)
+    return conversation
 
 
 # --- Loading --------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from arguments import CallingArguments
-from calls import Request, to_request
+from calls import Request, to_request, turns_of
 from metrics import reply_of, score
 
 SAMPLES_SHOWN = 40  # kept in samples.jsonl, for the report
@@ -65,6 +65,8 @@ def evaluate(
             loss = mean_loss(model, accelerator, tokens, batch_size=batch_size)
             results[name] = {"metrics": {"loss": loss}, "samples": [], "count": len(rows)}
             continue
+        # The turns of a conversation are no independent evidence: the intervals know which belong together.
+        rows = [turn | {"conversation": number} for number, row in enumerate(rows) for turn in turns_of(row)]
         requests = [to_request(row) for row in rows]
         completions = generate(
             model,

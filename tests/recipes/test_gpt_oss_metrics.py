@@ -152,8 +152,7 @@ def test_scores_are_counted_by_pair_of_languages(modules: dict[str, ModuleType])
     ]
     measured, verdicts = metrics.score(rows, texts)
     assert [verdict["thinking_language"] for verdict in verdicts] == [True, False, True, False]
-    assert [verdict["answer"] for verdict in verdicts] == [True, True, False, True]
-    assert [verdict["correct"] for verdict in verdicts] == [True, False, False, False]
+    assert [verdict["correct"] for verdict in verdicts] == [True, True, False, True]
     matrix = metrics.language_matrix(rows, verdicts)
     values = {name: metric["value"] for name, metric in measured.items()}
     assert values == {
