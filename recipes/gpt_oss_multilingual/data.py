@@ -15,7 +15,7 @@ from arguments import MultilingualArguments
 from metrics import INSTRUCTION, find_language
 from mgsm import load_mgsm
 
-ASKS_FOR = re.compile(r"reasoning language:\s*([^\W\d_]+)", re.IGNORECASE)
+ASKS_FOR = re.compile(r"reasoning language:\s*([^\W\d_][^\n.,;]*)", re.IGNORECASE)
 
 
 def convert(row: dict[str, Any]) -> Conversation:

@@ -3,17 +3,15 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from common.data.columns import text_of
 from common.data.conversations import BadRow, Conversation
-from common.errors import nearest
 from common.measure.answers import ends_with
 from common.measure.statistics import share
 from common.measure.text import split_thoughts
 
-from lingua import Language, LanguageDetector, LanguageDetectorBuilder
+from languages import UNDECIDED, find_language, language_of
 
 INSTRUCTION = "reasoning language: {}"  # as in HuggingFaceH4/Multilingual-Thinking
 FALLBACK = "English"  # what a model most often thinks in when it does not do as it was asked
@@ -61,50 +59,6 @@ def parse_turn(text: str) -> Turn:
     return Turn(thinking, final, TURN.fullmatch(text) is not None)
 
 
-# --- Languages ------------------------------------------------------------------------------------------------------------
-
-# Formulas, code and addresses are in no language; neither are numbers.
-NO_LANGUAGE = re.compile(r"\$[^$]*\$|\\[a-zA-Z]+|```.*?(?:```|$)|`[^`]*`|https?://\S+|[\d_]+", re.DOTALL)
-
-
-def find_language(name: str) -> str:
-    """Returns a language's name as the metrics write it: `french` is `French`.
-
-    Raises:
-        ValueError: If lingua does not know it; the text names the nearest.
-    """
-    known = [language.name.capitalize() for language in Language.all()]
-    if name.strip().capitalize() not in known:
-        raise ValueError(f"unknown language `{name}`{nearest(name, known) or '; lingua knows ' + ', '.join(sorted(known))}")
-    return name.strip().capitalize()
-
-
-@cache
-def _detector(languages: frozenset[str]) -> LanguageDetector:
-    chosen = [Language.from_str(language.upper()) for language in sorted(languages)]
-    return LanguageDetectorBuilder.from_languages(*chosen).build()
-
-
-def language_of(text: str, languages: Iterable[str]) -> str | None:
-    """Returns the language that most of a text is in, with lingua (https://github.com/pemistahl/lingua-rs), offline.
-
-    Few letters are enough where few languages are possible: "so 7 books" could be in any of many, and is English among those
-    of a data set.
-
-    Args:
-        text: The text.
-        languages: Those that it may be in; English is always possible.
-
-    Returns:
-        The language's name, or None where there are no words: numbers and formulas are in no language.
-    """
-    words = NO_LANGUAGE.sub(" ", text)
-    if not any(character.isalpha() for character in words):
-        return None
-    found = _detector(frozenset(languages) | {FALLBACK}).detect_language_of(words)
-    return found.name.capitalize() if found else None
-
-
 # --- Answers --------------------------------------------------------------------------------------------------------------
 
 
@@ -139,9 +93,7 @@ def read_reference(row: dict[str, Any]) -> Conversation:
     names = ["reasoning_language", *(["question_language"] if row.get("question_language") else [])]
     try:
         thinks_in, *asked_in = [find_language(text_of(row, name)) for name in names]
-    except BadRow:
-        raise
-    except ValueError as error:
+    except ValueError as error:  # a BadRow is one, too
         raise BadRow(str(error)) from None
     return {
         "messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": text_of(row, "final")}],
@@ -159,13 +111,16 @@ def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, A
 
     Returns:
         The metrics, each with its 95 % interval: `thinking_language` (the thought is in the language asked for), `answer`,
-        `harmony_format`, and `thinking_language` for each language; and for each turn whether its answer is `correct`, and
-        `thinking_language`: whether its thought is in the language asked for.
+        `harmony_format`, `undecided` (a thought that may be in several languages), where the references think `detector_error`
+        (the share of their thoughts that is not found to be in its language), and `thinking_language` for each language; and
+        for each turn whether its answer is `correct`, and `thinking_language`: whether its thought is in the language asked
+        for.
     """
     turns = [parse_turn(text) for text in completions]
     asked_to = [row["thinking_language"] for row in rows]
     known = _languages(rows)
-    follows = [language_of(turn.thinking, known) == language for turn, language in zip(turns, asked_to, strict=True)]
+    thinks_in = [language_of(turn.thinking, known) for turn in turns]
+    follows = [found == language for found, language in zip(thinks_in, asked_to, strict=True)]
     rights = [
         is_right(
             turn.final, row["messages"][-1]["content"], filter(None, (row["thinking_language"], row.get("question_language")))
@@ -176,7 +131,12 @@ def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, A
         "thinking_language": share(follows),
         "answer": share(rights),
         "harmony_format": share([turn.is_valid for turn in turns]),
+        "undecided": share([found == UNDECIDED for found in thinks_in]),
     }
+    right = [row["messages"][-1].get("thinking") for row in rows]
+    known_thoughts = [(text, language) for text, language in zip(right, asked_to, strict=True) if text]
+    if known_thoughts:
+        metrics["detector_error"] = share([language_of(text, known) != language for text, language in known_thoughts])
     for language in dict.fromkeys(asked_to):
         metrics[f"thinks_in_{language}"] = share(
             [right for right, asked in zip(follows, asked_to, strict=True) if asked == language]

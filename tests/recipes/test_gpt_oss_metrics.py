@@ -16,7 +16,7 @@ from trl import ModelConfig
 
 @pytest.fixture(scope="module")
 def modules() -> Iterator[dict[str, ModuleType]]:
-    with recipe_modules("gpt_oss_multilingual", ["metrics", "lesson.synthetic", "experts"]) as modules:
+    with recipe_modules("gpt_oss_multilingual", ["metrics", "languages", "lesson.synthetic", "experts"]) as modules:
         yield modules
 
 

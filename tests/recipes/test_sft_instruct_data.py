@@ -172,5 +172,18 @@ def test_scores_are_made_of_texts(recipe):
     data, metrics = recipe["data"], recipe["metrics"]
     rows = [data.to_conversation({"question": "Where?", "answer": answer}, "") for answer in ("Oslo", "Anna", "Rome")]
     found, verdicts = metrics.score(rows, ["the Oslo", "Anna Cole", "?"])
-    assert verdicts == [{"correct": True}, {"correct": False}, {"correct": False}]
+    assert [verdict["correct"] for verdict in verdicts] == [True, False, False]
+    assert [verdict["score"] for verdict in verdicts] == pytest.approx([1.0, 2 / 3, 0.0])
     assert {name: metric["value"] for name, metric in found.items()} == pytest.approx({"exact_match": 1 / 3, "token_f1": 5 / 9})
+
+
+def test_the_last_turn_of_the_assistant_is_scored_whoever_speaks_last(recipe):
+    messages = [
+        {"role": "user", "content": "Capital of France?"},
+        {"role": "assistant", "content": "Paris"},
+        {"role": "user", "content": "Of Norway?"},
+        {"role": "assistant", "content": "Oslo"},
+        {"role": "user", "content": "Thanks, bye"},
+    ]
+    _, verdicts = recipe["metrics"].score([{"messages": messages}] * 2, ["Oslo", "Thanks, bye"])
+    assert [verdict["correct"] for verdict in verdicts] == [True, False]
