@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from arguments import MultilingualArguments
-from metrics import language_matrix, parse_turn, score
+from metrics import language_matrix, parse_turn, references, score
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 ROWS_ROUTED = 100  # conversations on which the experts' work is counted
@@ -94,6 +94,7 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, MultilingualArguments, SFTConfig)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.generate.limits import warn_of_cut_references
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer
 
@@ -101,6 +102,7 @@ def main() -> None:
 
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, day=read_date(args))
+    warn_of_cut_references(references(held_out), tokenizer, args.max_new_tokens)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)

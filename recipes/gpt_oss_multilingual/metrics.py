@@ -76,6 +76,14 @@ def is_right(final: str, reference: str, languages: Iterable[str] = (FALLBACK,))
 # --- All of them ----------------------------------------------------------------------------------------------------------
 
 
+def references(held_out: dict[str, list[Conversation]]) -> dict[str, list[str]]:
+    """Returns what is right as a model would write it, by the name of the set."""
+    return {
+        name: ["".join(str(row["messages"][-1].get(part) or "") for part in ("thinking", "content")) for row in rows]
+        for name, rows in held_out.items()
+    }
+
+
 # What a row of `recipes score` holds beside `completion`.
 REFERENCE = {
     "final": "the right answer, a text; of a number the number alone",

@@ -23,6 +23,7 @@ def main() -> None:
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.tokens import show_trained, tokenize
     from common.errors import say
+    from common.generate.limits import warn_of_cut_references
     from common.models.load import load_model, load_tokenizer
     from common.report.page import Curve
     from common.run.batch import describe_batch
@@ -33,6 +34,7 @@ def main() -> None:
 
     from data import load_data, read_date, texts
     from evaluate import evaluate
+    from metrics import references
 
     # 1. Data: conversations as tokens, in harmony format. Only the assistant's thought and its answer have labels.
     train, validation, held_out = load_data(args, training_args.seed)
@@ -40,6 +42,7 @@ def main() -> None:
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
     eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
+    warn_of_cut_references(references(held_out), tokenizer, args.max_new_tokens)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
 
     # 2. Model: gpt-oss, its MXFP4 weights put back into 16 bits, or any causal language model with experts.

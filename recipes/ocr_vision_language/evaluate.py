@@ -21,7 +21,7 @@ from transformers import ProcessorMixin
 from trl import SFTConfig
 
 from arguments import REFUSED, OcrArguments
-from metrics import score
+from metrics import references, score
 
 if TYPE_CHECKING:
     from data import Row
@@ -96,6 +96,7 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig, refused=REFUSED)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.generate.limits import warn_of_cut_references
     from common.models.devices import prepare
     from common.models.load import load_model
     from common.models.vision import load_processor
@@ -104,6 +105,7 @@ def main() -> None:
 
     _, _, held_out = load_data(args, training_args.seed)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels)
+    warn_of_cut_references(references(held_out), processor.tokenizer, args.max_new_tokens)
     model, accelerator = prepare(load_model(model_args, processor), training_args)
     results = evaluate(model, accelerator, processor, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)

@@ -91,6 +91,12 @@ def field_presence(completions: list[str], references: list[str], fields: list[d
 
 # --- All of them ----------------------------------------------------------------------------------------------------------
 
+
+def references(held_out: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
+    """Returns what is right as a model would write it, by the name of the set."""
+    return {name: [row["messages"][-1]["content"] for row in rows] for name, rows in held_out.items()}
+
+
 # What a row of `recipes score` holds beside `completion`.
 REFERENCE = {
     "text": "what is written in the image",

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from arguments import InstructArguments
-from metrics import score
+from metrics import references, score
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 
@@ -86,6 +86,7 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, InstructArguments, SFTConfig)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.generate.limits import warn_of_cut_references
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer
 
@@ -93,6 +94,7 @@ def main() -> None:
 
     _, _, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
+    warn_of_cut_references(references(held_out), tokenizer, args.max_new_tokens)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)

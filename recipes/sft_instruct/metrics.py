@@ -27,6 +27,14 @@ def token_f1(completion: str, answer: str) -> float:
     return 2 * sum((Counter(found) & Counter(wanted)).values()) / max(1, len(found) + len(wanted))
 
 
+def references(held_out: dict[str, list[Conversation]]) -> dict[str, list[str]]:
+    """Returns what is right as a model would write it, by the name of the set."""
+    return {
+        name: [row["messages"][last_turn(row["messages"])].get("content", "") for row in rows]
+        for name, rows in held_out.items()
+    }
+
+
 # What a row of `recipes score` holds beside `completion`.
 REFERENCE = {"reference": "the right answer, a text"}
 
