@@ -7,24 +7,7 @@ import shutil
 from pathlib import Path
 
 from common.commands import places
-from common.errors import fail, nearest, say
-
-
-def find_recipe(source: str) -> Path:
-    """Returns the folder of a recipe.
-
-    Args:
-        source: A recipe's name, or a recipe's folder.
-
-    Raises:
-        SystemExit: With code 2 and one line if there is none.
-    """
-    for folder in (places.RECIPES / source, Path(source)):
-        if (folder / "train.py").is_file():
-            return folder
-    names = [folder.name for folder in places.recipe_folders()]
-    hint = nearest(source, names) or f"; there is: {', '.join(names)}, or a folder with a train.py"
-    fail(f"there is no recipe `{source}`{hint}")
+from common.errors import fail, say
 
 
 def _new_folder(new: str, source: Path) -> Path:
@@ -48,7 +31,7 @@ def copy_recipe(source: str, new: str) -> None:
     Raises:
         SystemExit: With code 2 and one line if there is no such recipe, or the new folder cannot be made or is there already.
     """
-    recipe = find_recipe(source)
+    recipe = places.find_recipe(source)
     folder = _new_folder(new, recipe)
     # What git would not carry is left out: caches, and outputs of runs started in the recipe's folder.
     ignored = [line.strip("/") for line in (places.ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()]

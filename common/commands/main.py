@@ -1,4 +1,4 @@
-"""The command `recipes`: list and copy recipes, look at data, talk to a trained model, export it, reshard a run."""
+"""The command `recipes`: list and copy recipes, look at data, talk to a trained model, export it, reshard a run, score completions."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's output folder,
 
 @app.callback()
 def recipes() -> None:
-    """Lists and copies recipes, looks at data, talks to and exports trained models, reshards runs."""
+    """Lists and copies recipes, looks at data, talks to and exports trained models, reshards runs, scores completions."""
 
 
 @app.command("list")
@@ -95,6 +95,29 @@ def reshard(
     from common.commands.reshard import reshard_run  # imported here, as above
 
     reshard_run(run, num_processes, output_dir, per_device_train_batch_size, gradient_accumulation_steps)
+
+
+@app.command(add_help_option=False)
+def score(
+    context: typer.Context,
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A recipe's name, or a recipe's folder.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Rows of `completion` and what `recipes score RECIPE --help` names.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts and the metrics as JSON.")] = False,
+    show_help: Annotated[bool, typer.Option("--help", help="Show this; with RECIPE also what a row has to hold.")] = False,
+) -> None:
+    """Scores completions made anywhere as a recipe does: verdicts, and metrics with 95 % intervals."""
+    from common.commands.score import describe_columns, score_file  # imported here, as above
+
+    if show_help:
+        typer.echo(context.get_help())
+        if recipe is not None:
+            typer.echo(describe_columns(recipe))
+    elif recipe is None or file is None:
+        fail(f"Missing argument '{'RECIPE' if recipe is None else 'FILE'}'; `recipes score --help` says what it takes")
+    else:
+        score_file(recipe, file, as_json)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from common.errors import fail, nearest
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECIPES = ROOT / "recipes"
 
@@ -10,6 +12,23 @@ RECIPES = ROOT / "recipes"
 def recipe_folders() -> list[Path]:
     """Returns the folder of each recipe, by name."""
     return sorted(script.parent for script in RECIPES.glob("*/train.py"))
+
+
+def find_recipe(source: str) -> Path:
+    """Returns the folder of a recipe.
+
+    Args:
+        source: A recipe's name, or a recipe's folder.
+
+    Raises:
+        SystemExit: With code 2 and one line if there is none.
+    """
+    for folder in (RECIPES / source, Path(source)):
+        if (folder / "train.py").is_file():
+            return folder
+    names = [folder.name for folder in recipe_folders()]
+    hint = nearest(source, names) or f"; there is: {', '.join(names)}, or a folder with a train.py"
+    fail(f"there is no recipe `{source}`{hint}")
 
 
 def shown(path: Path) -> str:

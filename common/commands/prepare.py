@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Any
 
 from common.commands import places
-from common.commands.copy import find_recipe
+from common.commands.places import find_recipe
 from common.data.notes import LEFT_OUT, ROWS
 from common.errors import fail
 

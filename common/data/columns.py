@@ -88,3 +88,18 @@ def text_of_cell(value: Any, column: str) -> str:
     if value != value or not value.strip():
         raise BadRow(f"`{column}` is empty; fill it in or remove the row")
     return value
+
+
+def text_of(row: dict[str, Any], column: str) -> str:
+    """Returns the text in a column of a row; see `text_of_cell`.
+
+    Args:
+        row: A row as it was read.
+        column: The column's name.
+
+    Raises:
+        BadRow: If there is none, or it is empty.
+    """
+    if column not in row:
+        raise BadRow(f"no `{column}` (found: {', '.join(map(str, row)) or 'nothing'}); add the column")
+    return text_of_cell(row[column], column)

@@ -120,13 +120,8 @@ def read_turns(turns: Any, offered: list[str]) -> list[dict[str, Any]]:
 
 
 def last_asked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns messages up to the last turn of the assistant that is learned: what an evaluation asks for, and the answer."""
-    return turns_asked(messages)[-1]
-
-
-def turns_asked(messages: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Returns for each turn of the assistant that is learned the messages up to it."""
+    """Returns the messages up to the last turn of the assistant that is learned."""
     learned = [
         index for index, message in enumerate(messages) if message["role"] == "assistant" and message.get("weight", 1) != 0
     ]
-    return [messages[: index + 1] for index in learned]
+    return messages[: learned[-1] + 1]

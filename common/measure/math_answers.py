@@ -1,61 +1,54 @@
 """Answers to math problems: the number of a reference solution, the box of a completion, and whether two are equal."""
 
+import ast
+import operator
 import re
-import unicodedata
 from fractions import Fraction
+from functools import lru_cache
 
-from math_verify import LatexExtractionConfig, parse, verify
+from common.measure.numbers import LONGEST, last_number, read_number, read_quantity
+from common.measure.text import fold, without_thoughts
 
-# --- Reading a number -----------------------------------------------------------------------------------------------------
+# --- LaTeX ----------------------------------------------------------------------------------------------------------------
 
-NUMBER = re.compile(
-    r"(?P<sign>[-+]?) ?[$€£¥]? ?(?P<minus>-?)"
-    r"(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)?(?P<decimals>\.\d*)?(?P<exponent>[eE][-+]?\d{1,3})?"
-    r"(?P<denominator>/\d+)? ?[$€£¥%]?(?P<unit> ?[^\W\d_][^\d_]*)?"
+LATEX_TEXT = re.compile(r"\\(?:text(?:bf|rm|it|sf|tt)?|math(?:rm|bf|it|sf|tt)|mbox|operatorname|emph|bf)\s*\{([^{}]*)\}")
+LATEX_SPACE = re.compile(r"\\[,;: ]|~|\\q?quad\b|\\(?:left|right|displaystyle)(?![a-zA-Z])")
+FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}|(\d)\s*(\d))")
+POWER_OF_TEN = re.compile(r"(?<=\d) ?(?:\\times|\\cdot|[\u00d7·*]) ?10 ?\^ ?(?:\{ ?([-+]?\d{1,3}) ?\}|([-+]?\d{1,3}))(?!\d)")
+DEGREES = re.compile(r"\^ ?\{? ?\\circ ?\}?|\\degree\b")
+AROUND = re.compile(r"(\*\*|[$*])(.+)\1|\\[(\[](.+)\\[)\]]")
+LABEL = re.compile(
+    r"(?:[^\W\d_][^\W\d_ ]*(?:_\{?\w\}?)?(?:\([a-z]\))?|[^\W\d_][^\W\d_ ]*(?: [^\W\d_]+){1,4}|\\[a-z]+) ?[=:≈] ?"
 )
-LONGEST = 200  # characters; no answer has as many, and Python refuses to read a number of thousands of digits
-# A word after a number is a unit (`18 dollars`), unless it makes another number of it.
-NO_UNIT = re.compile(
-    r"\b(hundred|thousand|lakh|crore|million|billion|trillion|dozen|score|half|halves|third|quarter|and|or|to|minus|plus|times|over|"
-    r"squared|cubed|k|bn|mn|mio|tn|pi|e|x|[KMBT])s?\b"
-)
-MINUS = re.compile("[\u2212\u2013]")  # the sign of mathematics, and the dash that is often written for it
-LATEX_SPACE = re.compile(r"\\[,;:! ]|~|\\q?quad\b|\{,\}(?=\d)")
-LATEX_TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-NAMED = re.compile(r"[^\W\d_](?:_\w)? ?= ?")  # `x = 5`
 
 
-def _plain(text: str) -> str:
-    """Returns a text with signs and spaces in one form: full-width digits, typographic minus, what LaTeX spaces with."""
-    text = LATEX_SPACE.sub(lambda found: "," if found[0] == "{,}" else " ", LATEX_TEXT.sub(r" \1 ", text))
-    text = unicodedata.normalize("NFKC", text).replace("\\$", "$").replace("\\%", "%")
-    return " ".join(MINUS.sub("-", text).split())
+def _inner(text: str) -> str:
+    """Returns a text without the marks of markdown or LaTeX around all of it."""
+    found = AROUND.fullmatch(text)
+    return (found[2] or found[3]) if found else text
 
 
-def read_number(text: str) -> str | None:
-    r"""Returns the number that a text is, as it would be written plainly: `-1234`, `0.5` or `1/2`; None if it is not one.
+@lru_cache(1 << 16)
+def plain(latex: str) -> str:
+    r"""Returns an answer in LaTeX as one would type it, as far as it is numbers and words.
 
-    Left out are currency, per cent signs, thousands separators (`1,234`, `1 234`, `1{,}234`), a unit (`18 dollars`) and the
-    name of a variable (`x = 5`). No number is what has a comma that separates no thousands (`1,23`, `18,18`), several numbers,
-    or a word that makes another number (`18 thousand`).
+    Spaces and fonts go, `\$`, `\%` and `^\circ` become signs, fractions of digits `1/2`, `\times 10^{3}` becomes `e3`, and the
+    name of a variable or a label before `=` or `:` is left out (`x = 5`).
 
     Args:
-        text: An answer, perhaps in LaTeX.
+        latex: What is in a box.
     """
-    if len(text) > LONGEST:
-        return None
-    plain = _plain(text)
-    found = NUMBER.fullmatch(NAMED.sub("", plain, count=1) if NAMED.match(plain) else plain)
-    if found is None or not (found["whole"] or (found["decimals"] or "")[1:]) or (found["sign"] and found["minus"]):
-        return None
-    if found["unit"] and NO_UNIT.search(found["unit"]):
-        return None
-    if found["denominator"] and not int(found["denominator"][1:]):
-        return None
-    sign = "-" if "-" in (found["sign"], found["minus"]) else ""
-    whole = re.sub("[, ]", "", found["whole"] or "0")
-    decimals = (found["decimals"] or "").removesuffix(".")  # `18.` at the end of a sentence
-    return sign + whole + decimals + (found["exponent"] or "") + (found["denominator"] or "")
+    if len(latex) > 5 * LONGEST:
+        return latex
+    text = fold(latex.replace("{,}", ",").replace("\\!", "").replace("\\$", "$").replace("\\%", "%").replace("\\&", "&"))
+    for _ in range(2):  # \text{\textbf{18}}
+        text = LATEX_TEXT.sub(r" \1 ", text)
+    text = DEGREES.sub("°", LATEX_SPACE.sub(" ", text))
+    text = FRACTION.sub(lambda found: f" {found[1] or found[3]}/{found[2] or found[4]}", text)
+    text = POWER_OF_TEN.sub(lambda found: f"e{found[1] or found[2]}", text)
+    text = re.sub(r"^([-+]) ", r"\1", " ".join(_inner(text.strip()).split()))
+    label = LABEL.match(text)
+    return text[label.end() :] if label else text
 
 
 def gold_number(solution: str) -> str | None:
@@ -67,7 +60,7 @@ def gold_number(solution: str) -> str | None:
     Returns:
         The number, or None if there is none.
     """
-    return read_number(solution.rpartition("####")[2])
+    return read_number(solution.rpartition("####")[2].strip().partition("\n")[0])
 
 
 # --- Boxes ----------------------------------------------------------------------------------------------------------------
@@ -87,16 +80,17 @@ def last_boxed(text: str) -> str | None:
     return None
 
 
+@lru_cache(1 << 16)
 def boxed_answer(text: str) -> str | None:
-    """Returns the answer in the last box of a completion: as `read_number` writes it if it is a number, else as it stands.
+    """Returns the answer in the last box of a completion: as `read_number` writes it if it is a number, else `plain`.
 
     Args:
-        text: A completion.
+        text: A completion; a box in a thought does not count.
 
     Returns:
         The answer; None if there is no box, or it is empty or not closed.
     """
-    box = (last_boxed(text) or "").strip()
+    box = plain((last_boxed(without_thoughts(text)) or "").strip())
     return read_number(box) or box or None
 
 
@@ -105,14 +99,46 @@ def boxed_answer(text: str) -> str | None:
 # What math-verify is asked about: a short calculation in LaTeX. Of words, commas and equations it would take the last number,
 # and towers of exponents and factorials it would calculate for seconds.
 CALCULATION = re.compile(
-    r"(?!.*\^.*\^)(?:[\d\s.+\-*/(){}]|\^(?:\d|\{\d\})(?!\d)|\\(?:[dt]?frac|sqrt|cdot|times|div|left|right|pi)(?![a-zA-Z])){1,64}"
+    r"(?!.*\^.*\^)(?!.*\d{16})(?!(?:.*[({]){12})(?!.*[-+] *[-+] *[-+])"
+    r"(?:[\d\s.+\-*/(){}]|\^(?:\d|\{\d\})(?!\d)|\\(?:[dt]?frac|sqrt|cdot|times|div|pi)(?![a-zA-Z])){1,64}"
 )
+TYPED = {"\u00d7": r"\times ", "÷": r"\div ", "·": r"\cdot ", "π": r"\pi ", "*": r"\cdot "}
 
 
+OPERATIONS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
+
+
+def _calculate(text: str) -> Fraction | None:
+    """Returns the result of a short calculation of numbers with + - * / ^ and brackets, exactly; None for anything else."""
+
+    def value(node: ast.expr) -> Fraction:
+        if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
+            return OPERATIONS[type(node.op)](value(node.left), value(node.right))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            return Fraction(ast.get_source_segment(typed, node))
+        raise ValueError
+
+    typed = re.sub(r"\\(?:times|cdot)", "*", text).replace("\\div", "/").strip()
+    typed = re.sub(r"\^(?:\{(\d)\}|(\d))", r"**\1\2", typed)
+    try:
+        return value(ast.parse(typed, mode="eval").body)
+    except (ValueError, SyntaxError, ZeroDivisionError):
+        return None
+
+
+@lru_cache(1 << 16)
 def is_same(answer: str | None, other: str | None) -> bool:
-    """Returns whether two answers are equal: as text, as numbers, or as math-verify finds.
+    """Returns whether two answers are equal: as text, as numbers, or as the results of calculations.
 
-    That is https://github.com/huggingface/Math-Verify: a calculation equals its result.
+    What has roots, powers or fractions of fractions is asked of https://github.com/huggingface/Math-Verify.
 
     Args:
         answer: What `boxed_answer` or `gold_number` returned.
@@ -122,18 +148,29 @@ def is_same(answer: str | None, other: str | None) -> bool:
         return False
     if answer == other:  # most right answers are: spare them a millisecond of parsing
         return True
-    numbers = read_number(answer), read_number(other)
+    numbers = read_quantity(answer), read_quantity(other)
     if all(numbers):
-        return _value(numbers[0]) == _value(numbers[1])
-    if not (CALCULATION.fullmatch(answer) and CALCULATION.fullmatch(other)):
+        return numbers[0].value == numbers[1].value
+    typed = [re.sub(f"[{''.join(TYPED)}]", lambda found: TYPED[found[0]], text) for text in (answer, other)]
+    if not all(map(CALCULATION.fullmatch, typed)):
         return False
+    results = [_calculate(text) for text in typed]
+    if None not in results:
+        return results[0] == results[1]
+    from math_verify import LatexExtractionConfig, parse, verify  # takes a second to import, and most answers do without
+
     found, expected = (
-        parse(f"\\boxed{{{text}}}", extraction_config=[LatexExtractionConfig()], raise_on_error=False)
-        for text in (answer, other)
+        parse(f"\\boxed{{{text}}}", extraction_config=[LatexExtractionConfig()], raise_on_error=False) for text in typed
     )
     return bool(found and expected) and verify(expected, found, raise_on_error=False)
 
 
-def _value(number: str) -> Fraction:
-    numerator, _, denominator = number.partition("/")
-    return Fraction(numerator) / Fraction(denominator or 1)
+def gives(text: str, answer: str) -> bool:
+    """Returns whether the last number of a completion, boxed or not, equals an answer.
+
+    Args:
+        text: A completion; a number in a thought does not count.
+        answer: What `gold_number` returned.
+    """
+    found = last_number(without_thoughts(text))
+    return found is not None and is_same(found.text, answer)

@@ -10,10 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from common.data.conversations import BadRow
 from common.data.hub import is_path, use_cache_if_unreachable
 from common.data.tokens import render
-from common.errors import brief, fail, nearest
+from common.errors import BadRow, brief, fail, nearest
 from common.models import mxfp4, tiny, tiny_vision, vision, zero3
 from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention

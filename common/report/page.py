@@ -133,12 +133,17 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _before_and_after(rows: list[dict]) -> list[dict]:
-    """Returns the first and the last evaluation of each split; `after` is None while there is only one."""
+    """Returns the first and the last evaluation of each split; `after` is None while there is only one.
+
+    The last one is that of the weights that are kept, which may be of an earlier step than the one before it.
+    """
     splits: dict[str, dict[int, dict]] = {}
     for row in rows:
         if "split" in row:
-            splits.setdefault(row["split"], {})[row["step"]] = row
-    ordered = [[by_step[step] for step in sorted(by_step)] for by_step in splits.values()]
+            by_step = splits.setdefault(row["split"], {})
+            by_step.pop(row["step"], None)
+            by_step[row["step"]] = row
+    ordered = [list(by_step.values()) for by_step in splits.values()]
     return [{"before": found[0], "after": found[-1] if len(found) > 1 else None} for found in ordered]
 
 
@@ -157,11 +162,18 @@ def _matrices(evaluations: list[dict]) -> list[tuple[str, str]]:
 def _choose_samples(samples: list[dict]) -> tuple[list[dict], Counter]:
     """Picks what to show, corrected problems first but always a wrong one if any is left; counts all outcomes."""
     by_step: dict[int, dict] = {}
+    before = None
     for sample in samples:
-        by_step.setdefault(sample["step"], {})[sample["split"], sample.get("id", sample["question"])] = sample
+        if sample["step"] != before:  # another evaluation: the last one stands last, whatever its step
+            before, asked = sample["step"], Counter()
+            by_step[before] = by_step.pop(before, {})
+        # The same question may be asked twice: samples without an `id` are told apart by which time it is.
+        name = sample.get("id", sample["question"])
+        asked[sample["split"], name] += 1
+        by_step[before][sample["split"], name, asked[sample["split"], name]] = sample
     if not by_step:
         return [], Counter()
-    first, last = by_step[min(by_step)], by_step[max(by_step)]
+    first, last = by_step[next(iter(by_step))], by_step[next(reversed(by_step))]
     pairs = [{"before": first[key], "after": last[key]} for key in first if key in last]
     for pair in pairs:
         pair["outcome"] = OUTCOMES[bool(pair["before"]["correct"]), bool(pair["after"]["correct"])]

@@ -4,16 +4,12 @@ from argparse import Namespace
 from collections.abc import Callable
 from importlib.util import find_spec
 from math import lcm
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.errors import fail
 
-from transformers import TrainerCallback
-
 if TYPE_CHECKING:
     from trl import GRPOConfig
-
-PATIENCE = 5  # steps at the start of which every completion may be cut before a run that learns from whole ones stops
 
 
 def check_grpo(values: Namespace, world_size: int) -> None:
@@ -120,27 +116,4 @@ def check_reward_weights(args: "GRPOConfig", reward_funcs: list[Callable]) -> No
     weights = args.reward_weights
     if weights is not None and len(weights) != len(reward_funcs):
         names = ", ".join(function.__name__ for function in reward_funcs)
-        fail(f"reward_weights has {len(weights)} numbers; give one for each of {names} (0 keeps it in the log only)")
-
-
-class StopWhereAllAreCut(TrainerCallback):
-    """Ends a run to which `mask_truncated_completions` leaves nothing to learn from: all of its first completions are cut."""
-
-    def __init__(self):
-        self.cut = 0
-
-    def on_step_end(self, args: "GRPOConfig", state: Any, control: Any, **kwargs: Any) -> None:
-        """Has the first steps logged one by one."""
-        if args.mask_truncated_completions and state.global_step <= PATIENCE:
-            control.should_log = True
-
-    def on_log(self, args: "GRPOConfig", state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        """Counts the steps in which all were cut."""
-        if not args.mask_truncated_completions or "completions/clipped_ratio" not in logs or state.global_step > PATIENCE:
-            return
-        self.cut += logs["completions/clipped_ratio"] == 1.0
-        if self.cut == PATIENCE:
-            fail(
-                f"mask_truncated_completions: all completions of the first {PATIENCE} steps were cut at max_completion_length "
-                f"{args.max_completion_length}, so nothing is learned; raise it, and choose another --output_dir"
-            )
+        fail(f"reward_weights has {len(weights)} numbers; give one for each of {names} (0 leaves it out)")

@@ -73,11 +73,12 @@ def _report(
     if trainer.accelerator.is_main_process:
         recorder.append("metrics.jsonl", totals)
         tokens = max((row.get("num_tokens", 0) for row in recorder.rows), default=0)
+        training = max(totals["seconds"] - recorder.evaluation_seconds(), 0.01)
         facts = {
             "ran on": launcher(args),
             **facts,
             "time": f"{totals['seconds']:.0f} s of training and evaluation, {totals['step']} steps",
-            "tokens": f"{tokens:,.0f} in prompts and completions, {tokens / totals['seconds']:,.0f} a second",
+            "tokens": f"{tokens:,.0f} in prompts and completions, {tokens / training:,.0f} a second of training",
             "peak memory": f"{totals['peak_memory_gib']} GiB ({args.device.type}, the process that took most)",
             **versions(),
         }

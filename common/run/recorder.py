@@ -68,9 +68,15 @@ class Recorder(TrainerCallback):
         spent = max((row["seconds"] for row in self.rows), default=0.0)
         self.started = time.monotonic() - spent
 
+    def evaluation_seconds(self) -> float:
+        """Returns the time that all evaluations of the run took, those before an interruption too."""
+        return sum(row.get("evaluation_seconds", 0.0) for row in self.rows)
+
     def measure(self, step: int) -> None:
+        begun = time.monotonic()
         results = self.evaluate(self.trainer.model_wrapped)
-        for split, result in results.items():
+        took = round(time.monotonic() - begun, 2)
+        for number, (split, result) in enumerate(results.items()):
             row = {
                 "step": step,
                 "seconds": self.seconds(),
@@ -78,6 +84,8 @@ class Recorder(TrainerCallback):
                 "count": result["count"],
                 "metrics": result["metrics"],
             }
+            if number == 0:
+                row["evaluation_seconds"] = took  # of all sets
             if "matrices" in result:
                 row["matrices"] = result["matrices"]
             self.rows.append(row)
@@ -122,5 +130,7 @@ class Recorder(TrainerCallback):
         measured = [row["step"] for row in self.rows if "split" in row]
         if gather_object([state.global_step in measured])[0] and not args.load_best_model_at_end:
             return  # a run that was killed after its last evaluation
-        # With `load_best_model_at_end` these may be the weights of an earlier step: the ones that are saved are measured.
-        self.measure(state.global_step)
+        # With `load_best_model_at_end` these may be the weights of an earlier step: the ones that are saved are measured, under
+        # the step that they are of.
+        best = state.best_global_step if args.load_best_model_at_end else None
+        self.measure(best or state.global_step)

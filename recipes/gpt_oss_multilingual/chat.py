@@ -11,7 +11,8 @@ from typing import Any
 from common.errors import fail
 from common.generate.chat import chat_parser, complete, load_for_chat, talk
 
-from metrics import INSTRUCTION, find_language, parse_turn
+from languages import find_language
+from metrics import INSTRUCTION, parse_turn
 
 
 def main() -> None:

@@ -25,10 +25,11 @@ from common.data.splits import (
 from common.errors import BadRow, fail
 
 from arguments import MultilingualArguments
-from metrics import INSTRUCTION, find_language
+from languages import find_language
+from metrics import INSTRUCTION
 from mgsm import load_mgsm
 
-ASKS_FOR = re.compile(r"reasoning language:\s*([^\W\d_]+)", re.IGNORECASE)
+ASKS_FOR = re.compile(r"reasoning language:\s*([^\W\d_][^\n.,;]*)", re.IGNORECASE)
 
 
 def convert(recognised: Recognised, row: dict[str, Any]) -> Conversation:
@@ -55,16 +56,24 @@ def convert(recognised: Recognised, row: dict[str, Any]) -> Conversation:
     language = row.get("thinking_language") or row.get("reasoning_language") or (asked and asked[1])
     if not language:
         raise BadRow("no language to think in; add `reasoning language: X` to the system message, or a `thinking_language`")
-    try:
-        language, question_language = find_language(str(language)), row.get("question_language")
-        question_language = find_language(str(question_language)) if question_language else None
-    except ValueError as error:
-        raise BadRow(str(error)) from None
+    language, question_language = _known_language(str(language)), row.get("question_language")
+    question_language = _known_language(str(question_language)) if question_language else None
     if not asked:
         instruction = INSTRUCTION.format(language)
         first = {"role": "system", "content": f"{instruction}\n\n{system}" if system else instruction}
         messages = [first, *(messages[1:] if system else messages)]
     return {"messages": messages, "thinking_language": language, "question_language": question_language}
+
+
+def _known_language(name: str) -> str:
+    """Returns the language that a row names; what follows its first word may be another sentence."""
+    try:
+        return find_language(name)
+    except ValueError as error:
+        first = name.split()[0]
+        if first == name.strip():
+            raise BadRow(str(error)) from None
+    return _known_language(first)
 
 
 def add_others(

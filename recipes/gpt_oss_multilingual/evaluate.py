@@ -9,7 +9,7 @@ over the processes; under ZeRO-3 the model is sharded, under the other stages ea
 
 from typing import Any
 
-from common.data.conversations import Conversation
+from common.data.formats import Conversation
 from common.generate.completions import generate
 from common.report.numbers import print_results
 from common.run.config import parse
@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from arguments import MultilingualArguments
-from metrics import language_matrix, parse_turn, score
+from metrics import language_matrix, parse_turn, references, score
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 ROWS_ROUTED = 100  # conversations on which the experts' work is counted
@@ -97,7 +97,7 @@ def evaluate(
                 "question": f"{row['messages'][-2]['content']}\n(think in {row['thinking_language']})",
                 "answer": row["messages"][-1]["content"],
                 "completion": _shown(completion.raw),
-                "correct": verdict["correct"],
+                "correct": verdict["correct"] and verdict["thinking_language"],
             }
             for number, (row, completion, verdict) in enumerate(
                 list(zip(rows, completions, verdicts, strict=True))[:SAMPLES_SHOWN]
@@ -112,6 +112,7 @@ def main() -> None:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
+    from common.generate.limits import warn_of_cut_references
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer
 
@@ -121,6 +122,7 @@ def main() -> None:
     check_parts(args.dataset_name, held_out)
     tokenizer = load_tokenizer(model_args, day=read_date(args))
     held_out = check_held_out(held_out, tokenizer, args, training_args)
+    warn_of_cut_references(references(held_out), tokenizer, args.max_new_tokens)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)

@@ -1,17 +1,18 @@
 """Which language a thought is in, whether an answer is right, and whether a turn is in harmony format."""
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from common.data.conversations import Conversation
-from common.errors import nearest
+from common.data.columns import text_of
+from common.data.formats import Conversation
+from common.errors import BadRow
+from common.measure.answers import ends_with
 from common.measure.statistics import share
+from common.measure.text import split_thoughts
 
-from lingua import Language, LanguageDetector, LanguageDetectorBuilder
+from languages import UNDECIDED, find_language, language_of
 
 INSTRUCTION = "reasoning language: {}"  # as in HuggingFaceH4/Multilingual-Thinking
 FALLBACK = "English"  # what a model most often thinks in when it does not do as it was asked
@@ -46,8 +47,12 @@ def parse_turn(text: str) -> Turn:
     """Reads a turn in harmony format.
 
     Args:
-        text: What was generated, with its special tokens.
+        text: What was generated, with its special tokens. A text without channels, as an API may return it, is an answer, with
+            perhaps a thought in `<think>` before it.
     """
+    if "<|channel|>" not in text:
+        thinking, final = split_thoughts(text)
+        return Turn(thinking.strip(), final.strip(), False)
     channels: dict[str, list[str]] = {}
     for channel, said in MESSAGE.findall(text):
         channels.setdefault(channel, []).append(said)
@@ -55,87 +60,55 @@ def parse_turn(text: str) -> Turn:
     return Turn(thinking, final, TURN.fullmatch(text) is not None)
 
 
-# --- Languages ------------------------------------------------------------------------------------------------------------
-
-# Formulas, code and addresses are in no language; neither are numbers.
-NO_LANGUAGE = re.compile(r"\$[^$]*\$|\\[a-zA-Z]+|```.*?(?:```|$)|`[^`]*`|https?://\S+|[\d_]+", re.DOTALL)
-LOOKED_AT = 10_000  # characters without those: lingua takes minutes for a word of a million letters
-
-
-def find_language(name: str) -> str:
-    """Returns a language's name as the metrics write it: `french` is `French`.
-
-    Raises:
-        ValueError: If lingua does not know it; the text names the nearest.
-    """
-    known = [language.name.capitalize() for language in Language.all()]
-    if name.strip().capitalize() not in known:
-        raise ValueError(f"unknown language `{name}`{nearest(name, known) or '; lingua knows ' + ', '.join(sorted(known))}")
-    return name.strip().capitalize()
-
-
-@cache
-def _detector(languages: frozenset[str]) -> LanguageDetector:
-    chosen = [Language.from_str(language.upper()) for language in sorted(languages)]
-    return LanguageDetectorBuilder.from_languages(*chosen).build()
-
-
-def language_of(text: str, languages: Iterable[str]) -> str | None:
-    """Returns the language that most of a text is in, with lingua (https://github.com/pemistahl/lingua-rs), offline.
-
-    Few letters are enough where few languages are possible: "so 7 books" could be in any of many, and is English among those
-    of a data set.
-
-    Args:
-        text: The text.
-        languages: Those that it may be in; English is always possible.
-
-    Returns:
-        The language's name, or None where there are no words: numbers and formulas are in no language.
-    """
-    words = NO_LANGUAGE.sub(" ", text)[:LOOKED_AT].encode(errors="replace").decode()  # lingua takes no half characters
-    if not any(character.isalpha() for character in words):
-        return None
-    found = _detector(frozenset(languages) | {FALLBACK}).detect_language_of(words)
-    return found.name.capitalize() if found else None
-
-
 # --- Answers --------------------------------------------------------------------------------------------------------------
 
-NUMBER = re.compile(r"-?\d[\d.,]*")
-GROUPED = re.compile(r"-?\d{1,3}([.,])\d{3}(\1\d{3})*")  # 70,000 and, in German or Spanish, 70.000
 
-
-def _number(text: str) -> float | None:
-    """Returns the last number in a text."""
-    found = NUMBER.findall(text)
-    if not found:
-        return None
-    number = found[-1].rstrip(".,")
-    number = re.sub("[.,]", "", number) if GROUPED.fullmatch(number) else number.replace(",", ".")
-    try:
-        return float(number)
-    except ValueError:  # 1.2.3
-        return None
-
-
-def is_right(final: str, reference: str) -> bool:
+def is_right(final: str, reference: str, languages: Iterable[str] = (FALLBACK,)) -> bool:
     """Returns whether an answer is the reference's: the same last number if that is a number, else the same text.
 
     Args:
         final: What was answered.
         reference: What is right.
+        languages: Those that the answer may be in; they decide what 1.234 is (see `common.measure.answers.ends_with`).
     """
-    if NUMBER.fullmatch(reference.strip()):
-        return _number(final) == _number(reference)
-    return _plain(final) == _plain(reference)
-
-
-def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    return ends_with(final, reference, tuple(dict.fromkeys(languages)))
 
 
 # --- All of them ----------------------------------------------------------------------------------------------------------
+
+
+def references(held_out: dict[str, list[Conversation]]) -> dict[str, list[str]]:
+    """Returns what is right as a model would write it, by the name of the set."""
+    return {
+        name: ["".join(str(row["messages"][-1].get(part) or "") for part in ("thinking", "content")) for row in rows]
+        for name, rows in held_out.items()
+    }
+
+
+# What a row of `recipes score` holds beside `completion`.
+REFERENCE = {
+    "final": "the right answer, a text; of a number the number alone",
+    "reasoning_language": "the language to think in, by its English name; the answer is read in its notation",
+    "question_language": "the language of the question, if it is another one (may be left out)",
+}
+
+
+def read_reference(row: dict[str, Any]) -> Conversation:
+    """Makes what `score` takes of a row of a file.
+
+    Raises:
+        BadRow: If there is no answer to compare with, or no language that is known.
+    """
+    names = ["reasoning_language", *(["question_language"] if row.get("question_language") else [])]
+    try:
+        thinks_in, *asked_in = [find_language(text_of(row, name)) for name in names]
+    except ValueError as error:  # a BadRow is one, too
+        raise BadRow(str(error)) from None
+    return {
+        "messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": text_of(row, "final")}],
+        "thinking_language": thinks_in,
+        "question_language": asked_in[0] if asked_in else None,
+    }
 
 
 def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -147,25 +120,38 @@ def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, A
 
     Returns:
         The metrics, each with its 95 % interval: `thinking_language` (the thought is in the language asked for), `answer`,
-        `harmony_format`, and `thinking_language` for each language; and for each turn `thinking_language` (its thought is in
-        the language asked for), `answer` (it is right) and `correct` (both).
+        `harmony_format`, `undecided` (a thought that may be in several languages), where the references think `detector_error`
+        (the share of their thoughts that is not found to be in its language), and `thinking_language` for each language; and
+        for each turn whether its answer is `correct`, and `thinking_language`: whether its thought is in the language asked
+        for.
     """
     turns = [parse_turn(text) for text in completions]
     asked_to = [row["thinking_language"] for row in rows]
     known = _languages(rows)
-    follows = [language_of(turn.thinking, known) == language for turn, language in zip(turns, asked_to, strict=True)]
-    rights = [is_right(turn.final, row["messages"][-1]["content"]) for row, turn in zip(rows, turns, strict=True)]
+    thinks_in = [language_of(turn.thinking, known) for turn in turns]
+    follows = [found == language for found, language in zip(thinks_in, asked_to, strict=True)]
+    rights = [
+        is_right(
+            turn.final, row["messages"][-1]["content"], filter(None, (row["thinking_language"], row.get("question_language")))
+        )
+        for row, turn in zip(rows, turns, strict=True)
+    ]
     metrics = {
         "thinking_language": share(follows),
         "answer": share(rights),
         "harmony_format": share([turn.is_valid for turn in turns]),
+        "undecided": share([found == UNDECIDED for found in thinks_in]),
     }
+    right = [row["messages"][-1].get("thinking") for row in rows]
+    known_thoughts = [(text, language) for text, language in zip(right, asked_to, strict=True) if text]
+    if known_thoughts:
+        metrics["detector_error"] = share([language_of(text, known) != language for text, language in known_thoughts])
     for language in dict.fromkeys(asked_to):
         metrics[f"thinks_in_{language}"] = share(
             [right for right, asked in zip(follows, asked_to, strict=True) if asked == language]
         )
-    pairs = zip(follows, rights, strict=True)
-    return metrics, [{"correct": follow and right, "thinking_language": follow, "answer": right} for follow, right in pairs]
+    pairs = zip(rights, follows, strict=True)
+    return metrics, [{"correct": is_right, "thinking_language": follow} for is_right, follow in pairs]
 
 
 def _languages(rows: list[Conversation]) -> set[str]:

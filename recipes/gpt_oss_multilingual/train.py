@@ -24,6 +24,7 @@ def main() -> None:
     from common.data.splits import check_parts
     from common.data.tokens import show_trained, tokenize
     from common.errors import say
+    from common.generate.limits import warn_of_cut_references
     from common.models.load import load_model, load_tokenizer
     from common.report.page import Curve
     from common.run.batch import describe_batch
@@ -34,6 +35,7 @@ def main() -> None:
 
     from data import load_data, read_date, texts
     from evaluate import check_held_out, evaluate
+    from metrics import references
 
     # 1. Data: conversations as tokens, in harmony format. Only the assistant's thought and its answer have labels.
     train, validation, held_out = load_data(args, training_args.seed)
@@ -43,6 +45,7 @@ def main() -> None:
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
     eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
     held_out = check_held_out(held_out, tokenizer, args, training_args)
+    warn_of_cut_references(references(held_out), tokenizer, args.max_new_tokens)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
 
     # 2. Model: gpt-oss, its MXFP4 weights put back into 16 bits, or any causal language model with experts.

@@ -102,11 +102,12 @@ def check_prompts(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, a
 
 
 def to_dataset(problems: list[Problem], args: MathArguments) -> Dataset:
-    """Returns the training set in TRL's form: `prompt` for the model, `answer` for the reward functions.
+    """Returns the training set in TRL's form: `prompt` for the model, `answer` and `where` for the reward functions.
 
     Args:
         problems: The training problems.
         args: Gives the system prompt.
     """
     prompts = [conversation(problem.question, args.system_prompt) for problem in problems]
-    return Dataset.from_dict({"prompt": prompts, "answer": [problem.answer for problem in problems]})
+    answers, where = [problem.answer for problem in problems], [problem.where for problem in problems]
+    return Dataset.from_dict({"prompt": prompts, "answer": answers, "where": where})

@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from common.measure.math_answers import boxed_answer, is_same
+from common.data.columns import text_of
+from common.errors import BadRow
+from common.measure.math_answers import boxed_answer, gives, gold_number, is_same
 from common.measure.statistics import share
 
 if TYPE_CHECKING:
     from data import Problem
 
 Completions = list[list[dict[str, str]]]  # TRL's form: a list of messages for each completion
-
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 
 def is_correct(text: str, answer: str) -> bool:
@@ -26,12 +27,11 @@ def is_correct(text: str, answer: str) -> bool:
 
 
 def is_correct_lenient(text: str, answer: str) -> bool:
-    """Returns whether the last number of a completion, boxed or not, equals the answer.
+    """Returns whether the answer in the box, or the last number of a completion, boxed or not, equals the answer.
 
     Many published GSM8K scores read answers this way; it is reported beside the strict score and never rewarded.
     """
-    numbers = NUMBER.findall(text)
-    return bool(numbers) and is_same(numbers[-1].replace(",", ""), answer)
+    return is_correct(text, answer) or gives(text, answer)
 
 
 def has_reasoning(text: str) -> bool:
@@ -40,7 +40,30 @@ def has_reasoning(text: str) -> bool:
     return bool(re.sub(r"</?think>", "", before).strip())
 
 
-def score(rows: list["Problem"], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+# What a row of `recipes score` holds beside `completion`.
+REFERENCE = {"answer": "the reference solution in GSM8K's form, which ends with `#### ` and a number; or the number alone"}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The right answer of a row, where there is no more of the problem."""
+
+    answer: str
+
+
+def read_reference(row: dict[str, Any]) -> Reference:
+    """Makes what `score` takes of a row of a file.
+
+    Raises:
+        BadRow: If there is no number to compare with.
+    """
+    answer = gold_number(text_of(row, "answer"))
+    if answer is None:
+        raise BadRow("no final answer in column `answer`; end it with `#### ` and a number")
+    return Reference(answer)
+
+
+def score(rows: "list[Problem] | list[Reference]", completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Scores completions as they are rewarded in training.
 
     Args:

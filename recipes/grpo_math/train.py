@@ -9,8 +9,9 @@ Simplified: one pass over the problems, no curriculum, and no KL term (beta: 0),
 """
 
 from common.run.config import parse
-from common.run.grpo import StopWhereAllAreCut, check_reward_weights
+from common.run.grpo import check_reward_weights
 from common.run.record import check_output_dir
+from common.run.teaching import WatchRewards, check_num_prompts, check_positions, counted_rewards
 
 from trl import GRPOConfig
 
@@ -23,6 +24,7 @@ def main() -> None:
     reward_funcs = [correct, formatted, distinct_characters]
     check_reward_weights(training_args, reward_funcs)
     check_output_dir(__file__, training_args)
+    rewards = counted_rewards(training_args, reward_funcs)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
@@ -45,31 +47,35 @@ def main() -> None:
     check_prompts([*train, *(problem for problems in held_out.values() for problem in problems)], tokenizer, args)
     train_dataset = to_dataset(train, args)
 
+    check_num_prompts(len(train_dataset), training_args)
+
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
+    texts = tokenizer.apply_chat_template(train_dataset["prompt"], tokenize=False, add_generation_prompt=True)
+    check_positions(texts, tokenizer, model, training_args.max_completion_length)
 
     # 3. Trainer: for each question sample `num_generations` completions, reward each, and make those that did better than
     #    the others of their group more likely. The functions are weighted by `reward_weights`.
     trainer = GRPOTrainer(
         model=model,
         args=training_args,
-        reward_funcs=reward_funcs,
+        reward_funcs=rewards,
         train_dataset=train_dataset,
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
-        callbacks=[StopWhereAllAreCut()],
+        callbacks=[WatchRewards()],
     )
 
     # 4. Measure, train, measure again, write the report.
-    weighted = zip(training_args.reward_weights or [1.0] * len(reward_funcs), reward_funcs, strict=True)
-    rewards = " + ".join(f"{weight:g} x {function.__name__}" for weight, function in weighted if weight)
+    weighted = zip(training_args.reward_weights, rewards, strict=True)
+    taught_by = " + ".join(f"{weight:g} x {function.__name__}" for weight, function in weighted)
     run(
         __file__,
         trainer,
         evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
         title="GRPO on math",
-        summary=f"Taught by a reward alone ({rewards}). The problems below were never trained on.",
+        summary=f"Taught by a reward alone ({taught_by}). The problems below were never trained on.",
         curves=[
             Curve("Held-out accuracy (greedy)", {name: f"{name}:accuracy" for name in held_out}, percent=True),
             Curve("Reward in training", {"reward": "reward", "share right": "rewards/correct/mean"}),

@@ -16,18 +16,76 @@ With `num_generations` samples of each agent, the j-th samples of all agents on 
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
-from common.measure.math_answers import boxed_answer, is_same
+from common.data.columns import text_of
+from common.errors import BadRow
+from common.measure.math_answers import boxed_answer, gold_number, is_same
+from common.measure.statistics import share
 
 from accelerate import PartialState
 from accelerate.utils import gather_object
+
+if TYPE_CHECKING:
+    from data import Problem
 
 Completions = list[list[dict[str, str]]]  # TRL's form: a list of messages for each completion
 Answers = dict[str, str | None]  # the answer of each agent by its name; None where it gave none
 Sample = tuple[int, int]  # a team: the number of its problem, and the number of the sample
 RewardFunction = Callable[..., list[float]]
+
+# --- One answer -----------------------------------------------------------------------------------------------------------
+
+
+def is_correct(text: str, answer: str) -> bool:
+    r"""Returns whether the last `\boxed{}` of a completion equals the answer: strict, no box is wrong.
+
+    Args:
+        text: A completion.
+        answer: A number, as text; see `common.measure.math_answers.is_same` for what equals it.
+    """
+    return is_same(boxed_answer(text), answer)
+
+
+# What a row of `recipes score` holds beside `completion`.
+REFERENCE = {"answer": "the reference solution in GSM8K's form, which ends with `#### ` and a number; or the number alone"}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The right answer of a row, where there is no more of the problem."""
+
+    answer: str
+
+
+def read_reference(row: dict[str, Any]) -> Reference:
+    """Makes what `score` takes of a row of a file.
+
+    Raises:
+        BadRow: If there is no number to compare with.
+    """
+    answer = gold_number(text_of(row, "answer"))
+    if answer is None:
+        raise BadRow("no final answer in column `answer`; end it with `#### ` and a number")
+    return Reference(answer)
+
+
+def score(rows: "list[Problem] | list[Reference]", completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Scores completions of one agent as they are rewarded in training.
+
+    Args:
+        rows: The problems.
+        completions: What was answered, one text for each.
+
+    Returns:
+        `accuracy`, a share with its 95 % interval; and for each problem whether the answer is `correct`.
+    """
+    right = [is_correct(text, problem.answer) for problem, text in zip(rows, completions, strict=True)]
+    return {"accuracy": share(right)}, [{"correct": is_right} for is_right in right]
+
 
 # --- The vote -----------------------------------------------------------------------------------------------------------
 
@@ -106,7 +164,7 @@ def _answers(completions: Completions) -> list[str | None]:
 
 def correct(completions: Completions, answer: list[str], **kwargs) -> list[float]:
     """1 for an exactly right boxed answer, else 0."""
-    return [float(is_same(given, right)) for given, right in zip(_answers(completions), answer, strict=True)]
+    return [float(is_correct(completion[0]["content"], right)) for completion, right in zip(completions, answer, strict=True)]
 
 
 def formatted(completions: Completions, **kwargs) -> list[float]:

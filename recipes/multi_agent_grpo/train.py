@@ -16,8 +16,9 @@ from common.data.runs import COMPLETE
 from common.errors import say
 from common.run.batch import describe_batch
 from common.run.config import parse
-from common.run.grpo import StopWhereAllAreCut, check_reward_weights
+from common.run.grpo import check_reward_weights
 from common.run.record import check_output_dir, write_record
+from common.run.teaching import WatchRewards, check_num_prompts, check_positions, counted_rewards
 
 from transformers import set_seed
 from trl import GRPOConfig
@@ -65,18 +66,22 @@ def learn(
     reward_funcs = rewards(ask)
     weights = (setup.training_args.reward_weights or [1.0] * 4)[: len(reward_funcs)]
     training_args = fresh(setup.training_args, output_dir=str(folder), reward_weights=weights, **changes)
+    reward_funcs = counted_rewards(training_args, reward_funcs)
 
     set_seed(training_args.seed)  # adapters, and a `tiny:` model, begin with random weights
+    model = load_for_turn(setup, adapters) if adapters else load_members(setup, {})
+    prompts = setup.tokenizer.apply_chat_template(dataset["prompt"], tokenize=False, add_generation_prompt=True)
+    check_positions(prompts, setup.tokenizer, model, training_args.max_completion_length)
     # For each prompt sample `num_generations` completions, reward each, and make those that did better than the others of their
     # group more likely.
     trainer = GRPOTrainer(
-        model=load_for_turn(setup, adapters) if adapters else load_members(setup, {}),
+        model=model,
         args=training_args,
         reward_funcs=reward_funcs,
         train_dataset=dataset,
         processing_class=setup.tokenizer,
         peft_config=None if adapters else get_peft_config(setup.model_args),
-        callbacks=[StopWhereAllAreCut(), *([stop] if stop else [])],
+        callbacks=[WatchRewards(), *([stop] if stop else [])],
     )
     run(
         __file__,
@@ -116,6 +121,8 @@ def main() -> None:
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
     check_prompts([*train, *held_out], team, tokenizer, args)
+    alone = args.adapter_per_agent or args.single_agent  # the fewest rows that a phase has
+    check_num_prompts(len(train) * (1 if alone else len(team)), training_args)
     setup = Setup(training_args, model_args, tokenizer)
 
     # 2. Before: the base model in all roles.

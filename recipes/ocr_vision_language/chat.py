@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.data.conversations import BadRow
 from common.data.runs import read_record
-from common.errors import fail
+from common.errors import BadRow, fail
 from common.generate.chat import chat_parser, load_for_chat, talk
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ import reprlib
 from math import ceil
 from typing import Any
 
-from common.data.conversations import BadRow, check_conversation
+from common.data.conversations import check_conversation
 from common.data.lesson import check_size, import_lesson
 from common.data.splits import check_num_held_out, hold_out, question_of, take
-from common.errors import fail, nearest, say
+from common.errors import BadRow, fail, nearest, say
 
 from arguments import OcrArguments
 from images import fitted_size, image_size, name_source, open_image

@@ -21,7 +21,7 @@ from transformers import ProcessorMixin
 from trl import SFTConfig
 
 from arguments import REFUSED, OcrArguments
-from metrics import score
+from metrics import references, score
 
 if TYPE_CHECKING:
     from data import Row
@@ -97,6 +97,7 @@ def main() -> None:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
+    from common.generate.limits import warn_of_cut_references
     from common.models.devices import prepare
     from common.models.load import load_model
     from common.models.vision import load_processor
@@ -106,6 +107,7 @@ def main() -> None:
     _, _, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels)
+    warn_of_cut_references(references(held_out), processor.tokenizer, args.max_new_tokens)
     model, accelerator = prepare(load_model(model_args, processor), training_args)
     results = evaluate(model, accelerator, processor, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)

@@ -9,8 +9,7 @@ from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
-from common.data.conversations import BadRow
-from common.errors import brief, fail
+from common.errors import BadRow, brief, fail
 
 import numpy as np
 from datasets import Dataset

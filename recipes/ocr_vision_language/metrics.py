@@ -4,25 +4,20 @@ import re
 import unicodedata
 from typing import Any
 
-from common.measure.statistics import share
+from common.data.columns import text_of
+from common.errors import BadRow
+from common.measure.statistics import ratio, share
+from common.measure.text import fold, without_thoughts, words
+from common.measure.units import CURRENCY
 
-import numpy as np
 from rapidfuzz.distance import Levenshtein
+
+from fields import field_f1, leaves, read_json
 
 
 def normalize(text: str) -> str:
     """Returns a text with a single space for all white space, line breaks included, and accents in one form; case is kept."""
     return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-def _ratio(parts: list[int], wholes: list[int]) -> dict[str, float]:
-    """Returns the sum of parts over that of wholes, with the 95 % interval of the bootstrap over images (Efron 1979)."""
-    pairs = np.array([parts, wholes], dtype=np.float64)
-    chosen = np.random.default_rng(0).integers(len(parts), size=(1000, len(parts)))
-    part, whole = pairs[:, chosen].sum(axis=2)
-    low, high = np.quantile(part / np.maximum(whole, 1), [0.025, 0.975])
-    value = pairs[0].sum() / max(pairs[1].sum(), 1)
-    return {"value": float(value), "low": float(min(low, value)), "high": float(max(high, value))}
 
 
 def character_error_rate(completions: list[str], references: list[str]) -> dict[str, float]:
@@ -36,13 +31,13 @@ def character_error_rate(completions: list[str], references: list[str]) -> dict[
         `value`, `low` and `high`; above 1 where more is wrong than there was to read.
     """
     pairs = [(normalize(read), normalize(right)) for read, right in zip(completions, references, strict=True)]
-    return _ratio([Levenshtein.distance(*pair) for pair in pairs], [len(right) for _, right in pairs])
+    return ratio([Levenshtein.distance(*pair) for pair in pairs], [len(right) for _, right in pairs])
 
 
 def word_error_rate(completions: list[str], references: list[str]) -> dict[str, float]:
-    """Returns what `character_error_rate` does, of words: what stands between white space."""
-    pairs = [(normalize(read).split(), normalize(right).split()) for read, right in zip(completions, references, strict=True)]
-    return _ratio([Levenshtein.distance(*pair) for pair in pairs], [len(right) for _, right in pairs])
+    """Returns what `character_error_rate` does, of words: what stands between white space; of scripts without, characters."""
+    pairs = [(words(normalize(read)), words(normalize(right))) for read, right in zip(completions, references, strict=True)]
+    return ratio([Levenshtein.distance(*pair) for pair in pairs], [len(right) for _, right in pairs])
 
 
 def exact_match(completion: str, reference: str) -> bool:
@@ -50,18 +45,33 @@ def exact_match(completion: str, reference: str) -> bool:
     return normalize(completion) == normalize(reference)
 
 
+# --- Fields of receipts ---------------------------------------------------------------------------------------------------
+
+# What makes another number, date or word of a value that it touches: digits and letters, a sign, a point between digits.
+BEFORE = r"(?<!\w)(?<!\d[.,:/-])(?<!-)(?<!-[^\w\s])"
+AFTER = r"(?!\w)(?![.,:/-]\d)(?!%)(?!-(?:\s|$))"
+
+
 def has_field(text: str, value: str) -> bool:
-    """Returns whether a value stands in a text, after `normalize` and in any case, and not within a longer word or number."""
-    pattern = rf"(?<!\w){re.escape(normalize(value).lower())}(?!\w)"
-    return re.search(pattern, normalize(text).lower()) is not None
+    """Returns whether a value stands in a text as a whole: 9.00 does not in -9.00, 1.9.00 or 1,239.00, but does in RM9.00.
+
+    Args:
+        text: What was read; case, white space and typography do not matter.
+        value: The value of a field.
+    """
+    wanted = fold(value).casefold()
+    if not wanted:
+        return False
+    starts = rf"(?:{BEFORE}|{BEFORE}(?i:{CURRENCY}|MYR|IDR|Rp))" if wanted[0].isdecimal() else r"(?<!\w)"
+    ends = AFTER if wanted[-1].isdecimal() else r"(?!\w)"
+    return re.search(starts + re.escape(wanted) + ends, fold(text).casefold()) is not None
 
 
-def field_f1(completions: list[str], references: list[str], fields: list[dict[str, str]]) -> dict[str, float]:
-    """Returns the F1 of the fields of all receipts together, as in SROIE's third task (Huang et al. 2019, arXiv:2103.10213).
+def field_presence(completions: list[str], references: list[str], fields: list[dict[str, str]]) -> dict[str, float]:
+    """Returns the share of the fields of all receipts whose values stand in the transcriptions (see `has_field`).
 
-    A transcription does not say which words are the company. So a field is right if its value stands in the transcription (see
-    `has_field`); a transcription that is not empty counts as an answer for each field, an empty one as none. Fields that do not
-    stand in the reference either (SROIE spells some otherwise than the receipt) are not counted: no reader could be right.
+    A transcription does not say which words are the company, so nothing is said of precision. Fields that do not stand in the
+    reference either (SROIE spells some otherwise than the receipt) are not counted: no reader could be right.
 
     Args:
         completions: What was read on each receipt.
@@ -73,11 +83,37 @@ def field_f1(completions: list[str], references: list[str], fields: list[dict[st
     """
     right, asked = [], []
     for completion, reference, values in zip(completions, references, fields, strict=True):
-        wanted = [value for value in values.values() if has_field(reference, value)]
-        answered = len(wanted) if completion.strip() else 0
-        right.append(2 * sum(has_field(completion, value) for value in wanted))
-        asked.append(len(wanted) + answered)
-    return _ratio(right, asked)
+        wanted = [value for _, value in leaves(values) if has_field(reference, value)]
+        right.append(sum(has_field(completion, value) for value in wanted))
+        asked.append(len(wanted))
+    return ratio(right, asked)
+
+
+# --- All of them ----------------------------------------------------------------------------------------------------------
+
+
+def references(held_out: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
+    """Returns what is right as a model would write it, by the name of the set."""
+    return {name: [row["messages"][-1]["content"] for row in rows] for name, rows in held_out.items()}
+
+
+# What a row of `recipes score` holds beside `completion`.
+REFERENCE = {
+    "text": "what is written in the image",
+    "fields": "of a receipt its values by name, an object of texts (may be left out)",
+}
+
+
+def read_reference(row: dict[str, Any]) -> dict[str, Any]:
+    """Makes what `score` takes of a row of a file.
+
+    Raises:
+        BadRow: If there is no text to compare with.
+    """
+    fields = row.get("fields") or None
+    if fields is not None and not isinstance(fields, dict):
+        raise BadRow(f"`fields` is a {type(fields).__name__}; write an object of texts, or leave it out")
+    return {"messages": [{"role": "assistant", "content": text_of(row, "text")}], "fields": fields}
 
 
 def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -89,21 +125,31 @@ def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str,
 
     Returns:
         The metrics, each with its 95 % interval: `character_error_rate`, `word_error_rate`, `exact_match` and, where a row is a
-        receipt, `field_f1`; and for each row whether it is read exactly, so `correct`, and the transcription with its errors
+        receipt, `field_f1` if what is read or written is JSON, else `field_presence` (see fields.py); and for each row whether
+        it is read exactly, so `correct`, the share of it that is read right, its `score`, and the transcription with its errors
         `marked` (see `mark_errors`).
     """
     references = [row["messages"][-1]["content"] for row in rows]
+    completions = [without_thoughts(text) for text in completions]
     right = [exact_match(text, reference) for text, reference in zip(completions, references, strict=True)]
     metrics = {
         "character_error_rate": character_error_rate(completions, references),
         "word_error_rate": word_error_rate(completions, references),
         "exact_match": share(right),
     }
-    receipts = [found for found in zip(completions, references, [row["fields"] for row in rows], strict=True) if found[2]]
+    fields = [row["fields"] or read_json(reference) for row, reference in zip(rows, references, strict=True)]
+    receipts = [found for found in zip(completions, references, fields, strict=True) if found[2]]
     if receipts:
-        metrics["field_f1"] = field_f1(*(list(column) for column in zip(*receipts, strict=True)))
-    marked = [mark_errors(reference, text) for text, reference in zip(completions, references, strict=True)]
-    return metrics, [{"marked": parts, "correct": is_right} for parts, is_right in zip(marked, right, strict=True)]
+        texts, written, fields = (list(column) for column in zip(*receipts, strict=True))
+        if any(map(read_json, [*texts, *written])):
+            metrics["field_f1"] = field_f1(texts, fields)
+        else:
+            metrics["field_presence"] = field_presence(texts, written, fields)
+    verdicts = []
+    for text, reference, is_right in zip(completions, references, right, strict=True):
+        rate = Levenshtein.normalized_similarity(normalize(text), normalize(reference))
+        verdicts.append({"marked": mark_errors(reference, text), "correct": is_right, "score": rate})
+    return metrics, verdicts
 
 
 def mark_errors(reference: str, completion: str) -> list[tuple[str, str]]:

@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.data.conversations import BadRow
 from common.data.files import Unreadable, kind_of, read_file, text_of
 from common.data.rows import load_splits
 from common.data.splits import find_splits
-from common.errors import fail
+from common.errors import BadRow, fail
 
 from datasets import Dataset, Features, Image, List
 

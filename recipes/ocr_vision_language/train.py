@@ -25,6 +25,7 @@ def main() -> None:
     from common.data.splits import check_parts
     from common.data.tokens import show_trained
     from common.errors import say
+    from common.generate.limits import warn_of_cut_references
     from common.models.load import load_model
     from common.models.vision import load_processor
     from common.report.page import Curve
@@ -37,6 +38,7 @@ def main() -> None:
     from collate import Collator
     from data import load_data
     from evaluate import evaluate
+    from metrics import references
 
     training_args.remove_unused_columns = False  # the pictures are no argument of the model's, and needed
 
@@ -48,6 +50,7 @@ def main() -> None:
     train_dataset, _ = collator.tokenize(train, where=args.dataset_name)
     eval_dataset, _ = collator.tokenize(validation, where="validation")
     _, held_out["held_out"] = collator.tokenize(held_out["held_out"], where="held_out")
+    warn_of_cut_references(references(held_out), processor.tokenizer, args.max_new_tokens)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], processor.tokenizer)}")
 
     # 2. Model: any that reads pictures in Qwen2-VL's way. Under ZeRO-3 each process loads only its part.

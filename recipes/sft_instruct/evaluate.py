@@ -9,7 +9,8 @@ is sharded, under the other stages each process holds a copy.
 
 from typing import Any
 
-from common.data.conversations import Conversation
+from common.data.formats import Conversation
+from common.data.turns import last_turn
 from common.generate.completions import generate
 from common.report.numbers import print_results
 from common.run.config import parse
@@ -20,14 +21,14 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from arguments import InstructArguments
-from metrics import score
+from metrics import references, score
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 
 
 def prompt_of(row: Conversation) -> list[dict[str, Any]]:
-    """Returns what the last message of a conversation answers."""
-    return row["messages"][:-1]
+    """Returns what the last turn of the assistant answers."""
+    return row["messages"][: last_turn(row["messages"])]
 
 
 def check_held_out(
@@ -60,7 +61,7 @@ def evaluate(
         model: The model as the accelerator wrapped it.
         accelerator: Shares the questions out over the processes.
         tokenizer: The model's tokenizer.
-        held_out: Conversations by the name of the set; each ends with the assistant's answer.
+        held_out: Conversations by the name of the set; the last turn of the assistant is asked for.
         args: Says where an answer is cut.
         training_args: Gives the longest conversation and the batch size of a device.
 
@@ -84,8 +85,8 @@ def evaluate(
         metrics["loss"] = mean_loss(model, accelerator, rows, batch_size=batch_size)
         samples = [
             {
-                "question": conversation["messages"][-2].get("content", ""),
-                "answer": conversation["messages"][-1].get("content", ""),
+                "question": prompt_of(conversation)[-1].get("content", ""),
+                "answer": conversation["messages"][last_turn(conversation["messages"])].get("content", ""),
                 "completion": completion.text,
                 **verdict,
             }
@@ -102,6 +103,7 @@ def main() -> None:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
+    from common.generate.limits import warn_of_cut_references
     from common.models.devices import prepare
     from common.models.load import load_model, load_tokenizer
 
@@ -111,6 +113,7 @@ def main() -> None:
     check_parts(args.dataset_name, held_out)
     tokenizer = load_tokenizer(model_args)
     held_out = check_held_out(held_out, tokenizer, args, training_args)
+    warn_of_cut_references(references(held_out), tokenizer, args.max_new_tokens)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)

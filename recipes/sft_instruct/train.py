@@ -24,6 +24,7 @@ def main() -> None:
     from common.data.splits import check_parts
     from common.data.tokens import show_trained, tokenize, use_training_template
     from common.errors import say
+    from common.generate.limits import warn_of_cut_references
     from common.models.load import load_model, load_tokenizer
     from common.report.page import Curve
     from common.run.batch import describe_batch
@@ -34,6 +35,7 @@ def main() -> None:
 
     from data import load_data, texts
     from evaluate import check_held_out, evaluate
+    from metrics import references
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
     train, validation, held_out = load_data(args, training_args.seed)
@@ -44,6 +46,7 @@ def main() -> None:
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
     eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
     held_out = check_held_out(held_out, tokenizer, args, training_args)
+    warn_of_cut_references(references(held_out), tokenizer, args.max_new_tokens)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
 
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.data.conversations import BadRow, check_tools
+from common.data.conversations import check_tools
 from common.data.files import read_lines
-from common.errors import fail
+from common.errors import BadRow, fail
 
 # The categories of one turn in Python that the AST check scores (bfcl_eval/constants/category_mapping.py in
 # https://github.com/ShishirPatil/gorilla); in those of irrelevance nothing is to be called.

@@ -139,3 +139,20 @@ def to_request(row: dict[str, Any]) -> Request:
         reply=messages[last].get("content") or "",
         kind=row.get("kind") or ("call" if calls else "no_call"),
     )
+
+
+def turns_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns a row for each turn of a conversation that an evaluation asks for.
+
+    Args:
+        row: A conversation: all turns of the assistant are asked for, but for those with a `weight` of 0 and one that nobody
+            spoke before. Of a generated one (it has a `kind`) and of one with `answers` it is the last alone.
+    """
+    if "answers" in row or "kind" in row:
+        return [row]
+    messages, asked = row["messages"], []
+    for number, message in enumerate(messages):
+        spoken = any(before["role"] != "system" for before in messages[:number])
+        if message["role"] == "assistant" and message.get("weight") != 0 and spoken:
+            asked.append(number)
+    return [row | {"messages": messages[: number + 1]} for number in asked]

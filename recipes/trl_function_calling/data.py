@@ -2,24 +2,31 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 from common.data.conversations import load_conversations
-from common.data.formats import Conversation
+from common.data.formats import Conversation, Recognised
 from common.data.lesson import check_size, import_lesson
-from common.data.messages import turns_asked
 from common.data.parts import is_lesson, load_parts
 from common.data.splits import check_num_held_out, find_splits, group_of, size_of_part, take
 from common.errors import fail
 
 from arguments import CallingArguments
 from bfcl import load_bfcl
+from calls import turns_of
+from metrics import check_gold
 
 # --- Loading --------------------------------------------------------------------------------------------------------------
 
 
-def turns_of(row: Conversation) -> list[Conversation]:
-    """Returns a conversation for each turn of the assistant that is learned, which ends with it: all are asked for."""
-    return [row | {"messages": messages} for messages in turns_asked(row["messages"])]
+def convert(recognised: Recognised, row: dict[str, Any]) -> Conversation:
+    """Returns what a row was read as, if the calls in it are right by the rules of the score.
+
+    Raises:
+        BadRow: If they are not.
+    """
+    check_gold(recognised.conversation)
+    return recognised.conversation
 
 
 def _mix(train: list[Conversation], chat: list[Conversation], seed: int) -> list[Conversation]:
@@ -60,10 +67,12 @@ def load_data(
         held_out["plain_chat"] = generate_chat(args.num_chat, seed=3, held_out=True)
         chat = generate_chat(round(args.chat_share * len(train)), seed=2000 + seed)
     else:
-        train, validation, requests = load_parts(args)
+        train, validation, requests = load_parts(args, convert)
         if args.skip_bad_rows and train and not any(message.get("tool_calls") for row in train for message in row["messages"]):
             fail(f"{args.dataset_name}: no row with a call is left to train on; correct those that were left out")
-        held_out, chat = {"held_out": [turn for row in requests for turn in turns_of(row)]}, []
+        # The turns of a conversation are no independent evidence: the intervals know which belong together.
+        turns = [turn | {"conversation": number} for number, row in enumerate(requests) for turn in turns_of(row)]
+        held_out, chat = {"held_out": turns}, []
         if args.chat_dataset_name:
             held_out["plain_chat"], chat = load_chat(args)
         chat = chat[: round(args.chat_share * len(train))]

@@ -9,7 +9,7 @@ shared out over the processes; under ZeRO-3 the model is sharded, under the othe
 
 from typing import Any
 
-from common.data.conversations import Conversation
+from common.data.formats import Conversation
 from common.generate.completions import generate
 from common.report.numbers import print_results
 from common.run.config import parse

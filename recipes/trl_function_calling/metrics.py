@@ -10,15 +10,19 @@ al., ICML 2025; bfcl_eval/eval_checker/ast_eval/ast_checker.py in https://github
 - Where nothing is to be called, a malformed call is wrong; BFCL takes it for no call.
 """
 
+import json
 import re
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from common.data.conversations import check_conversation
+from common.data.formats import Conversation
+from common.errors import BadRow
 from common.measure.statistics import share
 
-from calls import Answer, Call, Request, accept_only, parse_calls, to_request
+from calls import Answer, Call, Request, accept_only, parse_calls, to_request, turns_of
 
 # From the furthest off to the nearest miss.
 KINDS = (
@@ -220,6 +224,26 @@ def schema_mistake(call: Call, tools: list[dict[str, Any]]) -> Mistake | None:
     return None
 
 
+def check_gold(conversation: Conversation) -> None:
+    """Checks that the calls of a conversation are right by the rules of the score; else the perfect model would score below 1.
+
+    Args:
+        conversation: One that `common.data.conversations.check_conversation` has passed.
+
+    Raises:
+        BadRow: Says which call is not, and why.
+    """
+    for turn in turns_of(conversation):
+        request = to_request(turn)
+        gold = [call.get("function", call) for call in turn["messages"][len(request.messages)].get("tool_calls") or []]
+        mistake = find_mistake([Call(call["name"], call["arguments"]) for call in gold], request.tools, request.answers)
+        if mistake:
+            raise BadRow(
+                f"message {len(request.messages) + 1}: the call is wrong by the rules of the score ({mistake}); mend it, or "
+                "the schema of its tool"
+            )
+
+
 # --- All of them ----------------------------------------------------------------------------------------------------------
 
 
@@ -233,11 +257,40 @@ def _is_correct(request: Request, completion: str, mistake: Mistake | None) -> b
     return mistake is None if request.answers or not request.reply else reply_of(completion) == request.reply
 
 
+# What a row of `recipes score` holds beside `completion`.
+REFERENCE = {
+    "messages": "the conversation: its last assistant turn is what is right; or, with `answers`, what comes before it",
+    "tools": "the tools that may be called, JSON schemas in OpenAI's form (may be left out)",
+    "answers": "BFCL's form, in the place of a right turn: {function: {parameter: [accepted values]}} (may be left out)",
+}
+
+
+def read_reference(row: dict[str, Any]) -> dict[str, Any]:
+    """Makes what `score` takes of a row of a file.
+
+    Raises:
+        BadRow: If there are no messages that can be used, or the right calls are not right by the rules of the score.
+    """
+    kept = {name: row[name] for name in REFERENCE if row.get(name) is not None}
+    for name, value in kept.items():
+        if isinstance(value, str):
+            try:
+                kept[name] = json.loads(value)
+            except ValueError:
+                raise BadRow(f"`{name}` is a text that is not JSON; write a list") from None
+    if "answers" not in kept:
+        check_conversation(kept)
+        check_gold(kept)
+    elif not isinstance(kept.get("messages"), list) or not isinstance(kept["answers"], list):
+        raise BadRow("`messages` and `answers` must be lists")
+    return kept
+
+
 def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Scores completions by BFCL's rules.
 
     Args:
-        rows: What was asked; see `calls.to_request`.
+        rows: What was asked; see `calls.to_request`. Turns of one conversation have its number as `conversation`.
         completions: What the model wrote, one text for each.
 
     Returns:
@@ -248,24 +301,31 @@ def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str,
         `asks_back` and `final_answer`, whether the text is the expected one.
     """
     requests, calls = [to_request(row) for row in rows], [parse_calls(text) for text in completions]
-    found = list(zip(requests, completions, calls, strict=True))
-    mistakes = [find_mistake(made, request.tools, request.answers) for request, _, made in found]
-    needed = [(request, made, mistake) for (request, _, made), mistake in zip(found, mistakes, strict=True) if request.answers]
+    mistakes = [find_mistake(made, asked.tools, asked.answers) for asked, made in zip(requests, calls, strict=True)]
+    needed = [number for number, request in enumerate(requests) if request.answers]
+    # By the number of the row.
     metrics = {
-        "exact_call": [mistake is None for _, _, mistake in needed],
-        "parallel_call": [mistake is None for request, _, mistake in needed if len(request.answers) > 1],
-        "function_name": [_names_called(made) == _names_asked(request) for request, made, _ in needed],
-        "valid_json": [bool(made) for _, made, _ in needed],
-        "relevance": ["<tool_call>" in text for request, text, _ in found if request.answers],
-        "irrelevance": [made == [] for request, _, made in found if request.kind in ("no_tool", "no_call")],
+        "exact_call": {number: mistakes[number] is None for number in needed},
+        "parallel_call": {number: mistakes[number] is None for number in needed if len(requests[number].answers) > 1},
+        "function_name": {number: _names_called(calls[number]) == _names_asked(requests[number]) for number in needed},
+        "valid_json": {number: bool(calls[number]) for number in needed},
+        "relevance": {number: "<tool_call>" in completions[number] for number in needed},
+        "irrelevance": {
+            number: calls[number] == [] for number, asked in enumerate(requests) if asked.kind in ("no_tool", "no_call")
+        },
     }
     for name, kind in {"asks_back": "missing_argument", "final_answer": "answer"}.items():
-        metrics[name] = [reply_of(text) == request.reply for request, text, _ in found if request.kind == kind]
+        asked_so = [number for number, request in enumerate(requests) if request.kind == kind]
+        metrics[name] = {number: reply_of(completions[number]) == requests[number].reply for number in asked_so}
     verdicts = [
         {"correct": _is_correct(request, text, mistake), "mistake": mistake and str(mistake)}
-        for (request, text, _), mistake in zip(found, mistakes, strict=True)
+        for request, text, mistake in zip(requests, completions, mistakes, strict=True)
     ]
-    return {name: share(values) for name, values in metrics.items() if values}, verdicts
+    groups = [row.get("conversation", number) for number, row in enumerate(rows)]
+    shares = {
+        name: share(list(values.values()), [groups[number] for number in values]) for name, values in metrics.items() if values
+    }
+    return shares, verdicts
 
 
 def _names_called(calls: list[Call] | None) -> list[str]:

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+from common.data.formats import recognise
+from common.errors import BadRow
+
 import pytest
 from conftest import recipe_modules
 
@@ -232,3 +235,68 @@ def test_settings_that_cannot_be_used(recipe, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         load(recipe, dataset_name="synthetic", **settings)
     assert capsys.readouterr().err == f"error: {line}\n"
+
+
+# --- What is scored -----------------------------------------------------------------------------------------------------
+
+
+def said(*, seconds: object) -> dict:
+    return {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"function": {"name": "set_timer", "arguments": {"seconds": seconds}}}],
+    }
+
+
+ASKS, TELLS = {"role": "user", "content": "Tea, four minutes."}, {"role": "tool", "content": "started"}
+ANSWERS = {"role": "assistant", "content": "Enjoy your tea."}
+
+
+def test_every_turn_of_the_assistant_is_asked_for(recipe):
+    calls, metrics = recipe["calls"], recipe["metrics"]
+    row = {"messages": [ASKS, said(seconds=240), TELLS, ANSWERS, {"role": "user", "content": "Bye"}], "tools": [TIMER]}
+    turns = calls.turns_of(row)
+    assert [len(turn["messages"]) for turn in turns] == [2, 4]
+    requests = [calls.to_request(turn) for turn in turns]
+    assert [request.kind for request in requests] == ["call", "no_call"]
+    assert [len(request.messages) for request in requests] == [1, 3]
+    written = '<tool_call>\n{"name": "set_timer", "arguments": {"seconds": 240}}\n</tool_call>'
+    found, verdicts = metrics.score([turn | {"conversation": 0} for turn in turns], [written, "Enjoy your tea."])
+    assert [verdict["correct"] for verdict in verdicts] == [True, True]
+    assert {"exact_call", "irrelevance"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("messages", "asked"),
+    [
+        ([ASKS, ANSWERS], 1),
+        ([ASKS, ANSWERS, ASKS, ANSWERS], 2),
+        ([ASKS, ANSWERS | {"weight": 0}, ASKS, ANSWERS | {"weight": 1}], 1),
+        ([ANSWERS, ASKS, ANSWERS], 1),  # a greeting that nobody asked for
+        ([{"role": "system", "content": "Help."}, ASKS, said(seconds=1), TELLS, said(seconds=2), TELLS, ANSWERS], 3),
+    ],
+)
+def test_which_turns_are_asked_for(recipe, messages: list[dict], asked: int):
+    assert len(recipe["calls"].turns_of({"messages": messages})) == asked
+    assert len(recipe["calls"].turns_of({"messages": messages, "kind": "answer"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mistake"),
+    [
+        ({}, "missing argument: `seconds`"),
+        ({"seconds": 1, "unit": "s"}, "unexpected argument: `unit`"),
+    ],
+)
+def test_a_gold_call_that_scores_wrong_is_a_refused_row(recipe, arguments: dict, mistake: str):
+    bad = said(seconds=1)
+    bad["tool_calls"][0]["function"]["arguments"] = arguments
+    row = {"messages": [ASKS, said(seconds=1), TELLS, bad], "tools": [TIMER]}
+    with pytest.raises(BadRow) as refused:
+        recipe["data"].convert(recognise(row), row)
+    assert str(refused.value).startswith(f"message 4: the call is wrong by the rules of the score ({mistake}); mend it, or")
+
+
+def test_every_generated_row_scores_one_against_itself(recipe):
+    for row in recipe["synthetic"].generate_conversations(200, seed=0):
+        recipe["metrics"].check_gold(row)

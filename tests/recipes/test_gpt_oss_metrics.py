@@ -16,7 +16,7 @@ from trl import ModelConfig
 
 @pytest.fixture(scope="module")
 def modules() -> Iterator[dict[str, ModuleType]]:
-    with recipe_modules("gpt_oss_multilingual", ["metrics", "lesson.synthetic", "experts"]) as modules:
+    with recipe_modules("gpt_oss_multilingual", ["metrics", "languages", "lesson.synthetic", "experts"]) as modules:
         yield modules
 
 
@@ -45,7 +45,8 @@ def test_a_turn_is_read_by_its_channels(metrics: ModuleType):
     ("text", "thinking", "final"),
     [
         pytest.param("", "", "", id="nothing"),
-        pytest.param("The answer is 42.", "", "", id="no channels"),
+        pytest.param("The answer is 42.", "", "The answer is 42.", id="no channels"),
+        pytest.param("<think>2+2</think>\n\n4", "2+2", "4", id="another form of thoughts"),
         pytest.param("<|channel|>analysis<|message|>Adding 2 and", "Adding 2 and", "", id="cut in the thought"),
         pytest.param("<|channel|>final<|message|>42<|return|>", "", "42", id="no thought"),
         pytest.param(turn("", "42"), "", "42", id="empty thought"),
@@ -117,10 +118,11 @@ def test_every_generated_thought_and_question_is_in_its_language(modules: dict[s
     [
         ("She makes $18 a day.", "18", True),
         ("18 - 3 = 15, so 15.", "18", False),
-        ("70,000", "70000", True),
+        ("70.000", "70000", True),
         ("Der Gewinn beträgt 70.000 Dollar.", "70000", True),
         ("2125", "2,125", True),
         ("5.5", "5.50", True),
+        ("", "1,234.50", False),
         ("5,5", "5.5", True),
         ("-3", "3", False),
         ("No number.", "18", False),
@@ -133,7 +135,7 @@ def test_every_generated_thought_and_question_is_in_its_language(modules: dict[s
     ],
 )
 def test_right_answers(metrics: ModuleType, final: str, reference: str, is_right: bool):
-    assert metrics.is_right(final, reference) is is_right
+    assert metrics.is_right(final, reference, ["English", "German"]) is is_right
 
 
 def test_scores_are_counted_by_pair_of_languages(modules: dict[str, ModuleType]):
@@ -150,8 +152,7 @@ def test_scores_are_counted_by_pair_of_languages(modules: dict[str, ModuleType])
     ]
     measured, verdicts = metrics.score(rows, texts)
     assert [verdict["thinking_language"] for verdict in verdicts] == [True, False, True, False]
-    assert [verdict["answer"] for verdict in verdicts] == [True, True, False, True]
-    assert [verdict["correct"] for verdict in verdicts] == [True, False, False, False]
+    assert [verdict["correct"] for verdict in verdicts] == [True, True, False, True]
     matrix = metrics.language_matrix(rows, verdicts)
     values = {name: metric["value"] for name, metric in measured.items()}
     assert values == {

@@ -39,7 +39,7 @@ def test_every_gsm8k_row_parses_and_its_reference_scores_one(recipe):
         (r"<think>6*7=42</think> \boxed{42}", True, True),
         (r"\boxed{41} no, \boxed{42}", True, True),
         (r"\boxed{42} no, \boxed{41}", False, False),
-        (r"\boxed{\frac{84}{2}}", True, False),
+        (r"\boxed{\frac{84}{2}}", True, True),
         (r"6 * 7 = 84/2 dollars", False, True),
         (r"\boxed{42.0}", True, True),
         ("The answer is 42", False, True),

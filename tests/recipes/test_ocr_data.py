@@ -111,7 +111,7 @@ def test_generated_receipts(recipe):
     assert all(row["fields"] for row in held_out["held_out_receipts"])
     rows = receipts + held_out["held_out_receipts"]
     score, _ = recipe["metrics"].score(rows, answers(rows))
-    assert score["field_f1"]["value"] == score["exact_match"]["value"] == 1
+    assert score["field_presence"]["value"] == score["exact_match"]["value"] == 1
     assert all(recipe["metrics"].has_field(answers([row])[0], value) for row in rows for value in row["fields"].values())
     assert recipe["images"].open_images(rows[0])[0].height > 100
     only, _, held_out = load(recipe, dataset_name="synthetic", num_train=5, units="receipts")
@@ -471,7 +471,7 @@ def test_sroie(recipe):
         assert sorted(answers([row])[0].split()) == sorted(words)
         assert {"company", "date", "address"} <= row["fields"].keys() <= {"company", "date", "address", "total"}
     score, _ = recipe["metrics"].score(receipts, answers(receipts))
-    assert score["field_f1"]["value"] == 1
+    assert score["field_presence"]["value"] == 1
     stands = [recipe["metrics"].has_field(answers([row])[0], value) for row in receipts for value in row["fields"].values()]
     assert sum(stands) / len(stands) > 0.85
     for row in receipts:

@@ -6,7 +6,7 @@ import time
 import zlib
 from pathlib import Path
 
-from common.data.conversations import BadRow
+from common.errors import BadRow
 
 import numpy as np
 import pytest

@@ -111,7 +111,10 @@ def test_a_split_named_test_is_held_out(recipe, tmp_path: Path):
         ("$24 million", "$42 million", False, 0.5),
         ("Anna Cole", "Anna", False, 2 / 3),
         ("", "Oslo", False, 0.0),
-        ("", "The", True, 1.0),
+        ("", "The", False, 0.0),
+        ("<think>Oslo or Rome?</think>\n\nOslo", "Oslo", True, 1.0),
+        ("<think>Oslo", "Oslo", False, 0.0),
+        ("我喜欢茶", "我喜欢咖啡", False, 2 / 3),
         ("Rome Rome", "Rome", False, 2 / 3),
     ],
 )
@@ -126,5 +129,18 @@ def test_scores_are_made_of_texts(recipe):
     asked = {"role": "user", "content": "Where?"}
     rows = [{"messages": [asked, {"role": "assistant", "content": answer}]} for answer in ("Oslo", "Anna", "Rome")]
     found, verdicts = metrics.score(rows, ["the Oslo", "Anna Cole", "?"])
-    assert verdicts == [{"correct": True}, {"correct": False}, {"correct": False}]
+    assert [verdict["correct"] for verdict in verdicts] == [True, False, False]
+    assert [verdict["score"] for verdict in verdicts] == pytest.approx([1.0, 2 / 3, 0.0])
     assert {name: metric["value"] for name, metric in found.items()} == pytest.approx({"exact_match": 1 / 3, "token_f1": 5 / 9})
+
+
+def test_the_last_turn_of_the_assistant_is_scored_whoever_speaks_last(recipe):
+    messages = [
+        {"role": "user", "content": "Capital of France?"},
+        {"role": "assistant", "content": "Paris"},
+        {"role": "user", "content": "Of Norway?"},
+        {"role": "assistant", "content": "Oslo"},
+        {"role": "user", "content": "Thanks, bye"},
+    ]
+    _, verdicts = recipe["metrics"].score([{"messages": messages}] * 2, ["Oslo", "Thanks, bye"])
+    assert [verdict["correct"] for verdict in verdicts] == [True, False]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import cycle, product
 from typing import Any
 
-from common.data.conversations import Conversation
+from common.data.formats import Conversation
 from common.data.splits import size_of_part
 from common.errors import fail
 

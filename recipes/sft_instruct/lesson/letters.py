@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from common.data.conversations import Conversation
+from common.data.formats import Conversation
 from common.data.splits import size_of_part
 from common.errors import fail
 

@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from common.measure.statistics import mean, pass_at_k, share
+from common.measure.statistics import mean, pass_at_k, ratio, share
 
 import pytest
 from hypothesis import given, settings
@@ -34,5 +34,34 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_one():
     samples = [True, False, False, True, False]
     draws = list(combinations(samples, 2))
     assert pass_at_k([2], 5, 2)["value"] == pytest.approx(sum(any(draw) for draw in draws) / len(draws))
-    assert pass_at_k([0, 5], 5, 1) == {"value": 0.5, "low": 0.0, "high": 1.0}
+    assert pass_at_k([0, 5], 5, 1) == share([False, True])
     assert pass_at_k([1, 3, 5], 5, 5)["value"] == 1.0
+
+
+def test_problems_that_are_all_alike_are_no_certainty():
+    for values in ([0.0] * 8, [1.0] * 8, [0.5] * 8):
+        found = mean(values)
+        assert found["high"] - found["low"] > 0.2
+    assert ratio([3] * 8, [4] * 8)["low"] < 0.75 < ratio([3] * 8, [4] * 8)["high"]
+
+
+def test_what_belongs_together_is_one_piece_of_evidence():
+    # Ten conversations of ten turns, all right or all wrong: as sure as ten problems, not as a hundred.
+    right, groups = (
+        [number % 2 == 0 for number in range(10) for _ in range(10)],
+        [number for number in range(10) for _ in range(10)],
+    )
+    apart, together, ten = share(right), share(right, groups), share(right[::10])
+    assert apart["value"] == together["value"] == 0.5
+    assert together["high"] - together["low"] > 2 * (apart["high"] - apart["low"])
+    assert together["high"] - together["low"] == pytest.approx(ten["high"] - ten["low"], rel=0.2)
+    assert share(right, range(100)) == apart
+    scores = [float(value) / 2 for value in right]
+    assert mean(scores, groups)["high"] - mean(scores, groups)["low"] > 2 * (mean(scores)["high"] - mean(scores)["low"])
+
+
+def test_the_bootstrap_finds_the_interval_of_the_mean():
+    values = [number / 100 for number in range(101)] * 4
+    half = 1.96 * (sum((value - 0.5) ** 2 for value in values) / len(values) / len(values)) ** 0.5
+    found = mean(values)
+    assert (found["low"], found["high"]) == pytest.approx((0.5 - half, 0.5 + half), abs=0.005)

@@ -3,7 +3,7 @@
 from copy import deepcopy
 from itertools import pairwise
 
-from common.data.conversations import Conversation
+from common.data.formats import Conversation
 from common.data.tokens import IGNORED, tokenize
 from common.models import mxfp4
 from common.models.attention import VARLEN_MODELS, choose_attention

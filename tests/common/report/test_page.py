@@ -218,3 +218,25 @@ def test_one_evaluation_is_a_report_so_far(tmp_path: Path) -> None:
 def test_an_empty_run_still_gets_a_page(tmp_path: Path) -> None:
     assert "Nothing has been evaluated so far." in visible(report(tmp_path))
     assert not (tmp_path / "curves.png").exists()
+
+
+def test_the_weights_that_are_kept_stand_under_their_own_step(run_folder: Path) -> None:
+    # With `load_best_model_at_end` the last measure is of step 30, whose weights are saved.
+    with open(run_folder / "metrics.jsonl", "a") as file:
+        file.writelines(json.dumps(evaluation(30, split, 0.7)) + "\n" for split in ("held_out", "unseen_numbers"))
+    with open(run_folder / "samples.jsonl", "a") as file:
+        file.writelines(
+            json.dumps(sample(30, f"Q{number}", number < 3, f"of step 30: {number}")) + "\n" for number in range(1, 7)
+        )
+    text = visible(report(run_folder))
+    assert "before, step 0 30.0% [25.7%, 34.7%] → after, step 30 70.0% [65.7%, 74.7%]" in text
+    assert "held out · 400 problems · steps 0 and 30" in text
+    assert "of step 30: 1" in text
+
+
+def test_a_question_that_is_asked_twice_has_two_samples(run_folder: Path) -> None:
+    rows = [sample(step, "Q", right, f"{step} {right}") for step in (0, 60) for right in (step == 60, False)]
+    write_rows(run_folder / "samples.jsonl", rows)
+    text = visible(report(run_folder))
+    assert "60 True" in text
+    assert "60 False" in text

@@ -4,7 +4,7 @@ import re
 from argparse import Namespace
 from contextlib import suppress
 
-from common.run.grpo import PATIENCE, StopWhereAllAreCut, check_generation_batch
+from common.run.grpo import check_generation_batch
 
 import pytest
 
@@ -59,31 +59,3 @@ def test_nearest_generation_batch_sizes(world_size: int, capsys: pytest.CaptureF
 def test_one_completion_cannot_be_compared(capsys: pytest.CaptureFixture[str]):
     line = complaint(settings(num_generations=1), 1, capsys)
     assert line == "error: num_generations is 1: GRPO compares the completions of a prompt, so it needs at least 2\n"
-
-
-def test_a_run_whose_completions_are_all_cut_ends(capsys: pytest.CaptureFixture[str]):
-    args = Namespace(mask_truncated_completions=True, max_completion_length=4, output_dir="run")
-    callback, control = StopWhereAllAreCut(), Namespace(should_log=False)
-    for step in range(1, PATIENCE):
-        callback.on_step_end(args, Namespace(global_step=step), control)
-        assert control.should_log
-        callback.on_log(args, Namespace(global_step=step), control, logs={"completions/clipped_ratio": 1.0})
-    with pytest.raises(SystemExit):
-        callback.on_log(args, Namespace(global_step=PATIENCE), control, logs={"completions/clipped_ratio": 1.0})
-    line = "error: mask_truncated_completions: all completions of the first 5 steps were cut at max_completion_length 4, so"
-    assert capsys.readouterr().err.startswith(line)
-
-
-def test_a_run_with_a_whole_completion_goes_on():
-    args, callback = Namespace(mask_truncated_completions=True), StopWhereAllAreCut()
-    for step in range(1, 3 * PATIENCE):
-        ratio = 0.9 if step == PATIENCE else 1.0
-        callback.on_log(args, Namespace(global_step=step), Namespace(), logs={"completions/clipped_ratio": ratio})
-
-
-def test_truncated_completions_that_count_end_nothing():
-    args, callback, control = Namespace(mask_truncated_completions=False), StopWhereAllAreCut(), Namespace(should_log=False)
-    for step in range(1, 3 * PATIENCE):
-        callback.on_step_end(args, Namespace(global_step=step), control)
-        callback.on_log(args, Namespace(global_step=step), control, logs={"completions/clipped_ratio": 1.0})
-    assert not control.should_log
