@@ -1,4 +1,4 @@
-"""The command `recipes`: list and copy recipes, look at data, talk to a trained model, export it, reshard a run, score completions."""
+"""The command `recipes`: list and copy recipes, look at data, talk to a model, export it, reshard a run, score completions."""
 
 import sys
 from pathlib import Path
