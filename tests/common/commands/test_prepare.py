@@ -102,7 +102,8 @@ def test_a_real_file(python: Python):
 
 
 def test_no_trainer_and_no_model_is_imported():
-    code = "import sys; sys.path.insert(0, 'recipes/sft_instruct'); import prepare; print(*sys.modules)"
+    later = "data, evaluate, common.data.tokens, common.models.load"  # what `prepare` imports when it is called
+    code = f"import sys; sys.path.insert(0, 'recipes/sft_instruct'); import prepare, {later}; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     imported = set(ran.stdout.split())
     assert "common.data.tokens" in imported
