@@ -321,6 +321,10 @@ def test_columns_that_cannot_be(columns: list[str], line: str, capsys: pytest.Ca
             {"messages": [ASK, {"role": "assistant", "content": "B", "weight": 0.5}]},
             "message 2: `weight` is 0.5; write 1 for what is trained, 0 for what is only shown",
         ),
+        (
+            {"messages": [{"role": "user", "content": [None]}, {"role": "assistant", "content": "B"}]},
+            "message 1: a part without",
+        ),
         ({"messages": [ASK, {"role": "assistant", "content": "B", "weight": 0}]}, "every assistant turn has the weight 0, so"),
         (
             {"messages": [ASK, {"role": "assistant", "content": "A <tool_call>f()</tool_call>"}]},
