@@ -232,8 +232,7 @@ def test_a_copied_recipe_runs_unchanged(tmp_path: Path, python: Python):
         ),
         (
             "--max_prompt_length 20",
-            "synthetic, training problem 1 (...): the prompt of ... has ... tokens and max_prompt_length "
-            "is 20; raise it, or shorten the question",
+            "...: the prompt of ... has ... tokens and max_prompt_length is 20; raise it, or shorten the question",
         ),
     ],
 )
