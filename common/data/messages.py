@@ -29,8 +29,9 @@ def _text(content: Any, where: str) -> Any:
         kind = part.get("type", "text") if isinstance(part, dict) else "text"
         if kind not in TEXT_PARTS:
             raise BadRow(f"{where}: a part of type `{kind}`, and this recipe reads texts alone; remove the part or the row")
-        texts.append(part if isinstance(part, str) else part.get("refusal" if kind == "refusal" else "text"))
-        if not isinstance(texts[-1], str):
+        text = part.get("refusal" if kind == "refusal" else "text") if isinstance(part, dict) else part
+        texts.append(text)
+        if not isinstance(text, str):
             raise BadRow(f'{where}: a part without a text; write {{"type": "text", "text": ...}}')
     return "".join(texts)
 

@@ -32,8 +32,11 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 def _said(message: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yields all that a message says, each with what it is."""
-    for text in re.split(r"</?think>", message.get("content") or ""):
-        yield "the text", text
+    content = message.get("content") or ""
+    parts = [content] if isinstance(content, str) else [part.get("text") or "" for part in content]  # beside pictures
+    for part in parts:
+        for text in re.split(r"</?think>", part):
+            yield "the text", text
     for key in THOUGHTS:
         yield f"the {key}", message.get(key) or ""
     for call in message.get("tool_calls") or []:

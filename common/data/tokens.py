@@ -150,10 +150,12 @@ def tokenize(
         text, spans = _trained_spans(conversation, tokenizer, render_prompt)
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         tokens, offsets = encoded["input_ids"], encoded["offset_mapping"]
-        trained = [
-            token if any(start <= begin and end <= stop for start, stop in spans.values()) else IGNORED
-            for token, (begin, end) in zip(tokens, offsets, strict=True)
-        ]
+        trained, ahead = [], sorted(spans.values(), reverse=True)
+        for token, (begin, end) in zip(tokens, offsets, strict=True):
+            while ahead and end > ahead[-1][1] and begin >= ahead[-1][1]:
+                ahead.pop()
+            is_inside = ahead and ahead[-1][0] <= begin and end <= ahead[-1][1]
+            trained.append(token if is_inside else IGNORED)
         if len(tokens) > max_length:
             raise BadRow(
                 f"the conversation has {len(tokens)} tokens and max_length is {max_length}; raise it, shorten the "

@@ -69,6 +69,26 @@ def test_cases_from_the_field(tokenizer: PreTrainedTokenizerBase, capsys: pytest
     assert wrong == []
 
 
+FILES = CASES.parents[1] / "data" / "llamafactory"
+
+
+@pytest.mark.skipif(not FILES.exists(), reason=f"needs the data in {FILES}")
+def test_files_of_another_project():
+    """Of 999 rows of Alpaca's every answer is read, of 300 of Glaive's every turn and every call."""
+    for row in json.loads((FILES / "alpaca_en_demo.json").read_text()):
+        assert said(row)[-1] == ("assistant", row["output"])
+        assert row["instruction"] in said(row)[0][1]
+        assert row["input"] in said(row)[0][1]
+    calls = 0
+    for row in json.loads((FILES / "glaive_toolcall_en_demo.json").read_text()):
+        messages = messages_of(row)
+        assert len(messages) == len(row["conversations"])
+        written = [json.loads(turn["value"]) for turn in row["conversations"] if turn["from"] == "function_call"]
+        assert [call["function"] for message in messages for call in message.get("tool_calls", [])] == written
+        calls += len(written)
+    assert calls == 211
+
+
 # --- Each form ------------------------------------------------------------------------------------------------------------
 
 
@@ -300,6 +320,10 @@ def test_columns_that_cannot_be(columns: list[str], line: str, capsys: pytest.Ca
         (
             {"messages": [ASK, {"role": "assistant", "content": "B", "weight": 0.5}]},
             "message 2: `weight` is 0.5; write 1 for what is trained, 0 for what is only shown",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [None]}, {"role": "assistant", "content": "B"}]},
+            "message 1: a part without",
         ),
         ({"messages": [ASK, {"role": "assistant", "content": "B", "weight": 0}]}, "every assistant turn has the weight 0, so"),
         (
