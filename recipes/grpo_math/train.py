@@ -72,7 +72,7 @@ def main() -> None:
         trainer,
         evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
         title="GRPO on math",
-        summary=f"Taught by a reward alone ({taught_by}). The problems below were never trained on.",
+        summary=f"Taught by a reward alone ({taught_by}). The problems below were held out of training.",
         curves=[
             Curve("Held-out accuracy (greedy)", {name: f"{name}:accuracy" for name in held_out}, percent=True),
             Curve("Reward in training", {"reward": "reward", "share right": "rewards/correct/mean"}),
