@@ -43,13 +43,12 @@ def main() -> None:
     tokenizer = load_tokenizer(model_args, texts=[text for problem in train for text in (problem.question, problem.solution)])
     with_variables(tokenizer, training_args.chat_template_kwargs)
     train_dataset = to_dataset(train, tokenizer, args)
-
     check_num_prompts(len(train_dataset), training_args)
 
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
-    texts = tokenizer.apply_chat_template(train_dataset["prompt"], tokenize=False, add_generation_prompt=True)
+    texts = tokenizer.apply_chat_template(list(train_dataset["prompt"]), tokenize=False, add_generation_prompt=True)
     check_positions(texts, tokenizer, model, training_args.max_completion_length)
 
     # 3. Trainer: for each question sample `num_generations` completions, reward each, and make those that did better than
