@@ -17,6 +17,7 @@ from learn import holds, launch_command
 
 RECIPES = sorted(script.parent.name for script in (ROOT / "recipes").glob("*/train.py"))
 FILES = ["README.md", "config.yaml", "tiny.yaml", "train.py", "evaluate.py", "arguments.py", "data.py", "lesson/expected.yaml"]
+SCORER = ["^REFERENCE = ", r"^def read_reference\(", r"^def score\("]
 SECTIONS = [
     "Run it",
     "What you see",
@@ -41,6 +42,8 @@ def missing(root: Path, name: str) -> list[str]:
     lacks += [f"recipes/{name}/{file}" for file in FILES if not (recipe / file).exists()]
     if not (recipe / "metrics.py").exists() and not (recipe / "rewards.py").exists():
         lacks.append(f"recipes/{name}/metrics.py or rewards.py, with the function that scores")
+    scorer = read(recipe / "metrics.py") or read(recipe / "rewards.py")
+    lacks += [f"`{part}` in what scores, for `recipes score`" for part in SCORER if not re.search(part, scorer, re.MULTILINE)]
     readme = read(recipe / "README.md")
     headings = re.findall(r"^## (.*)", readme, re.MULTILINE)
     lacks += [f"README.md: ## {section}" for section in SECTIONS if not any(line.startswith(section) for line in headings)]
@@ -87,6 +90,7 @@ def test_what_a_new_recipe_lacks_is_named(tmp_path: Path):
     assert missing(tmp_path, "seventh") == [
         "recipes/seventh/tiny.yaml",
         "recipes/seventh/metrics.py or rewards.py, with the function that scores",
+        *(f"`{part}` in what scores, for `recipes score`" for part in SCORER),
         "README.md: ## Your data",
         *copied,
     ]

@@ -102,7 +102,7 @@ AFTER = "\"')]},.;:!?…"
 POINT = re.compile(r"\.\w")  # .5 and .NET
 FACTORIAL = re.compile(r"\d+!+")
 ACRONYM = re.compile(r"\b(?:[^\W\d_]\.){2,}")  # U.S.
-HYPHEN = re.compile(r"(?<=[^\W\d_]) ?- ?(?=[^\W\d_])")
+HYPHEN = re.compile(r"(?<=[^\W\d_]) ?- ?(?=[^\W\d_])|(?<=\d)-(?=[^\W\d_])|(?<=[^\W\d_])-(?=\d)")  # well-known, 5-year
 GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
 BETWEEN = re.compile(rf"(?<=[{NO_SPACES}])[\s,.;:!?\"']+(?=[{NO_SPACES}])")
 EMPHASIS = re.compile(r"(\*\*|__|\*|~~)(?=\S)(.+?)(?<=\S)\1")  # of markdown

@@ -14,11 +14,11 @@ SIGNS = {
 
 # Words that make another number of the one before them. Short forms stand in the case in which they mean that.
 SCALES = {
-    10: "dizaine dizaines",
+    10: "tens dizaine dizaines",
     12: "dozen dozens dutzend douzaine douzaines docena docenas dúzia dúzias dozzina dozzine дюжина дюжины дюжин 打",
     100: "hundred hundreds hundert centaine centaines cientos सौ শত ร้อย 百 백 trăm ratus",
-    1000: "thousand thousands tausend mille millier milliers mil mila duizend tusen tuhat tuhatta bin ribu nghìn ngàn ezer "
-    "tisíc tys tysiąc tysiące tysięcy тыс тысяча тысячи тысяч тысячу тисяча тисячі тисяч χιλιάδες χίλια ألف آلاف هزار אלף "
+    1000: "thousand thousands grand tausend mille millier milliers mil mila duizend tusen tuhat tuhatta bin ribu nghìn ngàn "
+    "ezer tisíc tys tysiąc tysiące tysięcy тыс тысяча тысячи тысяч тысячу тисяча тисячі тисяч χιλιάδες χίλια ألف آلاف هزار אלף "
     "हज़ार हजार হাজার พัน 千 천 K k",
     10_000: "หมื่น 万 萬 만",
     100_000: "lakh lakhs lac lacs लाख লাখ লক্ষ แสน",
@@ -38,8 +38,9 @@ FACTOR_BEGINS = re.compile("(?!千[克米瓦卡升]|兆[瓦字赫]|百分|조각
 # Words and letters that make something else of a number: no unit, and no factor that would be known.
 NO_UNIT = re.compile(
     r"\b(?:half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|hundredths?|thousandths?|"
-    r"millionths?|score|scores|gross|and|or|to|minus|plus|times(?= [^\W\d_])|over|by|squared|cubed|root|power|factorial|double|"
-    r"doubled|twice|thrice|triple|point|not|isn't|no|mod|modulo|sin|cos|tan|log|ln|exp|sqrt|pi|π|und|oder|et|ou|o|y|и|или)\b"
+    r"millionths?|quadrillions?|quintillions?|scores?|gross|and|or|to|minus|plus|times(?= [^\W\d_])|over|by|squared|cubed|root|"
+    r"power|factorial|doubled?|twice|thrice|triple|point|not|isn't|no|mod|modulo|sin|cos|tan|log|ln|exp|sqrt|pi|π|"
+    r"und|oder|et|ou|o|y|и|или)\b"
 )
 LONGEST_UNIT = 4  # words
 UNIT_LETTERS = set("gmslhdpcLVWANJCF")  # gram, metre, second, litre, hour, day, penny, cent, ...; x, n or e are no units

@@ -115,7 +115,8 @@ def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, A
     """Scores turns.
 
     Args:
-        rows: What was asked, with `thinking_language` and perhaps `question_language`.
+        rows: What was asked, with `thinking_language` and perhaps `question_language`; the same problem in several
+            languages has one `group`.
         completions: What the model wrote, one text for each, with its special tokens: harmony format is made of them.
 
     Returns:
@@ -128,6 +129,7 @@ def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, A
     turns = [parse_turn(text) for text in completions]
     asked_to = [row["thinking_language"] for row in rows]
     known = _languages(rows)
+    groups = [row.get("group", number) for number, row in enumerate(rows)]
     thinks_in = [language_of(turn.thinking, known) for turn in turns]
     follows = [found == language for found, language in zip(thinks_in, asked_to, strict=True)]
     rights = [
@@ -137,10 +139,10 @@ def score(rows: list[Conversation], completions: list[str]) -> tuple[dict[str, A
         for row, turn in zip(rows, turns, strict=True)
     ]
     metrics = {
-        "thinking_language": share(follows),
-        "answer": share(rights),
-        "harmony_format": share([turn.is_valid for turn in turns]),
-        "undecided": share([found == UNDECIDED for found in thinks_in]),
+        "thinking_language": share(follows, groups),
+        "answer": share(rights, groups),
+        "harmony_format": share([turn.is_valid for turn in turns], groups),
+        "undecided": share([found == UNDECIDED for found in thinks_in], groups),
     }
     right = [row["messages"][-1].get("thinking") for row in rows]
     known_thoughts = [(text, language) for text, language in zip(right, asked_to, strict=True) if text]

@@ -60,5 +60,6 @@ def load_mgsm(folder: str | Path, thinking_languages: list[str]) -> list[Convers
                     {"role": "user", "content": problem},
                     {"role": "assistant", "thinking": "", "content": answer},
                 ]
-                rows.append({"messages": messages, "thinking_language": thought_in, "question_language": language})
+                asked = {"thinking_language": thought_in, "question_language": language}
+                rows.append({"messages": messages, **asked, "group": number})  # one problem in all languages
     return rows

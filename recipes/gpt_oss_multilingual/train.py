@@ -73,7 +73,7 @@ def main() -> None:
         trainer,
         evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
         title="Thinking in the language asked for",
-        summary="Trained on thoughts and answers. The problems below were never trained on, in any language.",
+        summary="Trained on thoughts and answers. The problems below were held out of training, in any language.",
         curves=[
             Curve("Thoughts in the language asked for", {name: f"{name}:thinking_language" for name in held_out}, percent=True),
             Curve("Right answers", {name: f"{name}:answer" for name in held_out}, percent=True),

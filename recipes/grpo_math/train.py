@@ -46,13 +46,12 @@ def main() -> None:
     with_variables(tokenizer, training_args.chat_template_kwargs)
     check_prompts([*train, *(problem for problems in held_out.values() for problem in problems)], tokenizer, args)
     train_dataset = to_dataset(train, args)
-
     check_num_prompts(len(train_dataset), training_args)
 
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
-    texts = tokenizer.apply_chat_template(train_dataset["prompt"], tokenize=False, add_generation_prompt=True)
+    texts = tokenizer.apply_chat_template(list(train_dataset["prompt"]), tokenize=False, add_generation_prompt=True)
     check_positions(texts, tokenizer, model, training_args.max_completion_length)
 
     # 3. Trainer: for each question sample `num_generations` completions, reward each, and make those that did better than
@@ -75,7 +74,7 @@ def main() -> None:
         trainer,
         evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
         title="GRPO on math",
-        summary=f"Taught by a reward alone ({taught_by}). The problems below were never trained on.",
+        summary=f"Taught by a reward alone ({taught_by}). The problems below were held out of training.",
         curves=[
             Curve("Held-out accuracy (greedy)", {name: f"{name}:accuracy" for name in held_out}, percent=True),
             Curve("Reward in training", {"reward": "reward", "share right": "rewards/correct/mean"}),

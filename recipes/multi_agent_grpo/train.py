@@ -70,7 +70,7 @@ def learn(
 
     set_seed(training_args.seed)  # adapters, and a `tiny:` model, begin with random weights
     model = load_for_turn(setup, adapters) if adapters else load_members(setup, {})
-    prompts = setup.tokenizer.apply_chat_template(dataset["prompt"], tokenize=False, add_generation_prompt=True)
+    prompts = setup.tokenizer.apply_chat_template(list(dataset["prompt"]), tokenize=False, add_generation_prompt=True)
     check_positions(prompts, setup.tokenizer, model, training_args.max_completion_length)
     # For each prompt sample `num_generations` completions, reward each, and make those that did better than the others of their
     # group more likely.

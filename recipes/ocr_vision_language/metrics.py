@@ -20,24 +20,25 @@ def normalize(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def character_error_rate(completions: list[str], references: list[str]) -> dict[str, float]:
+def character_error_rate(completions: list[str], references: list[str], groups: list[Any] | None = None) -> dict[str, float]:
     """Returns the fewest characters to insert, delete or replace, of all images, over the characters of all references.
 
     Args:
         completions: What was read in each image; both are compared after `normalize`.
         references: What is written there. Where all are empty, the rate is the number of characters that were read.
+        groups: What images that belong together share, such as lines of one receipt (see `common.measure.statistics.share`).
 
     Returns:
         `value`, `low` and `high`; above 1 where more is wrong than there was to read.
     """
     pairs = [(normalize(read), normalize(right)) for read, right in zip(completions, references, strict=True)]
-    return ratio([Levenshtein.distance(*pair) for pair in pairs], [len(right) for _, right in pairs])
+    return ratio([Levenshtein.distance(*pair) for pair in pairs], [len(right) for _, right in pairs], groups)
 
 
-def word_error_rate(completions: list[str], references: list[str]) -> dict[str, float]:
+def word_error_rate(completions: list[str], references: list[str], groups: list[Any] | None = None) -> dict[str, float]:
     """Returns what `character_error_rate` does, of words: what stands between white space; of scripts without, characters."""
     pairs = [(words(normalize(read)), words(normalize(right))) for read, right in zip(completions, references, strict=True)]
-    return ratio([Levenshtein.distance(*pair) for pair in pairs], [len(right) for _, right in pairs])
+    return ratio([Levenshtein.distance(*pair) for pair in pairs], [len(right) for _, right in pairs], groups)
 
 
 def exact_match(completion: str, reference: str) -> bool:
@@ -120,7 +121,8 @@ def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str,
     """Scores transcriptions.
 
     Args:
-        rows: The last of their `messages` says what is written in the image; `fields` are those of a receipt, or None.
+        rows: The last of their `messages` says what is written in the image; `fields` are those of a receipt, or None; rows
+            that belong together have the same `group`.
         completions: What was read, one text for each.
 
     Returns:
@@ -131,11 +133,12 @@ def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str,
     """
     references = [row["messages"][-1]["content"] for row in rows]
     completions = [without_thoughts(text) for text in completions]
+    groups = [row.get("group", number) for number, row in enumerate(rows)]
     right = [exact_match(text, reference) for text, reference in zip(completions, references, strict=True)]
     metrics = {
-        "character_error_rate": character_error_rate(completions, references),
-        "word_error_rate": word_error_rate(completions, references),
-        "exact_match": share(right),
+        "character_error_rate": character_error_rate(completions, references, groups),
+        "word_error_rate": word_error_rate(completions, references, groups),
+        "exact_match": share(right, groups),
     }
     fields = [row["fields"] or read_json(reference) for row, reference in zip(rows, references, strict=True)]
     receipts = [found for found in zip(completions, references, fields, strict=True) if found[2]]

@@ -81,7 +81,7 @@ def main() -> None:
         trainer,
         evaluate=lambda model: evaluate(model, trainer.accelerator, processor, held_out, args, training_args),
         title="Reading pictures",
-        summary="Trained on the transcriptions alone. The texts below were never trained on.",
+        summary="Trained on the transcriptions alone. The texts below were held out of training.",
         curves=[
             Curve("Character error rate", {name: f"{name}:character_error_rate" for name in held_out}, percent=True),
             Curve("Read without a mistake", {name: f"{name}:exact_match" for name in held_out}, percent=True),

@@ -83,7 +83,7 @@ def main() -> None:
         trainer,
         evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
         title="Supervised fine-tuning on questions and answers",
-        summary="Trained on the answers alone. The questions below were never trained on.",
+        summary="Trained on the answers alone. The questions below were held out of training.",
         curves=[
             Curve("Answered exactly right (greedy)", {name: f"{name}:exact_match" for name in held_out}, percent=True),
             Curve("Loss a trained token", {"training": "loss"} | {name: f"{name}:loss" for name in held_out}),

@@ -69,7 +69,7 @@ def main() -> None:
         trainer,
         evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
         title="Function calling",
-        summary="Trained on conversations with tools. The requests below were never trained on.",
+        summary="Trained on conversations with tools. The requests below were held out of training.",
         curves=[
             Curve(
                 "Held-out requests",

@@ -78,7 +78,7 @@ def test_what_is_no_valid_turn_is_still_read(metrics: ModuleType, text: str, thi
         ("苹果", "Chinese"),
         ("सेब", "Hindi"),
         ("그래서 7", "Korean"),
-        ("так, 4 * 5 = 20 = x", "Russian"),
+        ("так, получаем 4 * 5 = 20 = x", "Russian"),
         # Formulas, code and addresses are in no language, however many letters they have.
         (r"Ответ: $\frac{total apples}{number of baskets}$", "Russian"),
         ("Ответ: `print(total_number_of_apples)`", "Russian"),
@@ -108,6 +108,45 @@ def test_every_generated_thought_and_question_is_in_its_language(modules: dict[s
     for row in rows:
         assert metrics.language_of(row["messages"][-1]["thinking"], synthetic.LANGUAGES) == row["thinking_language"]
         assert metrics.language_of(row["messages"][1]["content"], synthetic.LANGUAGES) == row["question_language"]
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Primero sumo los dos números de la lista.", "Spanish"),  # French and English are asked for
+        ("Das Ergebnis ist dann die Summe der beiden Zahlen.", "German"),
+        ("Portanto, a soma dos dois números é a resposta.", "Portuguese"),
+        ("我先把两个数字加起来。", "Chinese"),
+        ("まず二つの数を足します。", "Japanese"),
+        ("Kwanza ninajumlisha namba zote mbili.", "Swahili"),
+        ("Сначала я складываю оба числа вместе.", "Russian"),  # noqa: RUF001
+        ("a b c", "undecided"),
+        ("ok", "undecided"),
+        ("42", None),
+        (r"\(x + total\) \[y\] $$a$$ <b>7</b>", None),
+    ],
+)
+def test_a_language_that_was_not_expected_is_found_all_the_same(modules, text: str, language: str | None):
+    assert modules["languages"].language_of(text, ["French", "English"]) == language
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        ("Simplified Chinese", "Chinese"),
+        ("Chinese (Traditional)", "Chinese"),
+        ("Brazilian Portuguese", "Portuguese"),
+        ("latin american spanish", "Spanish"),
+        ("Mandarin", "Chinese"),
+        ("Farsi", "Persian"),
+        ("Norwegian", "Bokmal"),
+        ("fr", "French"),
+        ("pt-BR", "Portuguese"),
+        ("zh_CN", "Chinese"),
+    ],
+)
+def test_languages_have_other_names(modules, name: str, language: str):
+    assert modules["languages"].find_language(name) == language
 
 
 # --- Answers --------------------------------------------------------------------------------------------------------------
@@ -159,6 +198,8 @@ def test_scores_are_counted_by_pair_of_languages(modules: dict[str, ModuleType])
         "thinking_language": 0.5,
         "answer": 0.75,
         "harmony_format": 1.0,
+        "undecided": 0.0,
+        "detector_error": 0.0,
         "thinks_in_Greek": pytest.approx(2 / 3),
         "thinks_in_Russian": 0.0,
     }

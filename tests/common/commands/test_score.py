@@ -1,9 +1,10 @@
 """`recipes score`: a recipe's verdicts for completions made anywhere, as JSON or as a table."""
 
+import ast
 import json
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,15 +20,32 @@ TOOL = {"function": {"name": "weather", "parameters": {"type": "object", "proper
 CALL = {"function": {"name": "weather", "arguments": {"city": "Oslo"}}}
 ASKED = [{"role": "user", "content": "Weather in Oslo?"}, {"role": "assistant", "content": "", "tool_calls": [CALL]}]
 WRITTEN = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
-# A row of each recipe that is right.
+# Rows that are right, by the first column that a recipe asks for.
 ROWS = {
-    "sft_instruct": {"completion": "the city of Oslo", "reference": "City of Oslo"},
-    "grpo_math": {"completion": r"\boxed{18 dollars}", "answer": "6*3=18\n#### 18"},
-    "multi_agent_grpo": {"completion": r"\boxed{18}", "answer": 18},
-    "ocr_vision_language": {"completion": "TOTAL 9.00", "text": "TOTAL 9.00", "fields": {"total": "9.00"}},
-    "trl_function_calling": {"completion": WRITTEN, "messages": ASKED, "tools": [TOOL]},
-    "gpt_oss_multilingual": {"completion": "Es sind 1.234,5.", "final": "1234.5", "reasoning_language": "German"},
+    "reference": {"completion": "the city of Oslo", "reference": "City of Oslo"},
+    "answer": {"completion": r"\boxed{18 dollars}", "answer": "6*3=18\n#### 18"},
+    "text": {"completion": "TOTAL 9.00", "text": "TOTAL 9.00", "fields": {"total": "9.00"}},
+    "messages": {"completion": WRITTEN, "messages": ASKED, "tools": [TOOL]},
+    "final": {"completion": "Es sind 1.234,5.", "final": "1234.5", "reasoning_language": "German"},
 }
+
+
+def first_column(folder: Path) -> str:
+    """Returns the first column that a recipe asks for, without importing it."""
+    scorer = next(file for file in (folder / "metrics.py", folder / "rewards.py") if file.is_file())
+    for node in ast.parse(scorer.read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and node.targets[0].id == "REFERENCE":
+            return node.value.keys[0].value
+    raise AssertionError(f"{scorer} has no REFERENCE")
+
+
+COLUMNS = {folder.name: first_column(folder) for folder in places.recipe_folders()}
+
+
+def asking_for(column: str) -> list[str]:
+    """Returns the recipes whose first column is this one."""
+    return [name for name, first in COLUMNS.items() if first == column]
+
 
 Score = Callable[..., tuple[int, str, str]]
 
@@ -60,9 +78,10 @@ def write(path: Path, *rows: dict) -> Path:
     return path
 
 
-@pytest.mark.parametrize("recipe", [folder.name for folder in places.recipe_folders()])
+@pytest.mark.parametrize("recipe", COLUMNS)
 def test_every_recipe_scores_a_file(score: Score, tmp_path: Path, recipe: str):
-    file = write(tmp_path / "said.jsonl", ROWS[recipe], ROWS[recipe] | {"completion": "nothing"})
+    right = ROWS[COLUMNS[recipe]]
+    file = write(tmp_path / "said.jsonl", right, right | {"completion": "nothing"})
     code, out, _ = score(recipe, file, "--json")
     found = json.loads(out)
     assert code == 0
@@ -79,31 +98,27 @@ def test_every_recipe_scores_a_file(score: Score, tmp_path: Path, recipe: str):
     assert "95 % interval [" in out
     code, out, _ = score(recipe, "--help")
     assert code == 0
-    for column in ROWS[recipe]:
+    for column in right:
         assert f"\n  {column} " in out
 
 
 @needs_cases
 @pytest.mark.parametrize(
-    ("recipe", "name", "columns"),
+    ("column", "name", "columns"),
     [
-        ("sft_instruct", "short_answers", {}),
-        ("grpo_math", "boxed_answers", {}),
-        ("multi_agent_grpo", "boxed_answers", {}),
-        ("grpo_math", "boxed_slow", {}),
-        (
-            "gpt_oss_multilingual",
-            "final_answers",
-            {"completion": "final", "final": "reference", "reasoning_language": "language"},
-        ),
+        ("reference", "short_answers", {}),
+        ("answer", "boxed_answers", {}),
+        ("answer", "boxed_slow", {}),
+        ("final", "final_answers", {"completion": "final", "final": "reference", "reasoning_language": "language"}),
     ],
 )
-def test_cases_from_the_field(score: Score, tmp_path: Path, recipe: str, name: str, columns: dict[str, str]):
+def test_cases_from_the_field(score: Score, tmp_path: Path, column: str, name: str, columns: dict[str, str]):
     cases = [json.loads(line) for line in (CASES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
-    rows = [case | {new: case[old] for new, old in columns.items()} for case in cases]
-    _, out, _ = score(recipe, write(tmp_path / "cases.jsonl", *rows), "--json")
-    found = [verdict["right"] for verdict in json.loads(out)["verdicts"]]
-    assert [case for case, right in zip(cases, found, strict=True) if case["right"] not in (None, right)] == []
+    file = write(tmp_path / "cases.jsonl", *[case | {new: case[old] for new, old in columns.items()} for case in cases])
+    assert asking_for(column)
+    for recipe in asking_for(column):
+        found = [verdict["right"] for verdict in json.loads(score(recipe, file, "--json")[1])["verdicts"]]
+        assert [case for case, right in zip(cases, found, strict=True) if case["right"] not in (None, right)] == []
 
 
 @needs_cases
@@ -119,34 +134,34 @@ def test_references_from_the_field(score: Score, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "row", "line"),
+    ("column", "row", "line"),
     [
-        ("sft_instruct", {"completion": "a"}, "no `reference` (found: completion); add the column"),
+        ("reference", {"completion": "a"}, "no `reference` (found: completion); add the column"),
         (
-            "sft_instruct",
+            "reference",
             {"completion": "a", "reference": " "},
             "`reference` must be a text, not ' '; fill it in or remove the row",
         ),
-        ("sft_instruct", {"reference": "a"}, "`completion` must be a text, not None; write what was answered"),
-        ("sft_instruct", {"completion": 5, "reference": "5"}, "`completion` must be a text, not 5; write what was answered"),
-        ("grpo_math", {"completion": "5", "answer": "#### 3,5"}, "no final answer in column `answer`; end it with `#### `"),
+        ("reference", {"reference": "a"}, "`completion` must be a text, not None; write what was answered"),
+        ("reference", {"completion": 5, "reference": "5"}, "`completion` must be a text, not 5; write what was answered"),
+        ("answer", {"completion": "5", "answer": "#### 3,5"}, "no final answer in column `answer`; end it with `#### `"),
         (
-            "ocr_vision_language",
+            "text",
             {"completion": "5", "text": "5", "fields": [1]},
             "`fields` is a list; write an object of texts",
         ),
-        ("trl_function_calling", {"completion": "5", "messages": "5]"}, "`messages` is a text that is not JSON; write a list"),
-        ("trl_function_calling", {"completion": "5", "messages": []}, "no `messages`"),
+        ("messages", {"completion": "5", "messages": "5]"}, "`messages` is a text that is not JSON; write a list"),
+        ("messages", {"completion": "5", "messages": []}, "no `messages`"),
         (
-            "gpt_oss_multilingual",
+            "final",
             {"completion": "5", "final": "5", "reasoning_language": "Frenhc"},
             "unknown language `Frenhc`; did you mean `French`?",
         ),
     ],
 )
-def test_a_bad_row_is_refused_by_file_and_row(score: Score, tmp_path: Path, recipe: str, row: dict, line: str):
-    file = write(tmp_path / "said.jsonl", ROWS[recipe], row)
-    code, out, error = score(recipe, file, "--json")
+def test_a_bad_row_is_refused_by_file_and_row(score: Score, tmp_path: Path, column: str, row: dict, line: str):
+    file = write(tmp_path / "said.jsonl", ROWS[column], row)
+    code, out, error = score(asking_for(column)[0], file, "--json")
     assert (code, out) == (2, "")
     assert error.startswith(f"error: {file}, line 2: {line}"), error
     assert error.count("\n") == 1
@@ -173,8 +188,8 @@ def test_a_completion_may_be_a_message_of_an_api(score: Score, tmp_path: Path):
     said = {"role": "assistant", "content": None}
     call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
     broken = {"function": {"name": "weather", "arguments": '{"city": "Os'}}
-    rows = [ROWS["trl_function_calling"] | {"completion": said | {"tool_calls": calls}} for calls in ([call], [broken], [])]
-    _, out, _ = score("trl_function_calling", write(tmp_path / "said.jsonl", *rows), "--json")
+    rows = [ROWS["messages"] | {"completion": said | {"tool_calls": calls}} for calls in ([call], [broken], [])]
+    _, out, _ = score(asking_for("messages")[0], write(tmp_path / "said.jsonl", *rows), "--json")
     assert [verdict["right"] for verdict in json.loads(out)["verdicts"]] == [True, False, False]
 
 
@@ -186,11 +201,11 @@ def test_a_thousand_rows_within_seconds_and_no_trainer(tmp_path: Path):
     ]
     file = write(tmp_path / "said.jsonl", *rows)
     env = command_env(PYTHONPROFILEIMPORTTIME="1")  # writes each import on standard error
-    begun = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(["recipes", "score", "grpo_math", file, "--json"], cwd=ROOT, env=env, capture_output=True, text=True)
-    seconds = time.monotonic() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
     assert sum(verdict["right"] for verdict in json.loads(done.stdout)["verdicts"]) == 500
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert imported.isdisjoint({"transformers", "trl", "peft", "deepspeed", "accelerate", "datasets"})
-    assert seconds < 15
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 15  # not the clock: others may be at work

@@ -80,6 +80,13 @@ SHORT = [
     ("**Paris**", "Paris", True),
     ("(Paris)", "paris", True),
     ("well-known", "well known", True),
+    ("5-year", "5 year", True),
+    ("Covid-19", "covid 19", True),
+    ("Covid-19", "covid -19", False),
+    ("(A)", "A", True),
+    ("A)", "A.", True),
+    ("18 grand", "18", False),
+    ("5G", "5", False),
     ("Paris – France", "Paris, France", True),  # noqa: RUF001
     ("Vitamin A", "Vitamin", False),
     ("A, B", "B", False),
