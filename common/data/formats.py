@@ -151,10 +151,11 @@ def _one_of(name: str, columns: list[str], also: str = "") -> str:
     return columns[0]
 
 
-def _form_of(found: dict[str, list[str]], row: dict[str, Any], mapped: dict[str, str]) -> str:
+def _form_of(found: dict[str, list[str]], row: dict[str, Any], mapped: dict[str, str], preferred: str | None) -> str:
     given = {name for name, columns in found.items() if columns}
     asks = {"question", "answer"} <= given
-    if "messages" in given and not (asks and {"question", "answer"} & mapped.keys() and "messages" not in mapped):
+    is_pair = {"question", "answer"} & mapped.keys() or preferred  # of a problem, the answer stands in a column of its own
+    if "messages" in given and not (asks and is_pair and "messages" not in mapped):
         return "messages"
     if "question" in given and "calls" in given and not mapped.keys() & {"answer"}:
         return "xlam"
@@ -179,7 +180,7 @@ def recognise(row: dict[str, Any], mapped: dict[str, str] | None = None, preferr
     Args:
         row: The row as it was read.
         mapped: See `read_columns`.
-        preferred: Heading of the answer, where the row has several that are usual for one.
+        preferred: Heading of the answer, where the row has several that are usual for one, or messages beside it.
 
     Returns:
         What it was read as, with the conversation.
@@ -191,7 +192,7 @@ def recognise(row: dict[str, Any], mapped: dict[str, str] | None = None, preferr
     if "input" in [heading(column) for column in found["input"]] and not found["question"]:  # input and output
         found["question"], found["input"] = found["input"], []
     found["answer"] = [column for column in found["answer"] if heading(column) == preferred] or found["answer"]
-    form = _form_of(found, row, mapped or {})
+    form = _form_of(found, row, mapped or {}, preferred)
     names = {
         "messages": ("messages", "system", "tools"),
         "xlam": ("question", "calls", "system", "tools"),

@@ -11,6 +11,8 @@ from common.report.numbers import format_metric
 
 import yaml
 
+SOURCES = r"[\w./-]+(:[\d.]+)?( [\w./-]+(:[\d.]+)?)*"  # what can name data sets of the hub, with their weights
+
 
 def _is_of_hub(name: str) -> bool:
     return name != "synthetic" and ":" not in name and not is_path(name) and not Path(name).exists()
@@ -65,7 +67,8 @@ def write_card(
     }
     if _is_of_hub(base):
         header["base_model"] = base
-    on_hub = [name for name, _ in sources_of(data) if _is_of_hub(name)]
+    named = sources_of(data) if re.fullmatch(SOURCES, data) else []
+    on_hub = [name for name, _ in named if _is_of_hub(name)]
     if on_hub:
         header["datasets"] = on_hub
     evaluations = [row for row in rows if "split" in row]

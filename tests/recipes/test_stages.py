@@ -96,7 +96,6 @@ def test_problems_in_other_forms(tmp_path: Path, capsys: pytest.CaptureFixture[s
             for row, line in (
                 ({"messages": [{"role": "system", "content": "Be brief."}, *said]}, "a system message of its own: the reward"),
                 ({"messages": said * 2}, "not one question and one answer: a reward is given for one turn"),
-                ({"question": "?", "answer": "1 1/2"}, "no final answer in column `answer`"),
                 ({"question": "?", "answer": "the cat"}, "no final answer in column `answer`"),
             ):
                 path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, row]))

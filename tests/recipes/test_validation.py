@@ -28,7 +28,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/train.py") if " SFTTrainer(" in path.read_text())
 
 
-def write_splits(folder: Path) -> str:
+def write_splits(folder: Path, thinks: bool) -> str:
     """Writes a folder with three splits that every supervised recipe reads."""
     folder.mkdir()
     pictures = folder.parent / "pictures"  # in the folder itself `datasets` would take them for the rows
@@ -39,7 +39,7 @@ def write_splits(folder: Path) -> str:
             name = f"{split}{number}.png"
             Image.new("RGB", (60 + number, 30)).save(pictures / name)
             user = {"role": "user", "content": f"The {split} question {number}?"}
-            answer = {"role": "assistant", "content": f"The {split} answer.", "thinking": "I count."}
+            answer = {"role": "assistant", "content": f"The {split} answer."} | ({"thinking": "I count."} if thinks else {})
             row = {"messages": [user, answer], "image": f"../pictures/{name}", "thinking_language": "English"}
             lines.append(json.dumps(row) + "\n")
         (folder / f"{split}.jsonl").write_text("".join(lines))
@@ -55,7 +55,15 @@ def test_the_trainer_evaluates_the_validation(recipe: str, tmp_path: Path, pytho
     (tmp_path / "up_to_the_trainer.py").write_text(UP_TO_THE_TRAINER)
     base = ROOT / "recipes" / recipe / "lesson" / "tiny_base"
     settings = ["--model_name_or_path", str(base)] if base.exists() else []
-    settings += ["--dataset_name", write_splits(tmp_path / "rows"), "--output_dir", str(tmp_path / "run"), "--num_train", "0"]
+    thinks = "thinking" in (ROOT / "recipes" / recipe / "data.py").read_text()  # other templates show no thought
+    settings += [
+        "--dataset_name",
+        write_splits(tmp_path / "rows", thinks),
+        "--output_dir",
+        str(tmp_path / "run"),
+        "--num_train",
+        "0",
+    ]
     train = ROOT / "recipes" / recipe / "train.py"
     done = python(str(tmp_path / "up_to_the_trainer.py"), str(train), *settings, "--max_length", "512", code=7)
     assert "5 rows to train on, 2 to choose by (from `validation`), 3 to report on (from `test`)" in done.stdout

@@ -38,7 +38,7 @@ os.environ |= {"PATH": "/nowhere", "TMPDIR": "/nowhere"}
 """
 NOWHERE_TEMPORARY = "import tempfile; tempfile.tempdir = None; tempfile._candidate_tempdir_list = lambda: ['/nowhere']"
 ANOTHER_USER = """
-import os, tempfile
+import encodings.utf_8_sig, os, tempfile  # what that user may not be allowed to read
 os.environ.pop("TMPDIR", None)
 tempfile.tempdir = None
 os.setgid(65534)

@@ -140,7 +140,7 @@ def test_references_from_the_field(score: Score, tmp_path: Path):
         (
             "reference",
             {"completion": "a", "reference": " "},
-            "`reference` must be a text, not ' '; fill it in or remove the row",
+            "`reference` is empty; fill it in or remove the row",
         ),
         ("reference", {"reference": "a"}, "`completion` must be a text, not None; write what was answered"),
         ("reference", {"completion": 5, "reference": "5"}, "`completion` must be a text, not 5; write what was answered"),
