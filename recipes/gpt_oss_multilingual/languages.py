@@ -34,9 +34,10 @@ LEAST_CONFIDENCE = 0.25  # at most 1.4 % of MGSM's sentences are then taken for 
 # Formulas, code, tags and addresses are in no language; neither are numbers.
 NO_LANGUAGE = re.compile(
     r"```.*?(?:```|$)|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\(.*?\\\)|\\\[.*?\\\]|\\[a-zA-Z]+(?:\{[^{}]*\})*|<[^<>\s][^<>]*>|"
-    r"https?://\S+|www\.\S+|\S+@\S+\.\w+|[\d_]+",
+    r"https?://\S+|www\.\S+|\S{1,64}@\S{1,255}\.\w+|[\d_]+",
     re.DOTALL,
 )
+LOOKED_AT = 10_000  # characters: lingua takes minutes for a word of a million letters
 # Other names of languages, and what is said beside a name: how it is written, or where.
 OTHER_NAMES = {
     **dict.fromkeys(["mandarin", "putonghua", "cantonese", "hanyu"], "Chinese"),
@@ -79,7 +80,7 @@ def _detector(languages: frozenset[str]) -> LanguageDetector:
 
 def without_formulas(text: str) -> str:
     """Returns the words of a text: without formulas, code, tags, addresses and numbers."""
-    return NO_LANGUAGE.sub(" ", text)
+    return NO_LANGUAGE.sub(" ", text[:LOOKED_AT]).encode(errors="replace").decode()  # lingua takes no half characters
 
 
 @lru_cache(1 << 16)

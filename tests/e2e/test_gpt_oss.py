@@ -17,9 +17,9 @@ MGSM = Path(__file__).parents[3] / "shared" / "data" / "mgsm"
 
 # The smallest run that goes through every part of the tiny recipe.
 SHORT = "--max_steps 2 --num_train 32 --num_held_out 12 --per_device_train_batch_size 8 --eval_steps 1 --save_steps 1".split()
-SHORT += "--warmup_steps 1 --logging_steps 1 --max_new_tokens 24".split()
+SHORT += "--warmup_steps 1 --logging_steps 1 --max_new_tokens 48".split()
 TEXTS = ["reasoning language: Korean", "In the box there are 3 apples."]  # what the tokenizer of a stored model knows
-ADAPTERS = ["--config", "tiny_lora.yaml", *SHORT, "--max_length", "400", "--learning_rate", "0.01"]
+ADAPTERS = ["--config", "tiny_lora.yaml", *SHORT, "--max_length", "512", "--learning_rate", "0.01"]
 
 
 def rows_of(output_dir: Path) -> list[dict]:
@@ -64,7 +64,7 @@ def test_a_run_leaves_what_the_readme_promises(output_dir: Path, python: Python)
     weights = load_file(output_dir / "model.safetensors")
     assert all(weight.numel() > 0 and weight.isfinite().all() for weight in weights.values())
 
-    evaluated = python(EVALUATE, "--model_name_or_path", str(output_dir), "--num_held_out", "12", "--max_new_tokens", "24")
+    evaluated = python(EVALUATE, "--model_name_or_path", str(output_dir), "--num_held_out", "12", "--max_new_tokens", "48")
     assert "held_out: 12 problems" in evaluated.stdout
     share = next(line.split()[1] for line in evaluated.stdout.splitlines() if line.split()[:1] == ["busiest_expert_share"])
     assert float(share) == pytest.approx(measured["held_out", 2]["busiest_expert_share"], abs=0.01)
@@ -134,7 +134,7 @@ def test_zero3_gathers_experts_with_adapters(stored: Path, tmp_path: Path, pytho
         settings = json.loads(Path(f"accelerate_configs/ds_zero{stage}.json").read_text())
         settings["zero_optimization"] |= LARGE if stage == 3 else {}
         (tmp_path / "ds.json").write_text(json.dumps(settings))
-        batch = "--gradient_accumulation_steps 2 --per_device_train_batch_size 4 --bf16 false --max_length 400".split()
+        batch = "--gradient_accumulation_steps 2 --per_device_train_batch_size 4 --bf16 false --max_length 512".split()
         files = ["--model_name_or_path", str(tmp_path / "model"), "--deepspeed", str(tmp_path / "ds.json")]
         python(TRAIN, *ADAPTERS, *batch, *files, "--output_dir", str(tmp_path / str(stage)))
         found.append(losses(tmp_path / str(stage)))

@@ -21,6 +21,7 @@ def prepare(recipe: str, case: Case, folder: Path) -> Start:
     flags = shlex.split(case.flags.replace("{tmp}", str(files)).replace("{long}", LONG))
     if case.script.startswith("train"):
         flags = ["--output_dir", str(folder / "run"), *flags]
+        flags += SMALL_GENERATION.get(recipe, []) if case.reads else []
     env = {name: value.replace("{tmp}", str(files)) for name, value in case.env.items()}
     return Start(folder, case.path_of_script(recipe), flags, env)
 
@@ -38,6 +39,13 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Case], S
         return starts
 
     return lambda recipe, case: run(recipe, case.loads)[id(case)]
+
+
+# A generation takes as many prompts as its batch has groups; these files have few rows.
+SMALL_GENERATION = {
+    "grpo_math": "--per_device_train_batch_size 8".split(),
+    "multi_agent_grpo": "--num_generations 2 --per_device_train_batch_size 8".split(),
+}
 
 
 def test_every_recipe_has_rows():
