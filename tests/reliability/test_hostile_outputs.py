@@ -55,7 +55,7 @@ def judges(recipe: str, modules: dict[str, ModuleType], folder: Path) -> list[Ve
     (folder / "picture.png").write_bytes(picture(60, 30))
     path.write_text("".join(json.dumps(row) + "\n" for row in rows_of(recipe, 6)))
     own = modules["arguments"]
-    cls = next(value for name, value in vars(own).items() if name.endswith("Arguments") and value.__module__ == own.__name__)
+    cls = next(value for name, value in vars(own).items() if name.endswith("Arguments") and name != "DataArguments")
     train, validation, held_out = modules["data"].load_data(cls(dataset_name=str(path), num_held_out=1), 0)
     rows = [*train, *validation, *held_out["held_out"]]
     rows.sort(key=lambda row: row["where"] if isinstance(row, dict) else row.where)
