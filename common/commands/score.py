@@ -33,9 +33,7 @@ def describe_columns(recipe: str) -> str:
     Args:
         recipe: A recipe's name, or a recipe's folder.
     """
-    columns = {"completion": "what was answered: a text, or an assistant's message as an API returns it"} | _load(
-        recipe
-    ).REFERENCE
+    columns = {"completion": COMPLETION} | _load(recipe).REFERENCE
     width = max(map(len, columns)) + 2
     lines = [f"  {name:<{width}}{meaning}" for name, meaning in columns.items()]
     kinds = ", ".join(kind.removeprefix(".") for kind in KINDS)

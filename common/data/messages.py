@@ -118,11 +118,3 @@ def read_turns(turns: Any, offered: list[str]) -> list[dict[str, Any]]:
         else:
             messages.append({"role": role, "content": content})
     return messages
-
-
-def last_asked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the messages up to the last turn of the assistant that is learned."""
-    learned = [
-        index for index, message in enumerate(messages) if message["role"] == "assistant" and message.get("weight", 1) != 0
-    ]
-    return messages[: learned[-1] + 1]

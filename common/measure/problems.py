@@ -1,9 +1,11 @@
 """Problems with one right answer, read from rows in any form: GSM8K's solutions, the answer alone, or a boxed one."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from common.data.arguments import DataArguments
+from common.data.columns import text_of
 from common.data.formats import Conversation, Recognised
 from common.data.parts import load_parts
 from common.errors import BadRow
@@ -31,6 +33,31 @@ def gold_answer(solution: str) -> str | None:
     plain = last.strip("$ ")
     is_one = CALCULATION.fullmatch(plain) and re.search(r"\d|\\pi", plain) and not re.search(r"\d\s+\d|[-+*/]\s*$", plain)
     return plain if is_one else None
+
+
+ANSWER = "the right answer: a number, a calculation, or a solution that ends with `#### ` and it, or has it in a box"
+
+
+@dataclass(frozen=True)
+class RightAnswer:
+    """The right answer of a row, where there is no more of the problem."""
+
+    answer: str
+
+
+def read_right_answer(row: dict[str, Any]) -> RightAnswer:
+    """Reads the right answer of a row of completions, as that of a row to train on is read.
+
+    Args:
+        row: Holds it in `answer`.
+
+    Raises:
+        BadRow: If there is none to compare with.
+    """
+    answer = gold_answer(text_of(row, "answer"))
+    if answer is None:
+        raise BadRow("no final answer in column `answer`; end it with `#### ` and a number")
+    return RightAnswer(answer)
 
 
 def _to_problem(recognised: Recognised, row: dict[str, Any]) -> Conversation:

@@ -2,12 +2,10 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from common.data.columns import text_of
-from common.errors import BadRow
-from common.measure.math_answers import boxed_answer, gives, gold_number, is_same
+from common.measure.math_answers import boxed_answer, gives, is_same
+from common.measure.problems import ANSWER, RightAnswer, read_right_answer
 from common.measure.statistics import share
 
 if TYPE_CHECKING:
@@ -41,29 +39,15 @@ def has_reasoning(text: str) -> bool:
 
 
 # What a row of `recipes score` holds beside `completion`.
-REFERENCE = {"answer": "the reference solution in GSM8K's form, which ends with `#### ` and a number; or the number alone"}
+REFERENCE = {"answer": ANSWER}
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The right answer of a row, where there is no more of the problem."""
-
-    answer: str
+def read_reference(row: dict[str, Any]) -> RightAnswer:
+    """Makes what `score` takes of a row of a file; see `common.measure.problems.read_right_answer`."""
+    return read_right_answer(row)
 
 
-def read_reference(row: dict[str, Any]) -> Reference:
-    """Makes what `score` takes of a row of a file.
-
-    Raises:
-        BadRow: If there is no number to compare with.
-    """
-    answer = gold_number(text_of(row, "answer"))
-    if answer is None:
-        raise BadRow("no final answer in column `answer`; end it with `#### ` and a number")
-    return Reference(answer)
-
-
-def score(rows: "list[Problem] | list[Reference]", completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def score(rows: "list[Problem] | list[RightAnswer]", completions: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Scores completions as they are rewarded in training.
 
     Args:

@@ -6,9 +6,9 @@ from typing import Any
 
 from common.data.formats import Conversation, Recognised
 from common.data.lesson import check_size, import_lesson
-from common.data.messages import last_asked
 from common.data.parts import is_lesson, load_parts
 from common.data.splits import check_num_held_out
+from common.data.turns import last_asked
 
 from arguments import InstructArguments
 
