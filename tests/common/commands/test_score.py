@@ -121,6 +121,15 @@ def test_cases_from_the_field(score: Score, tmp_path: Path, column: str, name: s
         assert [case for case, right in zip(cases, found, strict=True) if case["right"] not in (None, right)] == []
 
 
+@pytest.mark.parametrize("recipe", asking_for("answer"))
+@pytest.mark.parametrize("answer", ["$\\frac{\\sqrt{3}}{2}$", "Long. \\boxed{\\frac{\\sqrt{3}}{2}}"])
+def test_an_answer_is_read_as_in_training(score: Score, tmp_path: Path, recipe: str, answer: str):
+    row = {"completion": "So \\boxed{\\frac{\\sqrt{3}}{2}}", "answer": answer}
+    _, out, error = score(recipe, write(tmp_path / "said.jsonl", row), "--json")
+    assert error == ""
+    assert json.loads(out)["verdicts"] == [{"right": True, "score": 1.0}]
+
+
 @needs_cases
 def test_references_from_the_field(score: Score, tmp_path: Path):
     for case in [json.loads(line) for line in (CASES / "gold_answers.jsonl").read_text(encoding="utf-8").splitlines()]:
