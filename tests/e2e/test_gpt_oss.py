@@ -122,6 +122,7 @@ LARGE = {"stage3_param_persistence_threshold": 0, "stage3_prefetch_bucket_size":
 LARGE |= {"stage3_max_live_parameters": 1000, "stage3_max_reuse_distance": 1000}
 
 
+@pytest.mark.slow
 def test_zero3_gathers_experts_with_adapters(stored: Path, tmp_path: Path, python: Python):
     config = AutoConfig.from_pretrained(stored)
     config.tie_word_embeddings = False  # as in gpt-oss-20b: the head has weights of its own

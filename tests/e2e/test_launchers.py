@@ -85,6 +85,7 @@ def test_two_machines(output_dir: Path):
             "--deepspeed accelerate_configs/ds_zero3.json",
             "2 x cpu, DeepSpeed ZeRO-3, bf16",
             id="torchrun",
+            marks=pytest.mark.slow,  # what `accelerate launch` starts is torchrun's, too
         ),
         pytest.param(
             "python",

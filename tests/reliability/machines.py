@@ -37,13 +37,14 @@ for name in ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME"):
 os.environ |= {"PATH": "/nowhere", "TMPDIR": "/nowhere"}
 """
 NOWHERE_TEMPORARY = "import tempfile; tempfile.tempdir = None; tempfile._candidate_tempdir_list = lambda: ['/nowhere']"
-ANOTHER_USER = """
-import encodings.utf_8_sig, os, tempfile  # what that user may not be allowed to read
-os.environ.pop("TMPDIR", None)
-tempfile.tempdir = None
-os.setgid(65534)
-os.setuid(65534)
+# Root gives up its rights, and is as shut out of others' files as anybody; capset(2), version 3 (linux/capability.h). Another
+# user id would be shut out of a checkout in a folder of root's own, too.
+NO_RIGHTS = """
+import ctypes
+header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+assert ctypes.CDLL(None).capset(header, none) == 0
 """
+SOMEBODY = 65534  # a user id that is not root's
 # Something else fills the disk after a run has looked.
 BLIND = "import common.run.loop as loop, common.run.watch as watch; watch.check_room = loop.check_room = lambda *_: None"
 

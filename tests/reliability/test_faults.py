@@ -1,6 +1,7 @@
 """A machine that is not as it should be: a run ends in one line, or goes on without what is missing."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -17,7 +18,6 @@ from campaign import STEPS, Setting, run_whole, trained_steps, weights, write_co
 from conftest import GRPO_MATH, accelerate, command_env
 from forks import ROOT, Run, Server, wait_for
 from machines import (
-    ANOTHER_USER,
     BLIND,
     HAS_PLACES,
     IS_ROOT,
@@ -25,7 +25,9 @@ from machines import (
     NO_ENVIRONMENT,
     NO_LOCKS,
     NO_NETWORK,
+    NO_RIGHTS,
     NOWHERE_TEMPORARY,
+    SOMEBODY,
     disk,
     start_on,
 )
@@ -119,7 +121,7 @@ def test_a_folder_that_is_removed(start, tmp_path: Path, setting: Setting):
     assert time.monotonic() - began < 30
 
 
-needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can be somebody else")
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can give files to somebody else")
 
 
 @pytest.fixture
@@ -136,17 +138,17 @@ def test_the_run_of_another_user(start, place: Path, setting: Setting):
     folder = place / "run"
     folder.mkdir()
     (folder / "run.json").write_text("{}")
+    for path in (place, folder, folder / "run.json"):
+        os.chown(path, SOMEBODY, SOMEBODY)
     for mode, line in {
         0o755: f"cannot be used: {folder} is not a folder that you may write in",
         0o777: f"cannot be used: you may not write into {folder}/run.json; it may be another user's run",
         0o700: f"cannot be used: {folder} is not a folder that you may write in",
     }.items():
         folder.chmod(mode)
-        refused(start(setting, folder=folder, machine=ANOTHER_USER), line)
+        refused(start(setting, folder=folder, machine=NO_RIGHTS), line)
     place.chmod(0o700)
-    refused(
-        start(setting, folder=folder, machine=ANOTHER_USER), f"cannot be made: {place} is not a folder that you may write in"
-    )
+    refused(start(setting, folder=folder, machine=NO_RIGHTS), f"cannot be made: {place} is not a folder that you may write in")
 
 
 @needs_root
@@ -154,7 +156,7 @@ def test_the_run_of_another_user(start, place: Path, setting: Setting):
 @pytest.mark.parametrize("setting", [SFT, Setting("grpo_math", 0, 1)])
 def test_a_folder_that_may_no_longer_be_written_into(start, place: Path, setting: Setting):
     place.chmod(0o777)
-    run = start(setting, *LONG, folder=place / "run", machine=ANOTHER_USER)
+    run = start(setting, *LONG, folder=place / "run", machine=NO_RIGHTS)
     wait_for(has_saved(place / "run"), run)
     (place / "run").chmod(0o555)
     refused(run, "or cannot be written into any more at step ", "; put it back, and the same command continues")
@@ -165,10 +167,12 @@ def test_a_folder_that_may_no_longer_be_written_into(start, place: Path, setting
 @pytest.mark.parametrize("setting", [SFT, GRPO])
 def test_the_model_of_another_user(server: Server, wholes, place: Path, setting: Setting):
     folder = Path(shutil.copytree(wholes(setting), place / "run"))
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, SOMEBODY, SOMEBODY)
     chat = ("common/commands/chat.py", str(folder))
-    finish(start_on(server, ANOTHER_USER, *chat, launched=False))
+    finish(start_on(server, NO_RIGHTS, *chat, launched=False))
     (folder / "run.json").chmod(0o600)
-    refused(start_on(server, ANOTHER_USER, *chat, launched=False), f"{folder}/run.json: you may not read it; ask its owner")
+    refused(start_on(server, NO_RIGHTS, *chat, launched=False), f"{folder}/run.json: you may not read it; ask its owner")
 
 
 # --- A full disk --------------------------------------------------------------------------------------------------------
