@@ -23,8 +23,9 @@ READING = """
 import peft, safetensors.torch, torch, transformers.models.auto
 """
 SERVER = """
-import atexit, json, os, runpy, sys, time
+import atexit, gc, json, os, runpy, sys, time
 ROOT, codes = os.getcwd(), {}
+gc.freeze()  # else each fork copies what was imported as soon as it collects
 def run(command, env, outputs):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor, output in enumerate(outputs, start=1):
@@ -66,6 +67,7 @@ for line in sys.stdin:
         if pids[-1] == 0:
             run(request["command"], env, request["outputs"])
     print(json.dumps(pids), flush=True)
+gc.unfreeze()
 """
 
 

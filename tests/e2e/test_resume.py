@@ -36,16 +36,17 @@ def interrupt(command: list[str], output_dir: Path, sent: signal.Signals) -> Non
     assert not (output_dir / "complete").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_processes", "sent", "more"),
     [
         # Without a launcher's own ways with signals, tests/reliability has more.
-        pytest.param(1, signal.SIGKILL, [], marks=pytest.mark.slow),
+        (1, signal.SIGKILL, []),
         (2, signal.SIGTERM, []),
-        pytest.param(1, signal.SIGINT, [], marks=pytest.mark.slow),
-        pytest.param(2, signal.SIGKILL, [], marks=pytest.mark.slow),
+        (1, signal.SIGINT, []),
+        (2, signal.SIGKILL, []),
         # Two updates from each generation: what was sampled before the checkpoint must not be needed after it.
-        pytest.param(1, signal.SIGKILL, ["--num_iterations", "2"], marks=pytest.mark.slow),
+        (1, signal.SIGKILL, ["--num_iterations", "2"]),
     ],
 )
 def test_an_interrupted_run_ends_with_the_same_weights(

@@ -164,23 +164,21 @@ def kill_and_continue(server: Server, setting: Setting, whole: Whole, folder: Pa
     return ""
 
 
-def campaign(kills: int, seed: int, chosen: list[Setting], folder: Path) -> list[str]:
-    """Kills and continues so many runs.
+def campaign(server: Server, kills: int, seed: int, chosen: list[Setting], folder: Path) -> list[str]:
+    """Kills and continues so many runs, in a folder that has DeepSpeed's settings.
 
     Returns:
         What was wrong with each that ended otherwise than it should.
     """
     draw, wholes, wrong = random.Random(seed), {}, []
-    write_configs(folder)
-    with serving(folder) as server:
-        for number in range(kills):
-            setting = chosen[number % len(chosen)] if kills <= len(chosen) * 4 else draw.choice(chosen)
-            if setting not in wholes:
-                wholes[setting] = run_whole(server, setting, folder / f"whole-{len(wholes)}", configs=folder)
-            found = kill_and_continue(server, setting, wholes[setting], folder / f"killed-{number}", folder, draw)
-            print(f"{number + 1:>4}/{kills}  {'DIFFERS' if found else 'equal'}  {found or setting}", flush=True)
-            wrong += [found] if found else []
-            shutil.rmtree(folder / f"killed-{number}", ignore_errors=True)
+    for number in range(kills):
+        setting = chosen[number % len(chosen)] if kills <= len(chosen) * 4 else draw.choice(chosen)
+        if setting not in wholes:
+            wholes[setting] = run_whole(server, setting, folder / f"whole-{len(wholes)}", configs=folder)
+        found = kill_and_continue(server, setting, wholes[setting], folder / f"killed-{number}", folder, draw)
+        print(f"{number + 1:>4}/{kills}  {'DIFFERS' if found else 'equal'}  {found or setting}", flush=True)
+        wrong += [found] if found else []
+        shutil.rmtree(folder / f"killed-{number}", ignore_errors=True)
     return wrong
 
 
@@ -192,8 +190,9 @@ def main() -> None:
     args = parser.parse_args()
     chosen = [setting for setting in settings() if args.recipe in (None, setting.recipe)]
     random.Random(args.seed).shuffle(chosen)
-    with tempfile.TemporaryDirectory() as folder:
-        wrong = campaign(args.kills, args.seed, chosen, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
+        write_configs(Path(folder))
+        wrong = campaign(server, args.kills, args.seed, chosen, Path(folder))
     print(f"{len(wrong)} of {args.kills} killed runs ended with other weights, another number of steps, or not at all.")
     raise SystemExit(bool(wrong))
 

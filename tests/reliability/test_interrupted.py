@@ -15,8 +15,6 @@ from forks import BIN, ROOT, Run, Server, wait_for
 from safetensors.torch import load_file
 
 SFT = Setting("sft_instruct", 0, 1)
-BEST = Setting("sft_instruct", 2, 1)  # keeps the weights with the lowest loss, as its config.yaml says
-GRPO = Setting("grpo_math", 3, 1, ("--num_iterations", "2"))
 LAST = ("--load_best_model_at_end", "false", "--early_stopping_patience", "0")  # keeps the last weights instead
 LORA = Setting("sft_instruct", 3, 2, ("--use_peft", "true", "--lora_target_modules", "all-linear"))
 
@@ -75,9 +73,18 @@ def refused(run: Run, *words: str) -> None:
     assert [word for word in words if word not in lines[0]] == [], run.text()
 
 
+def test_ten_kills_at_random_moments(server: Server, tmp_path: Path):
+    write_configs(tmp_path)
+    small = ("--per_device_train_batch_size", "8")
+    # The first keeps the weights with the lowest loss, as its config.yaml says.
+    chosen = [Setting("sft_instruct", 2, 1, small), Setting("grpo_math", 3, 1, (*small, "--num_iterations", "2"))]
+    assert campaign(server, 10, seed=14, chosen=chosen, folder=tmp_path) == []
+
+
 @pytest.mark.slow
-def test_ten_kills_at_random_moments(tmp_path: Path):
-    assert campaign(10, seed=14, chosen=[BEST, GRPO, BEST, BEST, GRPO, BEST, BEST, GRPO, BEST, LORA], folder=tmp_path) == []
+def test_kills_of_adapters_on_two_processes(server: Server, tmp_path: Path):
+    write_configs(tmp_path)
+    assert campaign(server, 3, seed=15, chosen=[LORA], folder=tmp_path) == []
 
 
 def test_killed_after_the_last_checkpoint_nothing_is_trained_any_more(start, tmp_path: Path, whole: Path, killed: Path):
