@@ -186,7 +186,8 @@ def _make(folder: Path, working: Path) -> None:
     made, reference = f"The weights are those of {folder.name}, in {name}.", "what was trained"
     if adapted:
         lossy = ", put back from the 4 bits that it was trained beside," if settings.get("load_in_4bit") else ""
-        made = f"The adapter was merged into its base model{lossy} in float32, then rounded to {name}."
+        rounded_to = "" if dtype == torch.float32 else f", then rounded to {name}"
+        made = f"The adapter was merged into its base model{lossy} in float32{rounded_to}."
         reference = "the adapter unmerged"
     if settings.get("load_in_8bit"):
         made += " It was trained on that model quantized, so what was measured may differ slightly."

@@ -24,6 +24,7 @@ from transformers import (
     AutoConfig,
     AutoProcessor,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -34,7 +35,7 @@ from transformers import (
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def _in_4_bits(settings: dict[str, Any], config: PreTrainedConfig) -> dict[str, Any]:
+def _in_4_bits(settings: dict[str, Any], config: PreTrainedConfig) -> BitsAndBytesConfig | None:
     """Returns what makes `from_pretrained` load the 4-bit weights that a run was trained with."""
     from common.models.load import quantization_of  # imports TRL, which takes seconds
 
@@ -42,15 +43,11 @@ def _in_4_bits(settings: dict[str, Any], config: PreTrainedConfig) -> dict[str, 
 
     known = {field.name for field in fields(ModelConfig)}
     model_args = ModelConfig(**{name: value for name, value in settings.items() if name in known})
-    named = settings.get("dtype") not in ("auto", None)
-    return {
-        "quantization_config": quantization_of(model_args, config),
-        **({"dtype": getattr(torch, settings["dtype"])} if named else {}),
-    }
+    return quantization_of(model_args, config)
 
 
 def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
-    """Loads the model that an adapter was trained on; one that was held in 4 bits is put back into the dtype from these."""
+    """Loads the model that an adapter was trained on, in the dtype it had then; 4 bits are put back into that."""
     trained_on = settings["model_name_or_path"]
     name = PeftConfig.from_pretrained(adapter).base_model_name_or_path
     if not name:
@@ -69,8 +66,10 @@ def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
         revision = settings.get("model_revision")
         config = AutoConfig.from_pretrained(found or name, revision=revision, trust_remote_code=False)
         loaded = {"revision": revision}
+        if settings.get("dtype") not in ("auto", None):
+            loaded["dtype"] = getattr(torch, settings["dtype"])
         if settings.get("load_in_4bit"):
-            loaded |= _in_4_bits(settings, config)
+            loaded["quantization_config"] = _in_4_bits(settings, config)
         model = from_pretrained(auto_class(config), config, found or name, **loaded)
     except (OSError, ValueError) as error:
         fail(f"{adapter}: its base model {name} cannot be loaded: {brief(error)}")

@@ -55,13 +55,13 @@ def with_adapter(run: Path) -> PeftModel:
     return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(TINY_BASE, dtype=torch.float32), run)
 
 
-def check_standalone(export: Path) -> None:
+def check_standalone(export: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Checks that nothing but the folder is needed, and that it holds what makes a chat."""
     assert sorted(path.name for path in export.glob("*.safetensors")) == ["model.safetensors"]
     assert not list(export.glob("adapter*"))
     weights = load_file(export / "model.safetensors")
     assert all(weight.numel() > 0 and weight.isfinite().all() for weight in weights.values())
-    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+    assert {weight.dtype for weight in weights.values()} == {dtype}
     tokenizer = AutoTokenizer.from_pretrained(export)
     prompt = tokenizer.apply_chat_template([{"role": "user", "content": QUESTION}], tokenize=False, add_generation_prompt=True)
     assert prompt.startswith(f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n")
@@ -73,14 +73,14 @@ def test_an_adapter_is_merged_and_the_model_stays_the_same(lora_run: Path, capsy
     assert recipes("export", str(lora_run)) == 0
     printed = capsys.readouterr().out
     export = lora_run / "export"
-    check_standalone(export)
+    check_standalone(export, torch.float32)  # in which it was trained, though its base is stored in bfloat16
     trained = logits(with_adapter(lora_run), lora_run)
     before = logits(AutoModelForCausalLM.from_pretrained(TINY_BASE), lora_run)
     exported = logits(AutoModelForCausalLM.from_pretrained(export), export)
     rounding = (trained - exported).abs().max()
-    assert rounding < 0.01 * trained.abs().max()
+    assert rounding < 1e-5 * trained.abs().max()
     assert (trained - before).abs().max() > 5 * rounding
-    assert "the adapter was merged into its base model in float32, then rounded to bfloat16" in printed.lower()
+    assert "The adapter was merged into its base model in float32." in printed
 
     card = (export / "README.md").read_text()
     assert "library_name: transformers" in card

@@ -32,6 +32,7 @@ SUPERVISED = "--eval_strategy steps --load_best_model_at_end false --early_stopp
 LORA = {"gpt_oss_multilingual": "--lora_target_parameters mlp.experts.gate_up_proj mlp.experts.down_proj".split()}
 MORE = {
     "gpt_oss_multilingual": ["--router_aux_loss_coef", "0"],
+    "grpo_math": ["--num_generations", "4"],  # two prompts
     "multi_agent_grpo": ["--num_generations", "2", "--aggregator_steps", "0", "--single_agent", ""],  # a team of 4 x 2
 }
 
