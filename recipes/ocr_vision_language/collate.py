@@ -22,8 +22,15 @@ def fitted_images(row: Row, processor: ProcessorMixin, args: OcrArguments) -> li
     return [fit(image, args.min_pixels, args.max_pixels, patch_size) for image in open_images(row)]
 
 
-def _num_tokens(row: Row, num_text_tokens: int, processor: ProcessorMixin, args: OcrArguments) -> int:
-    """Returns the length of a row with its pictures, of which only headers are read; generated ones are not drawn for it."""
+def num_tokens(row: Row, num_text_tokens: int, processor: ProcessorMixin, args: OcrArguments) -> int:
+    """Returns the length of a row with its pictures, of which only headers are read; generated ones are not drawn for it.
+
+    Args:
+        row: The row.
+        num_text_tokens: How many tokens it has where each picture is one.
+        processor: Says how large a patch is.
+        args: Say how many pixels a picture may have.
+    """
     patch_size = processor.image_processor.patch_size
     sizes = [image_size(source) for source in row["images"] if not row["drawn"]]
     return num_text_tokens + sum(num_image_tokens(size, args.min_pixels, args.max_pixels, patch_size) - 1 for size in sizes)
@@ -69,7 +76,7 @@ class Collator:
         conversations = [{"messages": _in_parts(row), "where": row["where"]} for row in rows]
         tokens = tokenize(conversations, self.processor.tokenizer, sys.maxsize, where=where)  # long ones are found below
         lengths = [
-            _num_tokens(row, len(tokens[number]["input_ids"]), self.processor, self.args) for number, row in enumerate(rows)
+            num_tokens(row, len(tokens[number]["input_ids"]), self.processor, self.args) for number, row in enumerate(rows)
         ]
         too_long = [number for number, length in enumerate(lengths) if length > self.max_length]
         if too_long:

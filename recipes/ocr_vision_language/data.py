@@ -6,6 +6,7 @@ from typing import Any
 
 from common.data.conversations import check_conversation
 from common.data.lesson import check_size, import_lesson
+from common.data.notes import LEFT_OUT, ROWS
 from common.data.splits import check_num_held_out, hold_out, question_of, take
 from common.errors import BadRow, fail, nearest, say
 
@@ -98,12 +99,14 @@ def _collect(found: Made, name: str, args: OcrArguments) -> list[Row]:
             rows += made
         except BadRow as error:
             bad.append(f"{where}: {error}")
+            LEFT_OUT[where] = str(error)
             if not args.skip_bad_images:
                 fail(bad[0])
     if bad:
         say(f"Left out {len(bad)} of {total} rows of {name}. The first: {bad[0]}")
     if not rows:
         fail(f"{name} has no row that can be used" + (f". The first: {bad[0]}" if bad else "; it needs at least one"))
+    ROWS.extend(rows)
     return rows
 
 

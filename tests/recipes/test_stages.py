@@ -3,11 +3,14 @@
 import dataclasses
 import json
 import random
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from conftest import recipe_modules
+from forks import Server
 
 
 def arguments_of(modules: dict[str, ModuleType]) -> type:
@@ -69,6 +72,42 @@ def test_every_stage_trains_the_same_rows_and_measures_a_part_of_the_same(stages
     assert sft[1] < team[1] < grpo[1]
     assert sft[2] < team[2] < grpo[2]
     assert len(grpo[0]) + len(grpo[1]) + len(grpo[2]) == 300
+
+
+def numbers_in(texts: Iterable[str]) -> set[int]:
+    """Returns which of the problems that `write` made are asked in texts."""
+    return {int(number) for text in texts for number in re.findall(r"how\s+much\s+is\s+(\d+)", text.lower())}
+
+
+def test_three_trainings_after_each_other(server: Server, tmp_path: Path):
+    """SFT, then GRPO, then the team, each from the weights of the one before, on one file: no step sees what any measures."""
+    path = write(tmp_path / "my.jsonl", 4, "question", "answer")
+    small = f"--dataset_name {path} --num_train 48 --num_held_out 40 --save_strategy no --eval_strategy no".split()
+    small += "--load_best_model_at_end false --per_device_train_batch_size 32".split()
+    sampled = "--max_steps 3 --num_generations 4 --max_completion_length 8 --scale_rewards none".split()
+    stages = {
+        "sft_instruct": "--max_steps -1 --num_train_epochs 1 --early_stopping_patience 0 --max_new_tokens 8".split(),
+        "grpo_math": sampled,
+        "multi_agent_grpo": [*sampled, "--aggregator_steps", "0", "--single_agent", ""],
+    }
+    before, trained, measured = [], {}, set()
+    for name, flags in stages.items():
+        noted, output = tmp_path / f"{name}.txt", tmp_path / name
+        env = {"FIRST": str(Path(__file__).with_name("what_is_trained.py")), "TRAINED": str(noted)}
+        command = [f"recipes/{name}/train.py", *small, *flags, *before, "--output_dir", str(output)]
+        run = server.start(*command, launched=False, **env)
+        assert run.wait(300) == [0], run.text()
+        trained[name] = numbers_in(map(json.loads, noted.read_text().splitlines()))
+        before = ["--model_name_or_path", str(output)]
+        with recipe_modules(name, ["arguments", "data"]) as modules:
+            args = arguments_of(modules)(dataset_name=path, num_train=48, num_held_out=40)
+            _, validation, held_out = modules["data"].load_data(args, seed=42)
+            measured |= numbers_in(map(question_of, [*validation, *held_out["held_out"]]))
+    assert len(trained["sft_instruct"]) == 48
+    assert trained["grpo_math"] < trained["sft_instruct"]
+    assert trained["multi_agent_grpo"] < trained["sft_instruct"]
+    assert len(measured) > 40
+    assert not measured & set().union(*trained.values())
 
 
 def test_problems_in_other_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -10,10 +10,10 @@ from conftest import ROOT, Python
 from forks import BIN
 
 sys.path.insert(0, str(ROOT / "tests" / "reliability"))
-from bad_inputs import rows_of
+from bad_inputs import picture, rows_of
 
 SHARED = ROOT.parent / "shared"
-RECIPES = sorted(script.parent.name for script in (ROOT / "recipes").glob("*/prepare.py"))
+ON_TEXT = sorted({script.parent.name for script in (ROOT / "recipes").glob("*/prepare.py")} - {"ocr_vision_language"})
 
 
 def write(path: Path, recipe: str, count: int) -> str:
@@ -34,7 +34,7 @@ def prepare(python: Python, recipe: str, *flags: str, code: int = 0):
     return python(BIN / "recipes", "prepare", recipe, *flags, code=code)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", ON_TEXT)
 def test_json(python: Python, tmp_path: Path, recipe: str):
     path = write(tmp_path / "my.jsonl", recipe, 40)
     found = json.loads(prepare(python, recipe, "--dataset_name", path, "--json", "--show", "2").stdout)
@@ -69,6 +69,22 @@ def test_text(python: Python, tmp_path: Path):
     assert ended.stdout == ""
 
 
+def test_pictures(python: Python, tmp_path: Path):
+    rows = [{"image": f"{number}.png", "text": f"line {number}"} for number in range(30)]
+    for row in rows:
+        (tmp_path / row["image"]).write_bytes(picture(96, 32))
+    (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"image": "none.png", "text": "a"}]))
+    flags = ["--dataset_name", str(tmp_path / "my.jsonl"), "--skip_bad_images", "true"]
+    found = json.loads(prepare(python, "ocr_vision_language", *flags, "--show", "1", "--json").stdout)
+    assert (found["rows"], sum(found["splits"].values())) == (30, 30)
+    assert [row["where"] for row in found["left_out"]] == [f"{tmp_path}/my.jsonl, line 31"]
+    assert [row["trained"] for row in found["first"]] == [["line 0<|im_end|>"]]
+    assert "<|image_pad|>" in found["first"][0]["prompt"]
+    said = prepare(python, "ocr_vision_language", *flags, "--max_length", "16", code=2)
+    assert "longer      30" in said.stdout
+    assert "has no row of at most max_length 16 tokens" in said.stderr
+
+
 def test_too_few_rows_to_train_can_be_looked_at(python: Python, tmp_path: Path):
     for count in (1, 2):
         path = write(tmp_path / "my.jsonl", "sft_instruct", count)
@@ -77,13 +93,14 @@ def test_too_few_rows_to_train_can_be_looked_at(python: Python, tmp_path: Path):
     assert "No run could start: it takes at least 3 rows" in prepare(python, "sft_instruct", "--dataset_name", path).stdout
 
 
-def test_the_lesson_and_what_is_no_recipe(python: Python):
+def test_the_lesson_and_what_is_no_recipe(python: Python, tmp_path: Path):
     found = json.loads(prepare(python, "grpo_math", "--json").stdout)
     assert found["splits"]["train"] > 1000
     assert prepare(python, "grpo_mth", code=2).stderr.startswith(
         "error: there is no recipe `grpo_mth`; did you mean `grpo_math`?"
     )
-    assert "has no prepare.py" in prepare(python, "ocr_vision_language", code=2).stderr
+    (tmp_path / "train.py").touch()
+    assert "has no prepare.py" in prepare(python, str(tmp_path), code=2).stderr
     assert (
         prepare(python, "grpo_math", "--show", "x", code=2).stderr
         == "error: --show x: not a number of rows; for example `--show 3`\n"
