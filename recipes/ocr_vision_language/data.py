@@ -12,10 +12,12 @@ from common.errors import BadRow, fail, nearest, say
 
 from arguments import OcrArguments
 from images import fitted_size, image_size, name_source, open_image
+from metrics import normalize
 from receipts import FIELDS, Made, read, read_cord
 
 # `images` (see images.Source), `messages`, `fields` of a receipt or None, `where` it was read, `drawn`: whether its pictures
-# are made when they are needed, and `group`: a text that rows which belong together share; they are on one side of a split.
+# are made when they are needed, and `group`: a text that rows which belong together share; they are on one side of a split. A
+# held-out row is `seen` if its text was trained in another picture, as "TOTAL" was.
 Row = dict[str, Any]
 UNITS = {"lines": ["lines"], "receipts": ["receipts"], "both": ["lines", "receipts"]}
 
@@ -150,4 +152,8 @@ def load_data(args: OcrArguments, seed: int) -> tuple[list[Row], list[Row], dict
         sets = {"held_out": lines, "held_out_receipts": receipts}
     for name, found in sets.items():
         sets[name], _ = take(found, lambda row: f"{row['group']} {row['messages'][-1]['content']}", args.num_held_out)
-    return train[: args.num_train or None], validation, sets
+    train = train[: args.num_train or None]
+    trained = {normalize(row["messages"][-1]["content"]) for row in train}
+    for row in (row for found in sets.values() for row in found if trained):
+        row["seen"] = normalize(row["messages"][-1]["content"]) in trained
+    return train, validation, sets

@@ -21,7 +21,7 @@ from transformers import ProcessorMixin
 from trl import SFTConfig
 
 from arguments import REFUSED, OcrArguments
-from metrics import references, score
+from metrics import confused_characters, references, score
 
 if TYPE_CHECKING:
     from data import Row
@@ -61,7 +61,8 @@ def evaluate(
         training_args: Gives the batch size of a device.
 
     Returns:
-        For each set `metrics` (see `metrics.score`), `samples` (the first pictures with what was read) and `count`.
+        For each set `metrics` (see `metrics.score`), `matrices` for the report (see `metrics.confused_characters`), `samples`
+        (the first pictures with what was read) and `count`.
     """
     from collate import fitted_images, prompt_of
 
@@ -88,7 +89,9 @@ def evaluate(
             }
             for row, completion, verdict in list(zip(rows, completions, verdicts, strict=True))[:SAMPLES_SHOWN]
         ]
-        results[name] = {"metrics": metrics, "samples": samples, "count": len(rows)}
+        confused = confused_characters([done.text for done in completions], references({name: rows})[name])
+        matrices = [confused] if confused else []
+        results[name] = {"metrics": metrics, "matrices": matrices, "samples": samples, "count": len(rows)}
     return results
 
 

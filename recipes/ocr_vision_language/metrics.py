@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from typing import Any
 
 from common.data.columns import text_of
@@ -122,13 +123,14 @@ def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str,
 
     Args:
         rows: The last of their `messages` says what is written in the image; `fields` are those of a receipt, or None; rows
-            that belong together have the same `group`.
+            that belong together have the same `group`; `seen` says whether the text was trained, in another picture.
         completions: What was read, one text for each.
 
     Returns:
         The metrics, each with its 95 % interval: `character_error_rate`, `word_error_rate`, `exact_match` and, where a row is a
-        receipt, `field_f1` if what is read or written is JSON, else `field_presence` (see fields.py); and for each row whether
-        it is read exactly, so `correct`, the share of it that is read right, its `score`, and the transcription with its errors
+        receipt, `field_f1` if what is read or written is JSON, else `field_presence` (see fields.py); where some rows are
+        `seen` and some are not, also the `character_error_rate_seen` and `_unseen` of each part. And for each row whether it is
+        read exactly, so `correct`, the share of it that is read right, its `score`, and the transcription with its errors
         `marked` (see `mark_errors`).
     """
     references = [row["messages"][-1]["content"] for row in rows]
@@ -140,6 +142,11 @@ def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str,
         "word_error_rate": word_error_rate(completions, references, groups),
         "exact_match": share(right, groups),
     }
+    for name, is_seen in (("seen", True), ("unseen", False)):
+        numbers = [number for number, row in enumerate(rows) if row.get("seen") is is_seen]
+        if 0 < len(numbers) < len(rows):
+            part = ([column[number] for number in numbers] for column in (completions, references, groups))
+            metrics[f"character_error_rate_{name}"] = character_error_rate(*part)
     fields = [row["fields"] or read_json(reference) for row, reference in zip(rows, references, strict=True)]
     receipts = [found for found in zip(completions, references, fields, strict=True) if found[2]]
     if receipts:
@@ -153,6 +160,42 @@ def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str,
         rate = Levenshtein.normalized_similarity(normalize(text), normalize(reference))
         verdicts.append({"marked": mark_errors(reference, text), "correct": is_right, "score": rate})
     return metrics, verdicts
+
+
+def confused_characters(completions: list[str], references: list[str], most: int = 10) -> dict[str, Any] | None:
+    """Returns how often the characters that are misread most are read as which, for `common.report.heatmap`.
+
+    Args:
+        completions: What was read in each image.
+        references: What is written there; each pair is aligned by the fewest edits.
+        most: How many characters of either side are shown.
+
+    Returns:
+        Shares of all that is written of a character, those below a thousandth left out; None if nothing is misread.
+    """
+    confused, written = Counter(), Counter()
+    for read, right in zip(map(normalize, completions), map(normalize, references), strict=True):
+        written.update(right)
+        for edit in Levenshtein.editops(right, read):
+            if edit.tag != "insert":
+                confused[right[edit.src_pos], read[edit.dest_pos] if edit.tag == "replace" else "nothing"] += 1
+    wrong, read_as = Counter(), Counter()
+    for (right, read), count in confused.items():
+        wrong[right] += count
+        read_as[read] += count
+    if not wrong:
+        return None
+    rows, columns = ([name for name, _ in found.most_common(most)] for found in (wrong, read_as))
+    shares = [[confused[right, read] / written[right] for read in columns] for right in rows]
+    visible = {" ": "space", "$": r"\$"}  # matplotlib takes what stands between two dollar signs for a formula
+    return {
+        "title": "Characters that are misread most",
+        "rows": [f"{visible.get(right, right)}  {wrong[right]} of {written[right]}" for right in rows],
+        "columns": [visible.get(read, read) for read in columns],
+        "row_title": "written",
+        "column_title": "read as",
+        "values": [[share if share >= 0.001 else None for share in row] for row in shares],
+    }
 
 
 def mark_errors(reference: str, completion: str) -> list[tuple[str, str]]:

@@ -455,6 +455,9 @@ def test_sroie(recipe):
     receipts, lines = ([row for row in rows if bool(row["fields"]) == is_one] for is_one in (True, False))
     assert len(receipts) == len(pictures)
     assert held_out["held_out_receipts"]
+    trained = set(answers(train))
+    assert [row["seen"] for row in held_out["held_out"]] == [text in trained for text in answers(held_out["held_out"])]
+    assert {row["seen"] for row in held_out["held_out"]} == {True, False}
     texts = [text for path in pictures for text in path.with_suffix(".csv").read_text().splitlines() if text.strip()]
     assert [row["messages"][-1]["content"] for row in lines] == [text.split(",", 8)[8].strip() for text in texts]
     parts = [

@@ -1,7 +1,9 @@
 """The metrics of ocr_vision_language, with values computed by hand."""
 
 import json
+import random
 
+import jiwer
 import pytest
 from conftest import ROOT, recipe_modules
 
@@ -229,3 +231,44 @@ def test_errors_are_marked_where_the_metrics_count_some(metrics, completion: str
     assert all(kind == "equal" for kind, _ in parts) is metrics.exact_match(completion, reference)
     read = "".join(text for kind, text in parts if kind != "missing")
     assert metrics.normalize(read) == metrics.normalize(completion)
+
+
+# --- Where the errors are -------------------------------------------------------------------------------------------------
+
+
+def test_texts_that_were_trained_are_scored_apart(metrics):
+    rows = [
+        {"messages": [{"role": "assistant", "content": text}], "fields": None, "seen": seen}
+        for text, seen in (("TOTAL", True), ("CASH", True), ("ALDER", False))
+    ]
+    found, _ = metrics.score(rows, ["TOTAL", "CASK", "ELDEN"])
+    assert found["character_error_rate_seen"]["value"] == pytest.approx(1 / 9)
+    assert found["character_error_rate_unseen"]["value"] == pytest.approx(2 / 5)
+    assert found["character_error_rate"]["value"] == pytest.approx(3 / 14)
+    assert "character_error_rate_seen" not in metrics.score(rows[:2], ["TOTAL", "CASK"])[0]
+
+
+def test_characters_that_are_misread_most(metrics):
+    found = metrics.confused_characters(["1O", "10", "8", "$ 0x"], ["10", "10", "B0", "S 0"])
+    assert found["rows"][0] == "0  2 of 4"
+    cells = dict(zip([row[0] for row in found["rows"]], found["values"], strict=True))
+    assert cells["0"][found["columns"].index("O")] == 1 / 4
+    assert cells["0"][found["columns"].index("nothing")] == 1 / 4
+    assert cells["B"][found["columns"].index("8")] == 1
+    assert metrics.confused_characters(["a"], ["a"]) is None
+
+
+def test_rates_are_those_of_jiwer(metrics):
+    """On 1,200 misread lines, one by one and together."""
+    rng, read, right = random.Random(0), [], []
+    for _ in range(1200):
+        text = " ".join(
+            "".join(rng.choices("ABCDEFaeiou0123456789.,-:$", k=rng.randint(1, 8))) for _ in range(rng.randint(1, 6))
+        )
+        wrong = "".join(rng.choice([character, character, character, "x", "", " "]) for character in text)
+        read.append(" ".join(wrong.split()))
+        right.append(text)
+    for ours, theirs in ((metrics.character_error_rate, jiwer.cer), (metrics.word_error_rate, jiwer.wer)):
+        assert ours(read, right)["value"] == pytest.approx(theirs(right, read))
+        for pair in zip(read, right, strict=True):
+            assert ours([pair[0]], [pair[1]])["value"] == pytest.approx(theirs(pair[1], pair[0]))
