@@ -2,6 +2,7 @@
 
     python benchmarks/learn.py                                             # all recipes, two at a time: `make learn`
     python benchmarks/learn.py sft_instruct --flags --learning_rate 0      # must fail
+    python benchmarks/learn.py --shuffled                                  # with answers dealt out anew: must not be learned
 
 Gives the launch command of each recipe's README as on a machine without a GPU and without a hub, prints a table of what was
 measured, and ends with 1 if a run stopped or did not reach its limits.
@@ -30,7 +31,7 @@ TIMEOUT = 1800  # seconds a run; on two cores none takes a quarter of it
 
 
 def expected_of(recipe: str) -> dict[str, Any]:
-    """Returns what a recipe's lesson/expected.yaml holds: limits `before` and `after`, `launches` and `columns`."""
+    """Returns what a recipe's lesson/expected.yaml holds: limits `before`, `after` and `shuffled`, `launches` and `columns`."""
     return yaml.safe_load((ROOT / "recipes" / recipe / "lesson" / "expected.yaml").read_text())
 
 
@@ -64,13 +65,14 @@ def launch_command(recipe: str) -> list[str]:
     return shlex.split(next(line for line in lines if f" recipes/{recipe}/train.py" in line), comments=True)
 
 
-def learn(recipe: str, output_dir: Path, flags: list[str]) -> list[tuple[str, str, str, bool]]:
+def learn(recipe: str, output_dir: Path, flags: list[str], is_shuffled: bool = False) -> list[tuple[str, str, str, bool]]:
     """Runs a recipe once.
 
     Args:
         recipe: Its name.
         output_dir: Where the run and, beside it, its log are left.
         flags: More flags for train.py.
+        is_shuffled: Trains on answers dealt out anew (shuffled_labels.py), against the limits for that.
 
     Returns:
         For each limit what is measured, the limit, the value, and whether it holds; a single row if the run stopped.
@@ -81,7 +83,10 @@ def learn(recipe: str, output_dir: Path, flags: list[str]) -> list[tuple[str, st
     print(f"{recipe}: started, {log}", flush=True)
     started = time.monotonic()
     with open(log, "w") as output:
-        command = [*LAUNCHER, *launch_command(recipe)[2:], "--output_dir", str(folder), *flags]
+        words = launch_command(recipe)[2:]
+        if is_shuffled:
+            words.insert(words.index(f"recipes/{recipe}/train.py"), "benchmarks/shuffled_labels.py")
+        command = [*LAUNCHER, *words, "--output_dir", str(folder), *flags]
         try:
             code = subprocess.run(command, cwd=ROOT, env=env, stdout=output, stderr=output, timeout=TIMEOUT).returncode
         except subprocess.TimeoutExpired:
@@ -91,8 +96,9 @@ def learn(recipe: str, output_dir: Path, flags: list[str]) -> list[tuple[str, st
         return [("exit code", "0", str(code), False)]
     print(f"{recipe}: ended after {time.monotonic() - started:.0f} s", flush=True)
     values, expected, rows = measured(folder / "metrics.jsonl"), expected_of(recipe), []
-    for when in ("before", "after"):
-        for name, limit in expected[when].items():
+    for part in ("before", "shuffled" if is_shuffled else "after"):
+        when = "before" if part == "before" else "after"
+        for name, limit in expected[part].items():
             value = values.get(f"{when}.{name}", {"value": float("nan")})["value"]  # nan, "not measured", keeps no limit
             rows.append((f"{when} {name}", limit, f"{value:.3f}", holds(value, limit)))
     return rows
@@ -103,6 +109,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", default=names, help=f"which of {', '.join(names)}; all if none is named")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/learn"), help="a new folder for the runs")
+    parser.add_argument(
+        "--shuffled", action="store_true", help="train on answers dealt out anew: nothing must be learned of them"
+    )
     parser.add_argument("--parallel", type=int, default=2, help="runs at a time")
     parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="all that follows is given to train.py")
     args = parser.parse_args()
@@ -114,7 +123,9 @@ def main() -> None:
         )
     args.output_dir.mkdir(parents=True)
     with ThreadPoolExecutor(args.parallel) as pool:
-        results = list(pool.map(lambda recipe: learn(recipe, args.output_dir.resolve(), args.flags), args.recipes))
+        results = list(
+            pool.map(lambda recipe: learn(recipe, args.output_dir.resolve(), args.flags, args.shuffled), args.recipes)
+        )
     rows = [(recipe, *row) for recipe, result in zip(args.recipes, results, strict=True) for row in result]
     print("\n| recipe | measured | limit | value | |\n|---|---|---|---|---|")
     for *cells, good in rows:

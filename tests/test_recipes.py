@@ -14,6 +14,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import learn
 from learn import holds, launch_command
+from shuffled_labels import shuffled
 
 RECIPES = sorted(script.parent.name for script in (ROOT / "recipes").glob("*/train.py"))
 FILES = ["README.md", "config.yaml", "tiny.yaml", "train.py", "evaluate.py", "arguments.py", "data.py", "lesson/expected.yaml"]
@@ -140,6 +141,22 @@ def test_the_learning_run_is_the_readmes_command(name: str):
     words = launch_command(name)
     assert words[:3] == ["accelerate", "launch", "--config_file"]
     assert words[-1] == f"recipes/{name}/train.py"  # no other settings
+
+
+def said(row: dict, role: str) -> list[str]:
+    return [message["content"] for message in row["messages"] if message["role"] == role]
+
+
+def test_answers_are_dealt_out_anew():
+    """Every question stays, and every answer; those of a conversation of several turns stay together."""
+    turns = [[{"role": role, "content": f"{role} {number}"} for role in ("user", "assistant")] for number in range(40)]
+    rows = [{"messages": turns[number] * (1 + number % 2)} for number in range(40)]
+    dealt = shuffled(rows)
+    assert [said(row, "user") for row in dealt] == [said(row, "user") for row in rows]
+    assert all(len(set(said(row, "assistant"))) == 1 for row in dealt)
+    assert [len(said(row, "assistant")) for row in dealt] == [1, 2] * 20
+    assert sorted(said(row, "assistant")[0] for row in dealt) == sorted(said(row, "assistant")[0] for row in rows)
+    assert sum(one == other for one, other in zip(dealt, rows, strict=True)) < 8
 
 
 FAKE = """

@@ -85,13 +85,13 @@ def test_three_trainings_after_each_other(server: Server, tmp_path: Path):
     small = f"--dataset_name {path} --num_train 48 --num_held_out 40 --save_strategy no --eval_strategy no".split()
     small += "--load_best_model_at_end false --per_device_train_batch_size 32".split()
     sampled = "--max_steps 3 --num_generations 4 --max_completion_length 8 --scale_rewards none".split()
-    stages = {
-        "sft_instruct": "--max_steps -1 --num_train_epochs 1 --early_stopping_patience 0 --max_new_tokens 8".split(),
-        "grpo_math": sampled,
-        "multi_agent_grpo": [*sampled, "--aggregator_steps", "0", "--single_agent", ""],
-    }
+    stages = (
+        ("sft_instruct", "--max_steps -1 --num_train_epochs 1 --early_stopping_patience 0 --max_new_tokens 8".split()),
+        ("grpo_math", sampled),
+        ("multi_agent_grpo", [*sampled, "--aggregator_steps", "0", "--single_agent", ""]),
+    )
     before, trained, measured = [], {}, set()
-    for name, flags in stages.items():
+    for name, flags in stages:
         noted, output = tmp_path / f"{name}.txt", tmp_path / name
         env = {"FIRST": str(Path(__file__).with_name("what_is_trained.py")), "TRAINED": str(noted)}
         command = [f"recipes/{name}/train.py", *small, *flags, *before, "--output_dir", str(output)]

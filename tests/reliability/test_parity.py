@@ -32,9 +32,9 @@ SUPERVISED = "--eval_strategy steps --load_best_model_at_end false --early_stopp
 LORA = {"gpt_oss_multilingual": "--lora_target_parameters mlp.experts.gate_up_proj mlp.experts.down_proj".split()}
 MORE = {
     "gpt_oss_multilingual": ["--router_aux_loss_coef", "0"],
-    "grpo_math": ["--num_generations", "4"],  # two prompts
-    "multi_agent_grpo": ["--num_generations", "2", "--aggregator_steps", "0", "--single_agent", ""],  # a team of 4 x 2
+    "multi_agent_grpo": ["--aggregator_steps", "0", "--single_agent", ""],
 }
+NUM_GENERATIONS = {"grpo_math": "4", "multi_agent_grpo": "2"}  # of two prompts; of a team of four
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,12 @@ def spread(server: Server, configs: Path, tmp_path_factory: pytest.TempPathFacto
         command = [f"recipes/{recipe}/train.py", *SMALL, *MORE.get(recipe, []), "--output_dir", str(folder)]
         command += ["--per_device_train_batch_size", str(way.rows), "--gradient_accumulation_steps", str(way.accumulated)]
         command += ["--deepspeed", str(configs / f"zero{way.stage}.json")] if way.stage else []
-        command += ["--log_completions", "true"] if samples(recipe) else SUPERVISED
+        sampled = ["--log_completions", "true", "--num_generations", NUM_GENERATIONS.get(recipe, "8")]
+        command += sampled if samples(recipe) else SUPERVISED
         env = {"TRL_EXPERIMENTAL_SILENCE": "1"}  # `rollout_func` is one of its experiments
         if samples(recipe) and not sampling:
-            sampled = spread(recipe, PLAIN, *more, sampling=True)
-            env |= {"FIRST": str(ROOT / "tests/reliability/same_completions.py"), "COMPLETIONS_OF": str(sampled)}
+            source = spread(recipe, PLAIN, *more, sampling=True)
+            env |= {"FIRST": str(ROOT / "tests/reliability/same_completions.py"), "COMPLETIONS_OF": str(source)}
         processes = {"num_processes": way.num_processes, "launched": way.num_processes > 1}
         run = server.start(*command, *more, **processes, **env)
         assert not any(run.wait(600)), f"{recipe}, {way}:\n{run.text()}"
