@@ -1,6 +1,8 @@
 """Rows from a hub data set or a local file, with the file and row number of whatever is wrong in them."""
 
 import glob
+import gzip
+import io
 import os
 import re
 import zlib
@@ -16,8 +18,10 @@ from common.data.splits import NAMES, find_splits
 from common.data.structs import plain_row
 from common.errors import brief, fail
 
+import pyarrow.parquet
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError
+from datasets.table import InMemoryTable
 
 UNREADABLE = (DatasetGenerationError, OSError, ValueError, EOFError, zlib.error)  # of a damaged file
 OF_DATASETS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # say what a folder holds
@@ -35,7 +39,11 @@ def _load_parquet(path: Path) -> Dataset:
     if path.stat().st_size == 0:
         fail(f"{path} is empty; it needs at least one row")
     try:
-        rows = load_dataset("parquet", data_files=glob.escape(str(path.absolute())), split="train")
+        if path.suffix.lower() == ".gz":
+            with gzip.open(path) as file:
+                rows = Dataset(InMemoryTable(pyarrow.parquet.read_table(io.BytesIO(file.read()))))
+        else:
+            rows = load_dataset("parquet", data_files=glob.escape(str(path.absolute())), split="train")
     except UNREADABLE as error:
         fail(f"{path} cannot be read as parquet: {brief(error.__cause__ or error)}; it is damaged or cut short, copy it again")
     if len(rows) == 0:
@@ -150,7 +158,7 @@ def load_splits(name: str, config: str | None = None) -> DatasetDict:
         cure = "pass a folder with a train.jsonl or the like" if is_folder else "without a hub pass a local file or `synthetic`"
         fail(f"dataset_name {name} cannot be loaded: {brief(error)}; {cure}")
     found = find_splits(splits)
-    if "train" not in found:
+    if not found:
         fail(f"dataset_name {name} has no split `train` (found: {', '.join(splits)}); call what is to be trained train")
     return DatasetDict({split: splits[split] for split in found.values()})
 

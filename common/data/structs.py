@@ -1,5 +1,7 @@
 """Rows as they were before Arrow held them: it gives every object the keys of all the others, with no value in them."""
 
+from datetime import date, time
+from decimal import Decimal
 from typing import Any
 
 from common.data.tools import read_tools
@@ -41,6 +43,8 @@ def _plain(value: Any, feature: Any, schemas: dict[str, dict[str, Any]], kept: d
     inner = getattr(feature, "feature", None)  # of datasets' List and LargeList
     if inner is not None and isinstance(value, list):
         return [_plain(item, inner, schemas) for item in value]
+    if isinstance(value, date | time | Decimal):
+        return str(value)  # as it stands in a csv
     return value  # of datasets' Json it is what was written
 
 
@@ -48,7 +52,7 @@ def plain_row(row: dict[str, Any], features: Features) -> dict[str, Any]:
     """Returns a row of a `datasets` data set without the keys that only other rows have.
 
     An argument of a call that is null stays where the schema of its tool requires it or allows null: Arrow does not tell it
-    from one that was left out. Columns of datasets' type `Json` are as they were written.
+    from one that was left out. Columns of datasets' type `Json` are as they were written; dates, times and decimals are texts.
 
     Args:
         row: The row.

@@ -4,13 +4,18 @@ import csv
 import gzip
 import json
 from collections.abc import Callable
+from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 
+import common.data.rows
 from common.data.arguments import DataArguments
 from common.data.conversations import load_conversations
 from common.data.parts import load_parts
+from common.data.rows import load_splits
 from common.data.sources import mix, sources_of
 
+import pyarrow.parquet
 import pytest
 from datasets import Dataset, DatasetDict, Features, Json, List, Value
 
@@ -57,6 +62,10 @@ WAYS: dict[str, Callable[[Path, list[dict]], object]] = {
     "a folder of train": lambda path, rows: (path.mkdir(), (path / "train.json").write_text(json.dumps(rows))),
     "data.parquet": to_parquet,
     "json.parquet": to_json_parquet,
+    "data.parquet.gz": lambda path, rows: (
+        to_parquet(path.with_name("plain"), rows),
+        path.write_bytes(gzip.compress(path.with_name("plain").read_bytes())),
+    ),
     "parts": lambda path, rows: (path.mkdir(), to_parquet(path / "train-00000-of-00001.parquet", rows)),
     "saved": lambda path, rows: Dataset.from_list(rows).save_to_disk(path),
     "saved splits": lambda path, rows: DatasetDict(train=Dataset.from_list(rows)).save_to_disk(path),
@@ -101,6 +110,29 @@ def test_a_parquet_of_numbers(tmp_path: Path):
     Dataset.from_dict({"question": ["a", "b"], "answer": [12, 7]}, features=features).to_parquet(tmp_path / "data.parquet")
     found = load_conversations(DataArguments(dataset_name=str(tmp_path / "data.parquet")))["train"]
     assert [row["messages"][1]["content"] for row in found] == ["12", "7"]
+
+
+def test_a_parquet_of_dates_and_decimals(tmp_path: Path):
+    """They are the texts that a csv of them would hold."""
+    answers = [date(2024, 1, 2), date(1999, 12, 31)], [datetime(2024, 1, 2, 3, 4)] * 2, [time(3, 4)] * 2, [Decimal("1.50")] * 2
+    texts = [["2024-01-02", "1999-12-31"], ["2024-01-02 03:04:00"] * 2, ["03:04:00"] * 2, ["1.50"] * 2]
+    for number, (column, expected) in enumerate(zip(answers, texts, strict=True)):
+        path = tmp_path / f"{number}.parquet"
+        pyarrow.parquet.write_table(pyarrow.table({"question": ["a", "b"], "answer": column}), path)
+        found = load_conversations(DataArguments(dataset_name=str(path)))["train"]
+        assert [row["messages"][1]["content"] for row in found] == expected
+
+
+def test_a_hub_data_set_without_a_training_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It can be evaluated; only one without any split that is known is refused."""
+    monkeypatch.setattr(common.data.rows, "use_cache_if_unreachable", lambda: None)
+    for names, known in ((["test", "other"], ["test"]), (["validation"], ["validation"])):
+        found = DatasetDict({name: Dataset.from_list(questions("ab")) for name in names})
+        monkeypatch.setattr(common.data.rows, "load_dataset", lambda *_, found=found: found)
+        assert list(load_splits("owner/name")) == known
+    monkeypatch.setattr(common.data.rows, "load_dataset", lambda *_: DatasetDict(other=Dataset.from_list(questions("ab"))))
+    with pytest.raises(SystemExit):
+        load_splits("owner/name")
 
 
 def questions(names: str) -> list[dict]:
