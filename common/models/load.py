@@ -11,11 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common.data.hub import is_path, use_cache_if_unreachable
-from common.data.tokens import render
+from common.data.templates import as_text, with_fixed_date, without_marks
 from common.errors import BadRow, brief, fail, nearest
 from common.models import mxfp4, tiny, tiny_vision, vision, zero3
 from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
+from common.models.end_of_turn import set_end_of_turn
 from common.models.folder import check_folder, config_folder
 from common.models.vision import is_language_model
 
@@ -36,9 +37,17 @@ from transformers import (
 from trl import ModelConfig, get_quantization_config
 
 # Chat templates that TRL ships, for tokenizers that come without one (base models, tiny models).
-CHAT_TEMPLATES = {"qwen2": "qwen2_5", "qwen3": "qwen3", "llama": "llama3_2", "gpt_oss": "gptoss"}
-# What families with no padding token of their own (Llama 3) keep for it.
-PAD_TOKENS = ["<|finetune_right_pad_id|>", "<|endoftext|>", "<|end_of_text|>", "<pad>"]
+CHAT_TEMPLATES = {
+    "gemma": "gemma",
+    "gemma2": "gemma",
+    "gemma3": "gemma3",
+    "gemma3_text": "gemma3",
+    "gpt_oss": "gptoss",
+    "llama": "llama3_2",
+    "phi3": "phi3",
+    "qwen2": "qwen2_5",
+    "qwen3": "qwen3",
+}
 
 
 def _tiny_architecture(name: str) -> str:
@@ -52,13 +61,6 @@ def _tiny_architecture(name: str) -> str:
 
 def _trl_chat_template(model_type: str) -> str:
     return (files("trl") / "chat_templates" / f"{CHAT_TEMPLATES[model_type]}.jinja").read_text(encoding="utf-8")
-
-
-def _with_fixed_date(template: str, day: date) -> str:
-    """Fixes the date that Llama's and gpt-oss's templates write: tomorrow the same rows would be other tokens."""
-    template = template.replace('strftime_now("%Y-%m-%d")', f'"{day:%Y-%m-%d}"')
-    fixed = f'{{%- set date_string = "{day:%d %b %Y}" %}}'
-    return fixed + template if "date_string is defined" in template and not template.startswith(fixed[:20]) else template
 
 
 def with_variables(tokenizer: PreTrainedTokenizerBase, variables: dict[str, object] | None) -> None:
@@ -80,7 +82,7 @@ def _literal(value: object) -> str:
 
 def _fixed_texts(model_type: str, day: date) -> set[str]:
     """Returns the longer texts that a family's chat template writes into every conversation: Llama's 40 tokens of dates."""
-    template = _with_fixed_date(_trl_chat_template(model_type), day)
+    template = with_fixed_date(_trl_chat_template(model_type), day)
     renderer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), chat_template=template)
     turns = [{"role": "user", "content": "?"}]
     rendered = renderer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
@@ -123,35 +125,17 @@ def load_tokenizer(
         model_type = config.model_type
         if not is_language_model(config):
             fail(f"model_name_or_path {name}: {model_type} is no causal language model; use one, such as Qwen3")
-    if tokenizer.chat_template is None:
-        if model_type not in CHAT_TEMPLATES:
-            fail(f"model_name_or_path {name}: the tokenizer has no chat template; use the model's instruct version")
+    if tokenizer.chat_template is None and model_type in CHAT_TEMPLATES:
         tokenizer.chat_template = _trl_chat_template(model_type)
-    if not isinstance(tokenizer.chat_template, str):
-        fail(f"model_name_or_path {name}: its chat template is a {type(tokenizer.chat_template).__name__}; make it one text")
-    tokenizer.chat_template = _with_fixed_date(tokenizer.chat_template, day)
     try:
-        _set_special_tokens(tokenizer)
+        tokenizer.chat_template = without_marks(with_fixed_date(as_text(tokenizer.chat_template), day))
+    except BadRow as error:
+        fail(f"model_name_or_path {name}: {error}")
+    try:
+        set_end_of_turn(tokenizer)
     except BadRow as error:
         fail(f"model_name_or_path {name}: {str(error).partition(';')[0]}; correct its chat template, or take another model")
     return tokenizer
-
-
-def _set_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Makes the end of turn the token at which generation stops, and padding another token, if the tokenizer has one.
-
-    Base models end a document (`<|end_of_text|>`) and know no turns: tuned on turns, they would never stop.
-    """
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-    text = render(turns, tokenizer).rstrip()
-    if not all(turn["content"] in text for turn in turns):
-        raise BadRow("the chat template does not show what is said")
-    last = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"][-1])
-    if last in tokenizer.get_added_vocab():
-        tokenizer.eos_token = last
-    if tokenizer.pad_token in (None, tokenizer.eos_token):
-        spare = [token for token in PAD_TOKENS if token in tokenizer.get_added_vocab() and token != tokenizer.eos_token]
-        tokenizer.pad_token = spare[0] if spare else tokenizer.eos_token
 
 
 def quantization_of(model_args: ModelConfig, config: PreTrainedConfig) -> BitsAndBytesConfig | None:
