@@ -8,6 +8,7 @@ from common.errors import BadRow
 
 # TRL's training templates mark what the assistant writes, by a tag that transformers alone knows.
 MARK = re.compile(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}")
+COMMENT_OR_MARK = re.compile(rf"\{{#.*?#\}}|{MARK.pattern}", re.DOTALL)
 CLOCK = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 # Phi's template ends the conversation, not the turn, with the token that ends a document.
 END_OF_DOCUMENT = re.compile(r"\{%-?\s*else\s*-?%\}\s*\{\{-?\s*eos_token\s*-?\}\}\s*(\{%-?\s*endif\s*-?%\}\s*)$")
@@ -39,12 +40,14 @@ def as_text(template: str | dict[str, str] | None) -> str:
 def without_marks(template: str) -> str:
     """Returns a chat template without `{% generation %}`, which Jinja elsewhere (vLLM, llama.cpp) stops at.
 
-    A comment takes the place of each, so that the white space around it stays what it was.
+    A comment takes the place of each, so that the white space around it stays what it was. TRL's own comments name the marks.
 
     Args:
         template: The template.
     """
-    return MARK.sub(r"{#\1 \2#}", template)
+    return COMMENT_OR_MARK.sub(
+        lambda found: MARK.sub("", found[0]) if found[0].startswith("{#") else f"{{#{found[1]} {found[2]}#}}", template
+    )
 
 
 def with_fixed_date(template: str, day: date) -> str:

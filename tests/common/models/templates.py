@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from common.data.conversations import check_conversation
 from common.data.formats import recognise
+from common.data.notes import LEFT_OUT
 from common.data.tokens import IGNORED, tokenize, use_training_template
 from common.models.load import load_tokenizer
 from common.models.tiny import tiny_tokenizer
@@ -37,7 +38,7 @@ SHIPPED = {
     if file.name.endswith(".jinja")
 }
 # What is not read by a tokenizer as one token is no end of turn: each family's tokenizer has these.
-MARKS = re.compile(r"<\|[^<>|\s]+\|?>|<[^<>|\s]+\|>|<｜[^｜]*｜>|<(?:start|end)_of_\w+>")
+MARKS = re.compile(r"<\|[^<>|\s]+\|?>|<[^<>|\s]+\|>|<\uff5c[^\uff5c]*\uff5c>|<(?:start|end)_of_\w+>")
 
 
 # --- What is tried --------------------------------------------------------------------------------------------------------
@@ -142,16 +143,15 @@ def save_model_folder(folder: Path) -> None:
 # --- What comes of it -----------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def refusals() -> Iterator[list[str]]:
-    """Collects the line with which something is refused."""
-    lines, errors = [], io.StringIO()
+def refusal(make: Callable[[], Any]) -> str | None:
+    """Returns the line with which something is refused, or None."""
+    errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            yield lines
-    except SystemExit as ended:
-        assert ended.code == 2
-        lines += errors.getvalue().removeprefix("error: ").splitlines()
+            make()
+    except SystemExit:
+        return errors.getvalue().removeprefix("error: ").rstrip("\n")
+    return None
 
 
 def load(folder: Path, template: str) -> PreTrainedTokenizerBase:
@@ -216,18 +216,24 @@ def verdicts(folder: Path, template: str) -> dict[str, str]:
     Raises:
         AssertionError: If something is trained that is wrong.
     """
-    with refusals() as lines:
-        tokenizer = load(folder, template)
-    if lines:
-        return dict.fromkeys(CONVERSATIONS, lines[0].removeprefix(f"model_name_or_path {folder}: "))
-    found = {}
-    for name, messages in CONVERSATIONS.items():
-        with refusals() as lines:
-            conversation = recognise(row_of(messages)).conversation
-            check_conversation(conversation)
-            tokens = tokenize([conversation], tokenizer, 4096, where="row")[0]
-            assert (wrong := mistake(messages, tokens, tokenizer)) is None, f"{name}: {wrong}"
-        found[name] = lines[0].removeprefix("row, conversation 1: ") if lines else "✓"
+    loaded = []
+    line = refusal(lambda: loaded.append(load(folder, template)))
+    if line:
+        return dict.fromkeys(CONVERSATIONS, line.removeprefix(f"model_name_or_path {folder}: "))
+    (tokenizer,) = loaded
+    rows = [recognise(row_of(messages)).conversation | {"where": name} for name, messages in CONVERSATIONS.items()]
+    for row in rows:
+        check_conversation(row)
+    LEFT_OUT.clear()
+    if refusal(lambda: tokenize(rows, tokenizer, 4096, where="rows", skip_bad_rows=True)):  # none is left
+        lines = {row["where"]: refusal(lambda row=row: tokenize([row], tokenizer, 4096, where="")) for row in rows}
+        return {name: line.removeprefix(f"{name}: ") for name, line in lines.items()}
+    found = dict.fromkeys(CONVERSATIONS, "✓") | LEFT_OUT
+    used = [name for name, verdict in found.items() if verdict == "✓"]
+    made = tokenize([row for row in rows if row["where"] in used], tokenizer, 4096, where="rows")
+    for name, tokens in zip(used, made, strict=True):
+        wrong = mistake(CONVERSATIONS[name], tokens, tokenizer)
+        assert wrong is None, f"{name}: {wrong}"
     return found
 
 
