@@ -1,13 +1,12 @@
 """The table of chat templates in docs/models.md: what of a conversation is trained with each one that TRL ships.
 
-python tests/common/models/templates.py
+python tests/templates.py
 """
 
 import contextlib
 import io
 import json
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Callable
 from importlib.resources import files
@@ -24,14 +23,15 @@ from common.models.load import load_tokenizer
 from common.models.tiny import tiny_tokenizer
 
 import torch
+from pages import write_part
 from safetensors.torch import save_file
 from tokenizers import AddedToken
 from transformers import LlamaConfig, PreTrainedTokenizerBase
 from trl import ModelConfig
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "models.md"
-PROGRAM = "tests/common/models/templates.py"
+PROGRAM = "tests/templates.py"
 SHIPPED = {
     file.name.removesuffix(".jinja"): file.read_text(encoding="utf-8")
     for file in sorted((files("trl") / "chat_templates").iterdir(), key=lambda file: file.name)
@@ -127,15 +127,20 @@ def row_of(messages: list[dict[str, Any]]) -> dict[str, Any]:
     return {"messages": messages} | ({"tools": [TOOL]} if any("tool_calls" in message for message in messages) else {})
 
 
-def save_model_folder(folder: Path) -> None:
-    """Writes a model's folder with a tokenizer that knows the marks of every template, and no template."""
+def save_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Writes a tokenizer that knows the marks of every template, and has none: as of a base model, which knows no turns."""
     texts = [json.dumps(row_of(messages), ensure_ascii=False) for messages in CONVERSATIONS.values()]
     tokenizer = tiny_tokenizer(texts, "llama", 640)
     marks = sorted({mark for template in SHIPPED.values() for mark in MARKS.findall(template)})
     tokenizer.add_tokens([AddedToken(mark, special=True, normalized=False) for mark in ["<s>", "</s>", "<pad>", *marks]])
-    # As of a base model: it ends a document, and knows no turns.
     tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token = "<s>", "</s>", "<pad>"
     tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def save_model_folder(folder: Path) -> None:
+    """Writes what a tokenizer is loaded of, and no model."""
+    save_tokenizer(folder)
     LlamaConfig(hidden_size=32, num_hidden_layers=1, vocab_size=8).save_pretrained(folder)
     save_file({"none": torch.zeros(1)}, folder / "model.safetensors")
 
@@ -255,9 +260,6 @@ def table(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT / "tests"))
-    from pages import write_part
-
     with TemporaryDirectory() as folder:
         save_model_folder(Path(folder))
         write_part(PAGE, PROGRAM, table(Path(folder)))
