@@ -10,15 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from common.data.hub import is_path, use_cache_if_unreachable
 from common.data.templates import as_text, with_fixed_date, without_marks
-from common.errors import BadRow, brief, fail, nearest
+from common.errors import BadRow, brief, fail
 from common.models import mxfp4, tiny, tiny_vision, vision, zero3
 from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
+from common.models.config import fail_to_load, read_config, tiny_architecture
 from common.models.end_of_turn import set_end_of_turn
-from common.models.folder import check_folder, config_folder
-from common.models.vision import is_language_model
+from common.models.folder import config_folder
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -48,15 +47,6 @@ CHAT_TEMPLATES = {
     "qwen2": "qwen2_5",
     "qwen3": "qwen3",
 }
-
-
-def _tiny_architecture(name: str) -> str:
-    architecture = name.removeprefix(tiny.PREFIX)
-    if architecture not in tiny.ARCHITECTURES:
-        known = list(tiny.ARCHITECTURES)
-        hint = nearest(architecture, known) or f"; there is: {', '.join(known)}"
-        fail(f"model_name_or_path {name}: unknown tiny architecture `{architecture}`{hint}")
-    return architecture
 
 
 def _trl_chat_template(model_type: str) -> str:
@@ -104,27 +94,16 @@ def load_tokenizer(
     """
     name = model_args.model_name_or_path
     if name.startswith(tiny.PREFIX):
-        model_type = _tiny_architecture(name)
+        model_type = tiny_architecture(name)
         phrases = [*sorted(_fixed_texts(model_type, day)), *tiny.TEMPLATE_WORDS.get(model_type, [])]
         tokenizer = tiny.tiny_tokenizer(texts, model_type, tiny.VOCAB_SIZES.get(model_type, 384), phrases)
     else:
-        if not Path(name).is_dir():
-            if is_path(name):
-                fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
-            use_cache_if_unreachable()
-        check_folder(name)
+        model_type = read_config(model_args).model_type
         try:
             source = {"revision": model_args.model_revision, "trust_remote_code": False}
-            config = AutoConfig.from_pretrained(config_folder(name), **source)
             tokenizer = AutoTokenizer.from_pretrained(name, **source)
-        except Exception as error:  # the libraries raise whatever a broken file makes them stumble over
-            cure = "without a hub pass a local folder or --config tiny.yaml"
-            if Path(name).is_dir():
-                cure = "pass the folder of a saved model"
-            fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")
-        model_type = config.model_type
-        if not is_language_model(config):
-            fail(f"model_name_or_path {name}: {model_type} is no causal language model; use one, such as Qwen3")
+        except Exception as error:  # as above
+            fail_to_load(name, error)
     if tokenizer.chat_template is None and model_type in CHAT_TEMPLATES:
         tokenizer.chat_template = _trl_chat_template(model_type)
     try:
@@ -157,7 +136,7 @@ def _build_tiny(name: str, processing: PreTrainedTokenizerBase | ProcessorMixin,
     if name == tiny_vision.TINY:
         config = tiny_vision.tiny_vision_config(processing)
     else:
-        config = tiny.tiny_config(_tiny_architecture(name), processing)
+        config = tiny.tiny_config(tiny_architecture(name), processing)
     with zero3.unsharded():
         model = vision.auto_class(config).from_config(config)
     # Not `model.save_pretrained`, which writes on the first process only.
