@@ -5,8 +5,10 @@
 The chat templates are those that TRL ships; Mistral and SmolLM have short ones here, in their form.
 """
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +25,7 @@ from campaign import write_configs
 from forks import READING, Server, serving
 from pages import write_part
 from peft import get_peft_model
-from templates import CONVERSATIONS, PAGE, SHIPPED, load, refusal, save_tokenizer, verdicts
+from templates import PAGE, SHIPPED, load, save_tokenizer, verdicts
 from test_saved import Place, check
 from transformers import (
     AutoModelForCausalLM,
@@ -58,7 +60,8 @@ MISTRAL = """
     {%- if message.role == "system" %}[SYSTEM_PROMPT] {{ message.content }}[/SYSTEM_PROMPT]
     {%- elif message.role == "user" %}[INST] {{ message.content }}[/INST]
     {%- elif message.role == "tool" %}[TOOL_RESULTS] {{ {"content": message.content} | tojson }}[/TOOL_RESULTS]
-    {%- elif message.tool_calls %}[TOOL_CALLS] {{ message.tool_calls | map(attribute="function") | list | tojson }}{{ eos_token }}
+    {%- elif message.tool_calls %}[TOOL_CALLS] {{ message.tool_calls | map(attribute="function") | list | tojson }}
+        {{- eos_token }}
     {%- else %} {{ message.content }}{{ eos_token }}
     {%- endif %}
 {%- endfor %}"""
@@ -182,26 +185,116 @@ TRIED = {
     "chat": ["turns", "system"],
     "thoughts": ["thought"],
     "calls": ["call, result, answer"],
-    "parallel calls": ["parallel calls"],
+    "parallel": ["parallel calls"],
 }
 
 
-def cheap(family: Family, folder: Path, tell: Callable[[str], str]) -> dict[str, str]:
-    """Returns the columns for which nothing is trained."""
+def cheap(family: Family, folder: Path) -> dict[str, str]:
+    """Returns the columns for which nothing is trained: ✓, or the line with which a row is refused.
+
+    Args:
+        family: The family.
+        folder: Its model, see `build`.
+
+    Raises:
+        AssertionError: If something is wrong that is not refused.
+    """
     found = verdicts(folder, family.template)
-    chat = {name: next((found[case] for case in cases if found[case] != "✓"), "✓") for name, cases in TRIED.items()}
+    by_case = {name: next((found[case] for case in cases if found[case] != "✓"), "✓") for name, cases in TRIED.items()}
+    return by_case | {"packed": packs(family, folder), "adapters": adapted(folder)}
+
+
+# --- Runs -----------------------------------------------------------------------------------------------------------------
+
+# Two processes each; the tokenizer has not seen the lessons' words, so that a row has many tokens.
+LONG = {"sft_instruct": ["--max_length", "1024"], "grpo_math": ["--max_prompt_length", "512", "--max_completion_length", "12"]}
+ADAPTER = "--use_peft true --lora_target_modules all-linear".split()
+
+
+def run(here: Place, family: Family, number: int, adapter: bool = False) -> str:
+    """Trains under ZeRO-3 and exports; returns ✓ if what plain transformers reads is what was trained, bit for bit.
+
+    Args:
+        here: Where the recipe's runs are; `outputs/N` is the family's model.
+        family: The family.
+        number: Its number.
+        adapter: Whether adapters are trained, in all linear layers.
+    """
+    base = here.folder / "outputs" / str(number)
+    if not base.exists():
+        base.mkdir(parents=True)
+        build(family, base)
+    more = ["--model_name_or_path", str(base.relative_to(here.folder)), *LONG[here.recipe], *(ADAPTER if adapter else [])]
+    trained = here.train(f"{number}-{'adapter' if adapter else 'whole'}", 3, *more)
+    check(here, trained, base if adapter else None, f"{family.name}, ZeRO-3, {'adapters' if adapter else 'all weights'}")
+    return "✓"
+
+
+def runs(places: dict[str, Place], number: int) -> dict[str, str]:
+    """Returns the columns of the runs of a family."""
+    family = FAMILIES[number]
     return {
-        "template": family.source,
-        **{name: tell(verdict) for name, verdict in chat.items()},
-        "packed = not packed": packs(family, folder),
-        "`all-linear`": adapted(folder),
+        "SFT": run(places["sft_instruct"], family, number),
+        "adapters trained": run(places["sft_instruct"], family, number, adapter=True),
+        "GRPO": run(places["grpo_math"], family, number),
     }
 
 
-if __name__ == "__main__":
-    import tempfile
+@contextmanager
+def make_places(folder: Path, server: Server) -> Iterator[dict[str, Place]]:
+    """Makes the places from which the recipes are run."""
+    configs = folder / "configs"
+    configs.mkdir()
+    write_configs(configs)
+    with serving(folder, imports=READING) as reader:
+        recipes = ("sft_instruct", "grpo_math")
+        yield {recipe: Place(recipe, folder / recipe, server, reader, configs) for recipe in recipes}
 
-    for family in FAMILIES:
-        folder = Path(tempfile.mkdtemp())
-        build(family, folder)
-        print(family.name, cheap(family, folder, lambda x: x))
+
+# --- The table ------------------------------------------------------------------------------------------------------------
+
+HEADS = {
+    "chat": "turns, system",
+    "thoughts": "thoughts",
+    "calls": "calls",
+    "parallel": "parallel calls",
+    "packed": "packed = alone",
+    "adapters": "`all-linear` is",
+    "SFT": "SFT, ZeRO-3, export",
+    "adapters trained": "the same, adapters",
+    "GRPO": "GRPO, ZeRO-3, export",
+}
+
+
+def table(columns: list[dict[str, str]]) -> str:
+    """Returns the table, with the lines of refusal below it."""
+    letters: dict[str, str] = {}
+
+    def cell(text: str) -> str:
+        if text == "✓" or text.startswith("`"):
+            return text
+        line = re.sub(r"message \d+", "message N", text.partition("; ")[0])
+        return letters.setdefault(line, chr(ord("A") + len(letters)))
+
+    rows = [f"| family | class | template | {' | '.join(HEADS.values())} |", "|---" * (3 + len(HEADS)) + "|"]
+    for family, found in zip(FAMILIES, columns, strict=True):
+        name = family.config.__name__.removesuffix("Config")
+        rows.append(f"| {family.name} | {name} | {family.source} | {' | '.join(cell(found[head]) for head in HEADS)} |")
+    return "\n".join([*rows, "", *(f"- {letter}: {line}" for line, letter in letters.items())])
+
+
+def whole_table(folder: Path, server: Server) -> str:
+    """Returns the table, all of it run."""
+    with make_places(folder, server) as places:
+        columns = []
+        for number, family in enumerate(FAMILIES):
+            built = folder / str(number)
+            built.mkdir()
+            build(family, built)
+            columns.append(cheap(family, built) | runs(places, number))
+    return table(columns)
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as folder, serving(Path(folder)) as server:
+        write_part(PAGE, PROGRAM, whole_table(Path(folder), server))

@@ -97,6 +97,7 @@ def small_config(model_type: str, **changes) -> PreTrainedConfig:
     """Returns a configuration of the real class with two small layers, one of them with a window where the family has any."""
     sizes = {
         "vocab_size": 64,
+        "vocab_size_per_layer_input": 64,
         "hidden_size": 32,
         "intermediate_size": 48,
         "moe_intermediate_size": 48,
