@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.data.tokens import IGNORED, tokenize
 from common.models.adapters import check_lora_targets
+from common.models.attention import PACKING_MODELS
 from common.models.load import load_model
 
 import torch
@@ -280,7 +281,8 @@ def table(columns: list[dict[str, str]]) -> str:
     for family, found in zip(FAMILIES, columns, strict=True):
         name = family.config.__name__.removesuffix("Config")
         rows.append(f"| {family.name} | {name} | {family.source} | {' | '.join(cell(found[head]) for head in HEADS)} |")
-    return "\n".join([*rows, "", *(f"- {letter}: {line}" for line, letter in letters.items())])
+    tried = f"Packed rows were compared with each conversation alone for: {', '.join(sorted(PACKING_MODELS))}."
+    return "\n".join([*rows, "", *(f"- {letter}: {line}" for line, letter in letters.items()), "", tried])
 
 
 def whole_table(folder: Path, server: Server) -> str:
