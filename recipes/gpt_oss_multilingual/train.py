@@ -64,8 +64,6 @@ def main() -> None:
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
     )
-    # The trainer asks for the router's logits itself; left on in the configuration, they would break generation.
-    model.config.output_router_logits = False
     if args.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
 
