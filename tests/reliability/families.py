@@ -7,6 +7,7 @@ The chat templates are those that TRL ships; Mistral and SmolLM have short ones 
 
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from transformers import (
     Phi3Config,
     PreTrainedConfig,
     Qwen3Config,
+    Qwen3MoeConfig,
     SmolLM3Config,
     set_seed,
 )
@@ -102,10 +104,12 @@ def shipped(name: str) -> dict[str, str]:
     return {"template": SHIPPED[name], "source": f"TRL's {name}"}
 
 
+EXPERTS = {"moe_intermediate_size": 48, "num_experts": 4, "num_experts_per_tok": 2}
 MIXED = {"layer_types": ["sliding_attention", "full_attention"] * 2}
 FAMILIES = [
     Family("Llama 3.x", LlamaConfig, **shipped("llama3_2")),
     Family("Qwen 3", Qwen3Config, **shipped("qwen3")),
+    Family("Qwen 3, experts", Qwen3MoeConfig, **shipped("qwen3"), sizes=EXPERTS),
     Family("Gemma 3", Gemma3TextConfig, **shipped("gemma3"), sizes=WINDOW | MIXED),
     Family("Mistral", MistralConfig, MISTRAL, "in Mistral's form", WINDOW),
     Family("Phi", Phi3Config, **shipped("phi3_5"), sizes=WINDOW),
@@ -175,10 +179,13 @@ def packs(family: Family, folder: Path) -> str:
 
 def adapted(folder: Path) -> str:
     """Returns the layers that get an adapter each with `all-linear`."""
-    args = ModelConfig(model_name_or_path=str(folder), use_peft=True, lora_target_modules="all-linear", dtype="float32")
+    args = ModelConfig(model_name_or_path=str(folder), use_peft=True, lora_target_modules="all-linear", lora_dropout=0.0)
     model = AutoModelForCausalLM.from_pretrained(folder)
     check_lora_targets(args, model.config)
-    names = get_peft_model(model, get_peft_config(args)).targeted_module_names
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        model = get_peft_model(model, get_peft_config(args))
+    names = [*model.targeted_module_names, *model.targeted_parameter_names]
     return ", ".join(f"`{name}`" for name in dict.fromkeys(name.rpartition(".")[2] for name in names))
 
 
@@ -209,7 +216,7 @@ def cheap(family: Family, folder: Path) -> dict[str, str]:
 
 # Two processes each; the tokenizer has not seen the lessons' words, so that a row has many tokens.
 LONG = {"sft_instruct": ["--max_length", "1024"], "grpo_math": ["--max_prompt_length", "512", "--max_completion_length", "12"]}
-ADAPTER = "--use_peft true --lora_target_modules all-linear".split()
+ADAPTER = "--use_peft true --lora_target_modules all-linear --lora_dropout 0".split()
 
 
 def run(here: Place, family: Family, number: int, adapter: bool = False) -> str:
