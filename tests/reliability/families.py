@@ -183,12 +183,14 @@ def adapted(folder: Path) -> str:
     model = AutoModelForCausalLM.from_pretrained(folder)
     check_lora_targets(args, model.config)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        warnings.simplefilter("ignore")  # PEFT's, of names that transformers has changed
         model = get_peft_model(model, get_peft_config(args))
-    names = [*model.targeted_module_names, *model.targeted_parameter_names]
-    return ", ".join(f"`{name}`" for name in dict.fromkeys(name.rpartition(".")[2] for name in names))
+    layers = [name.rpartition(".")[2] for name in model.targeted_module_names]
+    experts = [".".join(name.split(".")[-2:]) for name in model.targeted_parameter_names]
+    return ", ".join(f"`{name}`" for name in dict.fromkeys([*layers, *experts]))
 
 
+# Of the conversations of templates.py.
 TRIED = {
     "chat": ["turns", "system"],
     "thoughts": ["thought"],
