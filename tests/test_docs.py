@@ -110,3 +110,10 @@ def test_every_accelerate_configuration_is_explained():
     for config in (ROOT / "accelerate_configs").glob("*.yaml"):
         assert f"`{config.name}`" in table
         assert config.read_text().startswith("# ")
+
+
+def test_every_model_that_a_recipe_names_is_on_the_page_of_models():
+    page = (ROOT / "docs" / "models.md").read_text()
+    for config in (ROOT / "recipes").glob("*/config.yaml"):
+        named = re.search(r"^model_name_or_path: (\S+)", config.read_text(), re.MULTILINE)[1]
+        assert f"| {named} |" in page, config

@@ -1,5 +1,6 @@
 """Conversations as tokens, of which only what the assistant writes is trained."""
 
+import reprlib
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from common.data.conversations import usable
 from common.data.formats import Conversation
 from common.data.shown import check_shown
+from common.data.templates import without_marks
 from common.errors import BadRow, brief
 
 from datasets import Dataset
@@ -23,7 +25,7 @@ def use_training_template(tokenizer: PreTrainedTokenizerBase) -> None:
     empty thoughts). What is trained would then differ from what is asked later, so the variant is saved with the model.
     """
     try:
-        tokenizer.chat_template = get_training_chat_template(tokenizer) or tokenizer.chat_template
+        tokenizer.chat_template = without_marks(get_training_chat_template(tokenizer) or tokenizer.chat_template)
     except ValueError:  # no variant is known: `_trained_spans` checks that this template needs none
         return
 
@@ -89,6 +91,28 @@ def _places(conversations: list[Conversation], where: str) -> list[tuple[str, Co
     return [(row.get("where", f"{where}, conversation {number}"), row) for number, row in enumerate(conversations, start=1)]
 
 
+def _why_no_span(
+    before: list[dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    tools: list[dict[str, Any]] | None,
+    text: str,
+    whole: str,
+    prompt: str,
+) -> str:
+    """Returns why a turn cannot be trained: what would be asked for is not how it is written."""
+    asked = render(before, tokenizer, tools)
+    opening = prompt.removeprefix(asked)
+    if not text.startswith(whole) or not whole.startswith(asked) or opening == prompt:
+        return (
+            "the chat template writes this turn differently once others follow; cut the conversation behind it, or take "
+            "another model"
+        )
+    return (
+        f"the chat template asks for this turn with {reprlib.repr(opening)} and then begins it in another way; give the turn "
+        "a thought, or take one out of it, or take another model"
+    )
+
+
 def _trained_spans(
     conversation: Conversation, tokenizer: PreTrainedTokenizerBase, render_prompt: Callable[[list, list | None], str]
 ) -> tuple[str, dict[int, tuple[int, int]]]:
@@ -107,11 +131,8 @@ def _trained_spans(
         prompt = render_prompt(messages[:index], tools)
         is_last = index == len(messages) - 1
         whole = (text if is_last else render(messages[: index + 1], tokenizer, tools)).rstrip("\n")
-        if not whole.startswith(prompt) or not text.startswith(whole):
-            raise BadRow(
-                f"message {index + 1}: the chat template writes this turn differently once others follow; cut the conversation "
-                "behind it, or take another model"
-            )
+        if not text.startswith(whole) or not whole.startswith(prompt):
+            raise BadRow(f"message {index + 1}: {_why_no_span(messages[:index], tokenizer, tools, text, whole, prompt)}")
         spans[index] = (len(prompt), len(whole))
     return text, spans
 
@@ -169,7 +190,7 @@ def tokenize(
                 f"the last trained token is `{tokenizer.decode([last])}`, not the end of turn `{tokenizer.eos_token}`: "
                 "the model would never learn to stop; use a tokenizer whose eos_token ends a turn"
             )
-        check_shown(conversation, text, {index: text[start:stop] for index, (start, stop) in spans.items()})
+        check_shown(conversation, text, spans)
         return tokens, trained
 
     made = usable(_places(conversations, where), make, name=where, skip_bad_rows=skip_bad_rows)

@@ -1,26 +1,29 @@
 """What adapters are added to: checked on a model without weights."""
 
 import re
+import warnings
 
-from common.errors import fail, nearest
+from common.errors import brief, fail, nearest
 from common.models import vision
 
 import torch
+from peft import get_peft_model
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, PreTrainedConfig
-from trl import ModelConfig
+from trl import ModelConfig, get_peft_config
 
 
 def check_lora_targets(model_args: ModelConfig, config: PreTrainedConfig) -> None:
     """Checks that every name of a module or parameter that adapters are asked for is in the model, before its weights load.
 
-    PEFT stops only if no name at all is found, after the weights have loaded, and passes over a single one that is not.
+    PEFT stops only if no name at all is found, after the weights have loaded, and passes over a single one that is not. What
+    else it refuses, such as dropout on adapters of experts, it is asked beforehand.
 
     Args:
         model_args: Name what gets adapters.
         config: The model's configuration.
 
     Raises:
-        SystemExit: With code 2; the line gives the nearest name.
+        SystemExit: With code 2; the line gives the nearest name, or what PEFT says.
     """
     targets = model_args.lora_target_modules
     lists = {
@@ -30,7 +33,7 @@ def check_lora_targets(model_args: ModelConfig, config: PreTrainedConfig) -> Non
     }
     pattern = targets if isinstance(targets, str) and targets != "all-linear" else None
     mapping = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if vision.is_vision_language(config) else MODEL_FOR_CAUSAL_LM_MAPPING
-    if not model_args.use_peft or not (pattern or any(lists.values())) or type(config) not in mapping:
+    if not model_args.use_peft or type(config) not in mapping:
         return
     with torch.device("meta"):
         model = mapping[type(config)](config)
@@ -45,3 +48,9 @@ def check_lora_targets(model_args: ModelConfig, config: PreTrainedConfig) -> Non
             if not any(f".{name}".endswith(f".{target}") for name in there):
                 hint = nearest(target, last) or f"; there is: {', '.join(last)}"
                 fail(f"{setting}: {config.model_type} has no `{target}`{hint}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said again of the model that is trained
+            get_peft_model(model, get_peft_config(model_args))
+    except ValueError as error:
+        fail(f"adapters do not fit {config.model_type}: {brief(error)}; change the settings that begin with `lora_`")

@@ -30,6 +30,34 @@ VARLEN_MODELS = [
     "qwen3_moe",
     "smollm3",
 ]
+# Whose packed documents do not see each other, with sdpa and eager: a test compares each with its documents alone. Those of
+# gpt_oss do (transformers 5.23 makes its masks without the positions), and so do those of layers that carry a state from token
+# to token, as in Qwen 3.5.
+PACKING_MODELS = [
+    *VARLEN_MODELS,
+    "apertus",
+    "arcee",
+    "cohere",
+    "cohere2",
+    "exaone4",
+    "gemma2",
+    "gemma4_text",
+    "glm",
+    "glm4",
+    "glm4_moe",
+    "gpt_neox",
+    "granitemoe",
+    "helium",
+    "ministral3",
+    "nemotron",
+    "olmo",
+    "olmoe",
+    "phi",
+    "qwen2_moe",
+    "seed_oss",
+    "stablelm",
+    "starcoder2",
+]
 
 
 def _is_packed(query: torch.Tensor, key: torch.Tensor, attention_mask: torch.Tensor | None) -> bool:
@@ -119,6 +147,27 @@ def _check_varlen(config: PreTrainedConfig) -> None:
         f"attn_implementation varlen does not fit this model: {config.model_type} {reason}; use "
         "`--attn_implementation sdpa`, or eager where transformers refuses that, too"
     )
+
+
+def check_attention(name: str | None, config: PreTrainedConfig, packing: bool) -> None:
+    """Checks that the attention that is asked for fits a model, before anything else is read.
+
+    Args:
+        name: The attention implementation in the configuration.
+        config: The model's configuration.
+        packing: Whether several documents share a row.
+
+    Raises:
+        SystemExit: With code 2 if `varlen` would compute something else than the model's own attention, or packed documents
+            would see each other.
+    """
+    if name == VARLEN:
+        _check_varlen(config)
+    if packing and config.model_type not in PACKING_MODELS:
+        fail(
+            f"packing does not fit this model: the packed rows of {config.model_type} see each other, or it was not tried "
+            "(docs/models.md says which were); use `--packing false`"
+        )
 
 
 def choose_attention(name: str | None, dtype: torch.dtype | str | None, config: PreTrainedConfig) -> str | None:

@@ -10,14 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from common.data.hub import is_path, use_cache_if_unreachable
-from common.data.tokens import render
-from common.errors import BadRow, brief, fail, nearest
+from common.data.templates import as_text, with_fixed_date, without_marks
+from common.errors import BadRow, brief, fail
 from common.models import mxfp4, tiny, tiny_vision, vision, zero3
 from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
-from common.models.folder import check_folder, config_folder
-from common.models.vision import is_language_model
+from common.models.config import fail_to_load, read_config, tiny_architecture
+from common.models.end_of_turn import set_end_of_turn
+from common.models.folder import config_folder
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -36,29 +36,21 @@ from transformers import (
 from trl import ModelConfig, get_quantization_config
 
 # Chat templates that TRL ships, for tokenizers that come without one (base models, tiny models).
-CHAT_TEMPLATES = {"qwen2": "qwen2_5", "qwen3": "qwen3", "llama": "llama3_2", "gpt_oss": "gptoss"}
-# What families with no padding token of their own (Llama 3) keep for it.
-PAD_TOKENS = ["<|finetune_right_pad_id|>", "<|endoftext|>", "<|end_of_text|>", "<pad>"]
-
-
-def _tiny_architecture(name: str) -> str:
-    architecture = name.removeprefix(tiny.PREFIX)
-    if architecture not in tiny.ARCHITECTURES:
-        known = list(tiny.ARCHITECTURES)
-        hint = nearest(architecture, known) or f"; there is: {', '.join(known)}"
-        fail(f"model_name_or_path {name}: unknown tiny architecture `{architecture}`{hint}")
-    return architecture
+CHAT_TEMPLATES = {
+    "gemma": "gemma",
+    "gemma2": "gemma",
+    "gemma3": "gemma3",
+    "gemma3_text": "gemma3",
+    "gpt_oss": "gptoss",
+    "llama": "llama3_2",
+    "phi3": "phi3",
+    "qwen2": "qwen2_5",
+    "qwen3": "qwen3",
+}
 
 
 def _trl_chat_template(model_type: str) -> str:
     return (files("trl") / "chat_templates" / f"{CHAT_TEMPLATES[model_type]}.jinja").read_text(encoding="utf-8")
-
-
-def _with_fixed_date(template: str, day: date) -> str:
-    """Fixes the date that Llama's and gpt-oss's templates write: tomorrow the same rows would be other tokens."""
-    template = template.replace('strftime_now("%Y-%m-%d")', f'"{day:%Y-%m-%d}"')
-    fixed = f'{{%- set date_string = "{day:%d %b %Y}" %}}'
-    return fixed + template if "date_string is defined" in template and not template.startswith(fixed[:20]) else template
 
 
 def with_variables(tokenizer: PreTrainedTokenizerBase, variables: dict[str, object] | None) -> None:
@@ -80,7 +72,7 @@ def _literal(value: object) -> str:
 
 def _fixed_texts(model_type: str, day: date) -> set[str]:
     """Returns the longer texts that a family's chat template writes into every conversation: Llama's 40 tokens of dates."""
-    template = _with_fixed_date(_trl_chat_template(model_type), day)
+    template = with_fixed_date(_trl_chat_template(model_type), day)
     renderer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), chat_template=template)
     turns = [{"role": "user", "content": "?"}]
     rendered = renderer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
@@ -102,56 +94,27 @@ def load_tokenizer(
     """
     name = model_args.model_name_or_path
     if name.startswith(tiny.PREFIX):
-        model_type = _tiny_architecture(name)
+        model_type = tiny_architecture(name)
         phrases = [*sorted(_fixed_texts(model_type, day)), *tiny.TEMPLATE_WORDS.get(model_type, [])]
         tokenizer = tiny.tiny_tokenizer(texts, model_type, tiny.VOCAB_SIZES.get(model_type, 384), phrases)
     else:
-        if not Path(name).is_dir():
-            if is_path(name):
-                fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
-            use_cache_if_unreachable()
-        check_folder(name)
+        model_type = read_config(model_args).model_type
         try:
             source = {"revision": model_args.model_revision, "trust_remote_code": False}
-            config = AutoConfig.from_pretrained(config_folder(name), **source)
             tokenizer = AutoTokenizer.from_pretrained(name, **source)
-        except Exception as error:  # the libraries raise whatever a broken file makes them stumble over
-            cure = "without a hub pass a local folder or --config tiny.yaml"
-            if Path(name).is_dir():
-                cure = "pass the folder of a saved model"
-            fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")
-        model_type = config.model_type
-        if not is_language_model(config):
-            fail(f"model_name_or_path {name}: {model_type} is no causal language model; use one, such as Qwen3")
-    if tokenizer.chat_template is None:
-        if model_type not in CHAT_TEMPLATES:
-            fail(f"model_name_or_path {name}: the tokenizer has no chat template; use the model's instruct version")
+        except Exception as error:  # as above
+            fail_to_load(name, error)
+    if tokenizer.chat_template is None and model_type in CHAT_TEMPLATES:
         tokenizer.chat_template = _trl_chat_template(model_type)
-    if not isinstance(tokenizer.chat_template, str):
-        fail(f"model_name_or_path {name}: its chat template is a {type(tokenizer.chat_template).__name__}; make it one text")
-    tokenizer.chat_template = _with_fixed_date(tokenizer.chat_template, day)
     try:
-        _set_special_tokens(tokenizer)
+        tokenizer.chat_template = without_marks(with_fixed_date(as_text(tokenizer.chat_template), day))
+    except BadRow as error:
+        fail(f"model_name_or_path {name}: {error}")
+    try:
+        set_end_of_turn(tokenizer)
     except BadRow as error:
         fail(f"model_name_or_path {name}: {str(error).partition(';')[0]}; correct its chat template, or take another model")
     return tokenizer
-
-
-def _set_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Makes the end of turn the token at which generation stops, and padding another token, if the tokenizer has one.
-
-    Base models end a document (`<|end_of_text|>`) and know no turns: tuned on turns, they would never stop.
-    """
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-    text = render(turns, tokenizer).rstrip()
-    if not all(turn["content"] in text for turn in turns):
-        raise BadRow("the chat template does not show what is said")
-    last = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"][-1])
-    if last in tokenizer.get_added_vocab():
-        tokenizer.eos_token = last
-    if tokenizer.pad_token in (None, tokenizer.eos_token):
-        spare = [token for token in PAD_TOKENS if token in tokenizer.get_added_vocab() and token != tokenizer.eos_token]
-        tokenizer.pad_token = spare[0] if spare else tokenizer.eos_token
 
 
 def quantization_of(model_args: ModelConfig, config: PreTrainedConfig) -> BitsAndBytesConfig | None:
@@ -173,7 +136,7 @@ def _build_tiny(name: str, processing: PreTrainedTokenizerBase | ProcessorMixin,
     if name == tiny_vision.TINY:
         config = tiny_vision.tiny_vision_config(processing)
     else:
-        config = tiny.tiny_config(_tiny_architecture(name), processing)
+        config = tiny.tiny_config(tiny_architecture(name), processing)
     with zero3.unsharded():
         model = vision.auto_class(config).from_config(config)
     # Not `model.save_pretrained`, which writes on the first process only.

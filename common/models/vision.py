@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.data.hub import is_path, use_cache_if_unreachable
-from common.errors import brief, fail
+from common.data.templates import as_text, without_marks
+from common.errors import BadRow, brief, fail
 from common.models import tiny
 from common.models.folder import check_folder
 from common.models.tiny_vision import TINY, tiny_processor
@@ -71,5 +72,9 @@ def load_processor(model_args: "ModelConfig", min_pixels: int, max_pixels: int, 
         fail(f"model_name_or_path {name} reads no pictures; use a vision-language model such as Qwen/Qwen2-VL-2B-Instruct")
     processor.image_processor.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
     # Rows are turned into tokens by the tokenizer alone, in the processor's chat format.
+    try:
+        processor.chat_template = without_marks(as_text(processor.chat_template))
+    except BadRow as error:
+        fail(f"model_name_or_path {name}: {error}")
     processor.tokenizer.chat_template = processor.chat_template
     return processor

@@ -4,6 +4,9 @@ import json
 import re
 import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from common.run.files import sync, write_whole
 
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, Trainer
 
 
 def _written_by(name: str) -> int:
@@ -138,3 +141,25 @@ def not_finite(model: torch.nn.Module) -> bool:
     """Returns whether a weight that this process holds is not a finite number; under ZeRO-3 these are its shards."""
     weights = [getattr(weight, "ds_tensor", weight) for weight in model.parameters()]
     return not all(weight.isfinite().all() for weight in weights if weight.is_floating_point())
+
+
+@contextmanager
+def loadable(trainer: Trainer) -> Iterator[None]:
+    """Lets checkpoints hold the weights under the names that they have in memory.
+
+    transformers (5.23) saves some architectures, mixtures of experts among them, in the form of the hub. The trainer loads a
+    checkpoint and the best weights by the names in memory, passes over what it does not find, and goes on with other weights.
+    DeepSpeed loads its own files.
+
+    Args:
+        trainer: The trainer; its final model is saved as transformers does.
+    """
+    model = trainer.model
+    if trainer.is_deepspeed_enabled or not isinstance(model, PreTrainedModel):
+        yield
+        return
+    model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
+    try:
+        yield
+    finally:
+        del model.save_pretrained

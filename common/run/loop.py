@@ -10,7 +10,7 @@ from common.errors import say
 from common.report.card import write_card
 from common.report.page import Curve, write_report
 from common.run.arguments import seconds_of
-from common.run.checkpoints import best_checkpoint, choose_checkpoint, is_last, size_of_checkpoint
+from common.run.checkpoints import best_checkpoint, choose_checkpoint, is_last, loadable, size_of_checkpoint
 from common.run.disk import check_room, naming_disk_faults
 from common.run.divergence import DivergenceGuard
 from common.run.files import open_to_readers
@@ -124,6 +124,9 @@ def run(
     if accelerator.is_main_process:
         (folder / REQUEUE).unlink(missing_ok=True)
 
+    config = trainer.model.config.get_text_config()
+    if getattr(config, "output_router_logits", False):
+        config.output_router_logits = False  # TRL asks for them itself at each step; left on, they would break generation
     args.logging_nan_inf_filter = False  # it would show a loss that is not a number as the one before
     survive(trainer)
     needed = size_of_checkpoint(trainer.model, trainer.is_deepspeed_enabled)
@@ -151,7 +154,7 @@ def run(
     with naming_disk_faults(folder, where=where):
         recorder.restore(step, is_last=checkpoint is not None and is_last(checkpoint))
         accelerator.wait_for_everyone()
-        with loading_converted(folder):
+        with loading_converted(folder), loadable(trainer):
             _train(trainer, checkpoint)
         watch.check_weights()
         trainer.save_model(str(folder))

@@ -15,11 +15,13 @@ def prepare(argv: list[str], show: int) -> Prepared:
     args, training_args, model_args = parse(__file__, MultilingualArguments, SFTConfig, argv)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.models.config import check_model
     from common.models.load import load_tokenizer
 
     from data import load_data, read_date, texts
     from evaluate import check_held_out
 
+    check_model(model_args, packing=training_args.packing)
     train, validation, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, texts(train, args), read_date(args))
     held_out = check_held_out(held_out, tokenizer, args, training_args)

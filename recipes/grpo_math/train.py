@@ -28,6 +28,7 @@ def main() -> None:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
+    from common.models.config import check_model
     from common.models.load import load_model, load_tokenizer, with_variables
     from common.report.page import Curve
     from common.run.batch import describe_batch
@@ -40,6 +41,7 @@ def main() -> None:
     from evaluate import evaluate
 
     # 1. Data: questions, and for each the number that the reward will look for.
+    check_model(model_args)
     train, _, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out, train)
     tokenizer = load_tokenizer(model_args, texts=[text for problem in train for text in (problem.question, problem.solution)])

@@ -17,11 +17,13 @@ def prepare(argv: list[str], show: int) -> Prepared:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.tokens import render
+    from common.models.config import check_model
     from common.models.load import load_tokenizer, with_variables
 
     from data import check_prompts, conversation, load_data
 
     team, _ = load_team(args.agents_file)
+    check_model(model_args)
     train, validation, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)

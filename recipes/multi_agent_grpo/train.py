@@ -106,6 +106,7 @@ def main() -> None:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
+    from common.models.config import check_model
     from common.models.load import load_tokenizer, with_variables
 
     from data import aggregator_dataset, check_prompts, load_data, to_dataset
@@ -115,6 +116,7 @@ def main() -> None:
     from turns import OWN, ask_mates
 
     # 1. Data: problems, and for each the number that the rewards look for. Every agent reads every problem.
+    check_model(model_args)
     train, _, sets = load_data(args, training_args.seed)
     check_parts(args.dataset_name, sets, train)
     held_out = sets["held_out"]

@@ -16,11 +16,13 @@ def prepare(argv: list[str], show: int) -> Prepared:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.tokens import use_training_template
+    from common.models.config import check_model
     from common.models.load import load_tokenizer
 
     from data import load_data, texts
     from evaluate import check_held_out
 
+    check_model(model_args, packing=training_args.packing)
     train, validation, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, texts(train))
     use_training_template(tokenizer)

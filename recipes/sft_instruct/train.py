@@ -25,6 +25,7 @@ def main() -> None:
     from common.data.tokens import show_trained, tokenize, use_training_template
     from common.errors import say
     from common.generate.limits import warn_of_cut_references
+    from common.models.config import check_model
     from common.models.load import load_model, load_tokenizer
     from common.report.page import Curve
     from common.run.batch import describe_batch
@@ -38,6 +39,7 @@ def main() -> None:
     from metrics import references
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
+    check_model(model_args, packing=training_args.packing)
     train, validation, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out, train, validation)
     tokenizer = load_tokenizer(model_args, texts(train))

@@ -55,6 +55,7 @@ def main() -> None:
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
     from common.data.tokens import tokenize, use_training_template
+    from common.models.config import check_model
     from common.models.load import load_model, load_tokenizer
     from common.report.numbers import print_results
 
@@ -68,6 +69,7 @@ def main() -> None:
     from evaluate import check_held_out, evaluate
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
+    check_model(model_args, packing=training_args.packing)
     train, _, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out, train)
     tokenizer = load_tokenizer(model_args, texts(train))

@@ -32,6 +32,7 @@ def main() -> None:
     from common.data.splits import check_parts
     from common.data.tokens import show_trained, tokenize, use_training_template
     from common.errors import say
+    from common.models.config import check_model
     from common.models.load import load_model, load_tokenizer
     from common.report.page import Curve
     from common.run.batch import describe_batch
@@ -45,6 +46,7 @@ def main() -> None:
     from evaluate import check_held_out, evaluate
 
     # 1. Data: conversations as tokens. Only what the assistant writes has labels, so only that is learned.
+    check_model(model_args, packing=training_args.packing)
     train, validation, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out, train, validation)
     tokenizer = load_tokenizer(model_args, texts(train))

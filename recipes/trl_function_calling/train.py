@@ -24,6 +24,7 @@ def main() -> None:
     from common.data.splits import check_parts
     from common.data.tokens import show_trained, tokenize, use_training_template
     from common.errors import say
+    from common.models.config import check_model
     from common.models.load import load_model, load_tokenizer
     from common.report.page import Curve
     from common.run.batch import describe_batch
@@ -37,6 +38,7 @@ def main() -> None:
 
     # 1. Data: conversations with tools as tokens. Only what the assistant writes has labels: its calls and its answers, not
     #    the tools, the requests and the results.
+    check_model(model_args, packing=training_args.packing)
     train, validation, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out, train, validation)
     tokenizer = load_tokenizer(model_args)

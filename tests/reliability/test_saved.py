@@ -8,11 +8,13 @@ has never imported the recipes (saved_model.py), from an outputs folder that has
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import jinja2
 import pytest
 from campaign import recipes, samples, write_configs
 from forks import READING, ROOT, Server, serving
@@ -117,12 +119,24 @@ def place(server: Server, reader: Server, tmp_path_factory: pytest.TempPathFacto
     return place
 
 
+def check_template(folder: Path) -> None:
+    """Checks that the saved chat template is one to infer with: plain Jinja reads it, and knows no marks of training."""
+    template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    assert not re.search(r"\{%-?\s*(end)?generation\s*-?%\}", template)
+    assert "chat_template" not in json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    turns = [{"role": "user", "content": "Alpha?"}]
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+    assert "Alpha?" in environment.from_string(template).render(messages=turns, add_generation_prompt=True)
+
+
 def check(here: Place, run: Path, base: Path | None, what: str, exported: bool = True) -> None:
     """Checks every model of a run, and its export."""
     parts = here.parts(run)
     trained = [here.folder / "trained" / run.name / f"{part.name}.safetensors" for part in parts]
     assert all(path.exists() for path in trained)
     exports = [here.export(part, f"export-{run.name}-{part.name}") for part in parts if exported]
+    for part in [*parts, *exports]:
+        check_template(part)
     saved = [(part, base, file) for part, file in zip(parts, trained, strict=True)]
     saved += [(export, None, file) for export, file in zip(exports, trained, strict=exported)]
     found = here.read(saved)

@@ -5,7 +5,7 @@ from common.models.load import load_tokenizer
 from common.models.tiny import tiny_config
 
 import pytest
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, Qwen3MoeConfig
 from trl import ModelConfig
 
 
@@ -46,9 +46,23 @@ def test_a_name_that_matches_nothing(config: PreTrainedConfig, settings: dict, l
         {"lora_target_modules": ["q_proj", "mlp.down_proj"]},
         {"lora_target_modules": r".*\.self_attn\.[qv]_proj"},
         {"lora_target_modules": "all-linear", "lora_modules_to_save": ["lm_head"]},
-        {"lora_target_parameters": ["mlp.down_proj.weight"]},
+        {"lora_target_parameters": ["mlp.down_proj.weight"], "lora_dropout": 0.0},
         {"lora_target_modules": ["v_prj"], "use_peft": False},
     ],
 )
 def test_names_that_are_there(config: PreTrainedConfig, settings: dict):
     check(config, **settings)
+
+
+def test_what_peft_refuses_is_said_before_the_weights_load(capsys: pytest.CaptureFixture[str]):
+    """The experts of a mixture are parameters, whose adapters know no dropout; `all-linear` takes them as well."""
+    small = {"hidden_size": 32, "moe_intermediate_size": 16, "num_hidden_layers": 1, "num_experts": 2, "vocab_size": 64}
+    config = Qwen3MoeConfig(**small, num_experts_per_tok=1)
+    settings = {"lora_target_modules": "all-linear"}
+    with pytest.raises(SystemExit):
+        check(config, **settings, lora_dropout=0.05)
+    assert capsys.readouterr().err == (
+        "error: adapters do not fit qwen3_moe: lora.ParamWrapper does not work with lora_dropout != 0; change the settings "
+        "that begin with `lora_`\n"
+    )
+    check(config, **settings, lora_dropout=0.0)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from common.data.formats import Conversation
 from common.data.tokens import IGNORED, tokenize
 from common.models import mxfp4
-from common.models.attention import VARLEN_MODELS, choose_attention
+from common.models.attention import PACKING_MODELS, VARLEN_MODELS, check_attention, choose_attention
 from common.models.load import load_model, load_tokenizer
 from common.models.tiny import tiny_config
 
@@ -97,6 +97,7 @@ def small_config(model_type: str, **changes) -> PreTrainedConfig:
     """Returns a configuration of the real class with two small layers, one of them with a window where the family has any."""
     sizes = {
         "vocab_size": 64,
+        "vocab_size_per_layer_input": 64,
         "hidden_size": 32,
         "intermediate_size": 48,
         "moe_intermediate_size": 48,
@@ -158,6 +159,39 @@ def test_varlen_equals_sdpa(varlen: list[int], model_type: str):
                 assert varlen == ([sum(LENGTHS)] * 2 if attention == "varlen" else [])
         for ours, expected in zip(found["varlen"], found["sdpa"], strict=True):
             torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def difference_in_a_pack(model_type: str) -> float:
+    """Returns how far the logits of packed documents are from those of the same documents alone."""
+    set_seed(0)
+    attention = "eager" if model_type in ("gemma2", "gpt_oss") else "sdpa"
+    model = AutoModelForCausalLM.from_config(small_config(model_type), attn_implementation=attention).eval()
+    documents = [torch.randint(3, 64, (length,)) for length in LENGTHS]
+    boundaries = torch.tensor([0, *LENGTHS]).cumsum(0).to(torch.int32)
+    packed = {
+        "input_ids": torch.cat(documents)[None],
+        "position_ids": torch.cat([torch.arange(length) for length in LENGTHS])[None],
+        **{"cu_seq_lens_q": boundaries, "cu_seq_lens_k": boundaries, "max_length_q": 20, "max_length_k": 20},
+    }
+    with torch.no_grad():
+        alone = torch.cat([model(input_ids=document[None], use_cache=False).logits[0] for document in documents])
+        return (model(**packed, use_cache=False).logits[0] - alone).abs().max().item()
+
+
+@pytest.mark.parametrize("model_type", PACKING_MODELS)
+def test_packed_documents_of_every_family_do_not_see_each_other(model_type: str):
+    assert difference_in_a_pack(model_type) < 1e-5
+
+
+def test_packing_is_refused_where_documents_would_see_each_other(capsys: pytest.CaptureFixture[str]):
+    assert difference_in_a_pack("gpt_oss") > 0.1  # no longer? then it can be packed
+    with pytest.raises(SystemExit, match="2"):
+        check_attention("eager", AutoConfig.for_model("gpt_oss"), packing=True)
+    assert capsys.readouterr().err == (
+        "error: packing does not fit this model: the packed rows of gpt_oss see each other, or it was not tried "
+        "(docs/models.md says which were); use `--packing false`\n"
+    )
+    check_attention("eager", AutoConfig.for_model("gpt_oss"), packing=False)
 
 
 @pytest.mark.parametrize(

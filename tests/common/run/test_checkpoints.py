@@ -4,9 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.data.runs import COMPLETE, checkpoint_steps, damage, newest_complete_checkpoint
-from common.run.checkpoints import mark, rotate
+from common.run.checkpoints import loadable, mark, rotate
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, Qwen3MoeConfig, Trainer, TrainingArguments, set_seed
 
 
 def checkpoint(folder: Path, step: int, complete: bool) -> Path:
@@ -70,3 +73,49 @@ def test_damage_is_found(tmp_path: Path, fault: Callable[[Path], None], said: st
     fault(part)
     assert damage(part.parent) == said
     assert newest_complete_checkpoint(tmp_path) == (part.parent if said is None else None)
+
+
+# --- Weights that are saved under other names than they have in memory ----------------------------------------------------
+
+SIZES = {"hidden_size": 16, "moe_intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 8}
+SIZES |= {"num_key_value_heads": 1, "num_experts": 2, "num_experts_per_tok": 1, "vocab_size": 32, "pad_token_id": 0}
+
+
+def train_experts(folder: Path, resume: Path | None = None, **settings) -> dict[str, torch.Tensor]:
+    """Trains a mixture of experts for three steps, without DeepSpeed, and returns its weights."""
+    set_seed(0)
+    rows = [{"input_ids": row, "labels": row} for row in torch.randint(1, 32, (12, 8)).tolist()]
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=3,
+        save_steps=1,
+        per_device_train_batch_size=4,
+        learning_rate=0.1,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        **settings,
+    )
+    model = AutoModelForCausalLM.from_config(Qwen3MoeConfig(**SIZES))
+    trainer = Trainer(model, arguments, train_dataset=rows, eval_dataset=rows)
+    with loadable(trainer):
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    trainer.save_model(str(folder / "final"))
+    return {name: weight.clone() for name, weight in model.state_dict().items()}
+
+
+def test_experts_are_found_again_in_a_checkpoint(tmp_path: Path):
+    whole = train_experts(tmp_path / "whole")
+    resumed = train_experts(tmp_path / "resumed", tmp_path / "whole" / "checkpoint-1")
+    assert all(weight.equal(resumed[name]) for name, weight in whole.items())
+    # The model that is kept has the names of the hub.
+    assert "model.layers.0.mlp.experts.0.gate_proj.weight" in load_file(tmp_path / "whole" / "final" / "model.safetensors")
+
+
+def test_the_best_experts_are_the_best(tmp_path: Path):
+    """Of three evaluations the first one is taken for the best: its loss is the highest."""
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": True}
+    kept = train_experts(tmp_path, eval_strategy="steps", eval_steps=1, **best)
+    losses = [AutoModelForCausalLM.from_pretrained(tmp_path / f"checkpoint-{step}").state_dict() for step in (1, 3)]
+    assert all(weight.equal(losses[0][name]) for name, weight in kept.items())
+    assert not all(weight.equal(losses[1][name]) for name, weight in kept.items())

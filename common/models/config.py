@@ -1,0 +1,73 @@
+"""A model's configuration: read and checked by itself, before data are read and weights are loaded."""
+
+from pathlib import Path
+from typing import NoReturn
+
+from common.data.hub import is_path, use_cache_if_unreachable
+from common.errors import brief, fail, nearest
+from common.models import tiny, tiny_vision
+from common.models.attention import check_attention
+from common.models.folder import check_folder, config_folder
+from common.models.vision import is_language_model
+
+from transformers import AutoConfig, PreTrainedConfig, Qwen2VLConfig
+from trl import ModelConfig
+
+
+def tiny_architecture(name: str) -> str:
+    """Returns the architecture of a tiny model, the part of its name behind `tiny:`."""
+    architecture = name.removeprefix(tiny.PREFIX)
+    if architecture not in tiny.ARCHITECTURES:
+        known = list(tiny.ARCHITECTURES)
+        hint = nearest(architecture, known) or f"; there is: {', '.join(known)}"
+        fail(f"model_name_or_path {name}: unknown tiny architecture `{architecture}`{hint}")
+    return architecture
+
+
+def fail_to_load(name: str, error: Exception) -> NoReturn:
+    """Ends with what a library says of a model that it cannot load."""
+    cure = "without a hub pass a local folder or --config tiny.yaml"
+    if Path(name).is_dir():
+        cure = "pass the folder of a saved model"
+    fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")
+
+
+def read_config(model_args: ModelConfig) -> PreTrainedConfig:
+    """Reads a model's configuration, and looks at the files beside it; of a `tiny:` model its sizes are not known yet.
+
+    Args:
+        model_args: Names the model.
+
+    Raises:
+        SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there or an unreachable hub.
+    """
+    name = model_args.model_name_or_path
+    if name == tiny_vision.TINY:
+        return Qwen2VLConfig()
+    if name.startswith(tiny.PREFIX):
+        return tiny.ARCHITECTURES[tiny_architecture(name)][0]()
+    if not Path(name).is_dir():
+        if is_path(name):
+            fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
+        use_cache_if_unreachable()
+    check_folder(name)
+    try:
+        config = AutoConfig.from_pretrained(config_folder(name), revision=model_args.model_revision, trust_remote_code=False)
+    except Exception as error:  # the libraries raise whatever a broken file makes them stumble over
+        fail_to_load(name, error)
+    if not is_language_model(config):
+        fail(f"model_name_or_path {name}: {config.model_type} is no causal language model; use one, such as Qwen3")
+    return config
+
+
+def check_model(model_args: ModelConfig, *, packing: bool = False) -> None:
+    """Checks what a model's configuration alone can tell, before any data are read.
+
+    Args:
+        model_args: Names the model and its attention implementation.
+        packing: Whether several conversations are to share a row.
+
+    Raises:
+        SystemExit: With code 2; see `read_config` and `attention.check_attention`.
+    """
+    check_attention(model_args.attn_implementation, read_config(model_args), packing)
