@@ -2,10 +2,11 @@
 
     python recipes/multi_agent_grpo/lesson/make_tiny_base.py --output_dir my_base
 
-It is trained twice, as large models often are. First each role works its way through problems (strategies.py): on some kinds
-to the right answer, on others to a wrong one or to none within the limit of a completion. Then briefly on demonstrations of
-which most stop a step early: a habit laid over a skill. An aggregator is shown as well; it repeats any of the answers that it
-reads. `train.py` starts here: the rewards have to bring back the last step, and the judgement.
+It is trained twice, as large models often are. First each role works its way through problems (strategies.py): on most kinds
+to the right answer, on some to a wrong one. Then briefly on demonstrations of which most stop a step early: a habit laid over a
+skill. An aggregator is shown as well; it repeats any of the answers that it reads. `train.py` starts here: the rewards have to
+bring back the last step, and the judgement. questions.keys, beside the weights, holds three bytes of the hash of each question,
+so that none of them is measured (synthetic.py).
 """
 
 import random
@@ -28,11 +29,11 @@ from trl import ModelConfig, SFTConfig, SFTTrainer
 from agents import load_team
 from data import Problem, aggregator_question, conversation
 from lesson.strategies import STRATEGIES
-from lesson.synthetic import generate_problems
+from lesson.synthetic import BASE_KEYS, generate_problems, keys_of
 
 AGENTS = Path(__file__).parent.parent / "agents.yaml"
-# A working of more lines than this does not fit into a completion of tiny.yaml, so the aggregator sees no answer of it.
-LINES_THAT_FIT = {"step_by_step": 5, "algebra": 4, "concise": 5, "backwards": 5}
+# An aggregator hears no answer of workings of more lines than this: so it has met agents that come to no end.
+MOST_LINES = {"step_by_step": 5, "algebra": 4, "concise": 5, "backwards": 5}
 
 
 @dataclass
@@ -50,14 +51,14 @@ def completion(lines: list[str], answer: str) -> str:
 
 
 def heard_answers(problem: Problem, rng: random.Random, hurried_share: float) -> dict[str, str | None]:
-    """Returns the answers that an aggregator hears: those of the strategies, of which some are hurried or do not end."""
+    """Returns the answers that an aggregator hears: those of the strategies, some of them hurried, a few missing."""
     heard = {}
     for name, strategy in STRATEGIES.items():
         hurried = rng.random() < hurried_share
         lines, answer = strategy(problem, hurried)
         guessed = name == "concise" and not hurried and problem.kind != "detour" and rng.random() < 0.7
         heard[name] = str(int(answer) + rng.randint(1, 9)) if guessed else answer
-        if len(lines) > LINES_THAT_FIT[name]:
+        if len(lines) > MOST_LINES[name]:
             heard[name] = None
     return heard
 
@@ -114,10 +115,7 @@ def main() -> None:
     texts = [row[part][-1]["content"] for row in worked.select(range(4000)) for part in ("prompt", "completion")]
     # A role's prompt is one token: a tiny model has no time to read, and the roles are all that the prompts must tell apart.
     tokenizer = tiny_tokenizer(texts, vocab_size=512, phrases=prompts)
-    with TemporaryDirectory() as folder:  # read back with the chat template of its architecture
-        tokenizer.save_pretrained(folder)
-        tiny_config("qwen3", tokenizer).save_pretrained(folder)
-        tokenizer = load_tokenizer(ModelConfig(model_name_or_path=folder))
+    tokenizer.chat_template = load_tokenizer(ModelConfig(model_name_or_path="tiny:qwen3"), ["?"]).chat_template
     model = AutoModelForCausalLM.from_config(tiny_config("qwen3", tokenizer))
 
     # 1. The skill: work as the role says.
@@ -131,6 +129,7 @@ def main() -> None:
     tokenizer.chat_template = None
     model.to(torch.bfloat16).save_pretrained(args.output_dir)
     tokenizer.save_pretrained(args.output_dir)
+    (Path(args.output_dir) / BASE_KEYS.name).write_bytes(b"".join(sorted(keys_of(problems))))
 
 
 if __name__ == "__main__":
