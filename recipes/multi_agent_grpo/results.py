@@ -17,10 +17,10 @@ from common.run.record import launcher, versions
 from agents import Agent
 from budget import sampled_tokens
 from combine import Measured
+from comparison import agreement_table, comparisons, kinds_table, results_table
 from data import Problem
 from evaluate import samples
 from members import Setup
-from tables import agreement_table, comparisons, kinds_table, results_table
 
 
 def _phase_rows(folder: Path, split: str, offset: int) -> list[dict[str, Any]]:

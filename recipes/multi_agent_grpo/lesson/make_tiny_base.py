@@ -31,6 +31,7 @@ from data import Problem, aggregator_question, conversation
 from lesson.strategies import STRATEGIES
 from lesson.synthetic import BASE_KEYS, generate_problems, keys_of
 
+BATCH_SIZE = 32
 AGENTS = Path(__file__).parent.parent / "agents.yaml"
 # An aggregator hears no answer of workings of more lines than this: so it has met agents that come to no end.
 MOST_LINES = {"step_by_step": 5, "algebra": 4, "concise": 5, "backwards": 5}
@@ -43,6 +44,11 @@ class BaseArguments:
     habit_steps: int = field(default=120, metadata={"help": "Steps on demonstrations of which most stop a step early."})
     hurried_share: float = field(default=0.6, metadata={"help": "Share of those that stop early."})
     seed: int = 0
+
+
+def base_problems(args: BaseArguments) -> list[Problem]:
+    """Returns all problems that the model is shown."""
+    return generate_problems(BATCH_SIZE * args.skill_steps, seed=10_000 + args.seed)
 
 
 def completion(lines: list[str], answer: str) -> str:
@@ -87,7 +93,7 @@ def train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dataset: D
     with TemporaryDirectory() as folder:
         args = SFTConfig(
             output_dir=folder,
-            per_device_train_batch_size=32,
+            per_device_train_batch_size=BATCH_SIZE,
             adam_beta2=0.98,
             max_length=256,
             activation_checkpointing=False,
@@ -108,7 +114,7 @@ def main() -> None:
         fail(f"--output_dir {args.output_dir} exists already; give a new folder")
     set_seed(args.seed)
 
-    problems = generate_problems(32 * args.skill_steps, seed=10_000 + args.seed)
+    problems = base_problems(args)
     worked = demonstrations(problems, hurried_share=0.0, seed=args.seed)
     team, aggregator = load_team(str(AGENTS))
     prompts = [agent.prompt for agent in [*team, aggregator]]
@@ -122,7 +128,7 @@ def main() -> None:
     train(model, tokenizer, worked, max_steps=args.skill_steps, learning_rate=2e-3, lr_scheduler_type="cosine")
 
     # 2. The habit: stop a step early.
-    hurried = demonstrations(problems[: 32 * args.habit_steps], args.hurried_share, args.seed)
+    hurried = demonstrations(problems[: BATCH_SIZE * args.habit_steps], args.hurried_share, args.seed)
     train(model, tokenizer, hurried, max_steps=args.habit_steps, learning_rate=3e-4, lr_scheduler_type="cosine")
 
     # bfloat16 halves the file. The chat template is not stored: common.models.load takes TRL's own for this architecture.
