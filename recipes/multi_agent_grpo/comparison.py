@@ -71,19 +71,19 @@ def agreement_table(said: Said) -> Table:
 def comparisons(untrained: dict[str, Outcome], trained: dict[str, Outcome], singles: list[Agent]) -> dict[str, str]:
     """Returns lines that compare the trained team's vote with what one agent achieves, problem by problem.
 
-    The majority vote, because that is what the agents are paid for: the best of several ways of combining would be picked for
-    its luck.
+    It is the majority vote, because that is what the agents are paid for: the best of several ways of combining would be picked
+    for its luck. Of the votes of samples it is compared with that of as many samples as agents, and with the one that takes the
+    number of tokens nearest to the team's.
     """
     if not singles:
         return {}
-    single = singles[1].name
-    against = {
-        f"untrained {_label('single_agent', singles[:1])}": untrained["single_agent"],
-        f"untrained {_label('self_consistency', singles[:1])}": untrained["self_consistency"],
-        f"{single} of the team, alone": trained[single],
-        f"{single} trained alone, all tokens in one answer": trained["single_agent"],
-        f"{single} trained alone, all its samples' vote": trained["self_consistency"],
-    }
+    first, last = singles[:1], singles[1:]
+    samples = [name for name in trained if name.startswith("self_consistency")]
+    as_many_tokens = min(samples, key=lambda name: abs(trained[name].tokens - trained["vote"].tokens))
+    ways = ["single_agent", as_many_tokens, "self_consistency"]
+    against = {f"untrained {_label(name, first)}": untrained[name] for name in (first[0].name, *ways)}
+    against |= {f"{_label(last[0].name, last)}, in the team": trained[last[0].name]}
+    against |= {f"{_label(name, last)}, trained alone": trained[name] for name in ways}
     found = {name: paired_difference(trained["vote"].values, other.values) for name, other in against.items()}
     return {
         f"vote minus {name}": "{value:+.1f} points [{low:+.1f}, {high:+.1f}]".format(

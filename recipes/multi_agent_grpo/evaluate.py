@@ -49,8 +49,10 @@ def ask_team(ask: "Ask", problems: list["Problem"], team: list[Agent], **how: An
     Returns:
         For each problem the completion of each agent by its name.
     """
-    done = iter(ask([(agent, problem.question) for problem in problems for agent in team], **how))
-    return [{agent.name: next(done) for agent in team} for _ in problems]
+    # Agent by agent: answers of one way of working are of like length, and a batch takes as long as its longest.
+    done = iter(ask([(agent, problem.question) for agent in team for problem in problems], **how))
+    of_agents = {agent.name: [next(done) for _ in problems] for agent in team}
+    return [{name: completions[number] for name, completions in of_agents.items()} for number in range(len(problems))]
 
 
 def measure_agents(ask: "Ask", problems: list["Problem"], team: list[Agent], **how: Any) -> Measured:

@@ -62,7 +62,7 @@ def test_a_run_leaves_what_the_readme_promises(trained):
     # The one agent is the best of the team on the validation, and of the same budget in training and in an answer.
     measured = {name: json.loads((folder / f"{name}.json").read_text())["outcomes"] for name in ("validation", "single")}
     best = max(AGENTS, key=lambda name: sum(measured["validation"][name]["values"]))
-    assert f"vote minus {best} trained alone, all tokens in one answer: " in printed
+    assert f"vote minus {best}, all tokens in one answer, trained alone: " in printed
     settings = {name: json.loads((folder / name / "run.json").read_text())["settings"] for name in ("team", "single")}
     assert settings["single"]["max_completion_length"] == 4 * settings["team"]["max_completion_length"]
     assert set(measured["single"]["single_agent"]) == {"values", "tokens", "cut"}
