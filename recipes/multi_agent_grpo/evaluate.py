@@ -25,7 +25,7 @@ from trl import GRPOConfig
 from agents import BEST, Agent, load_team
 from arguments import EvaluationArguments
 from combine import MeanLogits, Measured, Outcome, Said, answers_of, combined, describe_vote, outcome_of, vote_of
-from kept import once
+from kept import once, read
 from rewards import disagreement, vote_value
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def main() -> None:
     from data import check_prompts, load_data
     from members import Setup, leave, opened, team_weights
 
-    _, validation, sets = load_data(args, training_args.seed)
+    _, _, sets = load_data(args, training_args.seed)
     check_parts(args.dataset_name, sets)
     problems = sets["held_out"]
     tokenizer = load_tokenizer(model_args)
@@ -238,12 +238,11 @@ def main() -> None:
     weights = team_weights(run, team) if args.run_dir else {}
     with opened(setup, weights) as ask:
         outcomes, said = measure_team(ask, problems, team, None if args.run_dir else aggregator)
-        alone = args.run_dir and (run / "single").is_dir()
-        single = choose_single(ask, validation, team, args.single_agent, run / "validation.json") if alone else None
     if args.run_dir and (run / "aggregator").is_dir():
         with opened(setup, {"aggregator": run / "aggregator"}) as ask:
             outcomes |= measure_aggregator(ask, problems, said, aggregator)[0]
-    if single is not None:
+    answered_alone = read(run / "single.json")[1][0] if args.run_dir and (run / "single.json").exists() else {}
+    for single in (agent for agent in team if agent.name in answered_alone):
         with opened(setup, {"single": run / "single"}) as ask:
             outcomes |= measure_single(ask, problems, single, len(team))[0]
     say(f"{args.run_dir or model_args.model_name_or_path}: {len(problems)} problems")

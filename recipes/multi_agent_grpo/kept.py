@@ -14,6 +14,13 @@ from common.run.files import write_whole
 from combine import Measured, Outcome
 
 
+def read(path: Path) -> Measured:
+    """Reads what a file of `once` keeps."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    outcomes = {name: Outcome(**outcome) for name, outcome in content["outcomes"].items()}
+    return outcomes, [{name: Completion(**done) for name, done in row.items()} for row in content["said"]]
+
+
 def once(path: Path, measure: Callable[[], Measured]) -> Measured:
     """Measures, and keeps the result in a file, or reads what the file keeps.
 
@@ -22,9 +29,7 @@ def once(path: Path, measure: Callable[[], Measured]) -> Measured:
         measure: Measures; called on every process.
     """
     if path.exists():
-        content = json.loads(path.read_text(encoding="utf-8"))
-        outcomes = {name: Outcome(**outcome) for name, outcome in content["outcomes"].items()}
-        return outcomes, [{name: Completion(**done) for name, done in row.items()} for row in content["said"]]
+        return read(path)
     started = time.monotonic()
     outcomes, said = measure()
     if is_main_process():
