@@ -92,7 +92,8 @@ def content_of(conversation: dict[str, Any]) -> str:
     return normalize_question(json.dumps(conversation["messages"], ensure_ascii=False, sort_keys=True, default=str))
 
 
-def _digest(question: str) -> bytes:
+def digest_of(question: str) -> bytes:
+    """Returns the hash of a question, 16 bytes: the same for all that `normalize_question` does not tell apart."""
     return blake2b(normalize_question(question).encode(errors="replace"), digest_size=16).digest()
 
 
@@ -103,7 +104,7 @@ def _questions(rows: Iterable[Row], question: Callable[[Row], str]) -> dict[byte
     """
     numbers: dict[bytes, list[int]] = {}
     for number, row in enumerate(rows):
-        numbers.setdefault(_digest(question(row)), []).append(number)
+        numbers.setdefault(digest_of(question(row)), []).append(number)
     common = max(1, sum(map(len, numbers.values())) // 10)
     return {key: numbers[key] for key in sorted(numbers, key=lambda key: (len(numbers[key]) > common, key))}
 
@@ -115,7 +116,7 @@ def _partition(rows: Sequence[Row], taken: Collection[int]) -> tuple[list[Row], 
 
 def by_hash(rows: Sequence[Row], question: Callable[[Row], str]) -> list[Row]:
     """Returns rows in the order of the hashes of their questions."""
-    return sorted(rows, key=lambda row: _digest(question(row)))
+    return sorted(rows, key=lambda row: digest_of(question(row)))
 
 
 def take(
@@ -182,8 +183,8 @@ def _drop_duplicates(
         if key not in seen:
             seen.add(key)
             first.append(row)
-    asked = {_digest(question(row)) for row in measured}
-    apart = [row for row in first if _digest(question(row)) not in asked]
+    asked = {digest_of(question(row)) for row in measured}
+    apart = [row for row in first if digest_of(question(row)) not in asked]
     twice, leaks = len(train) - len(first), len(first) - len(apart)
     what = "left out of the training" if drops else "trained as they are; `--drop_duplicates true` leaves them out"
     if twice:

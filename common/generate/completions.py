@@ -25,12 +25,14 @@ class Completion:
         num_tokens: Length, the end-of-turn token included.
         raw: The text with its special tokens, for formats that are made of them.
         confidence: Of a greedy completion the probability that the model gave to its tokens, their geometric mean; else NaN.
+        cut: Whether it came to `max_new_tokens` before its end.
     """
 
     text: str
     num_tokens: int
     raw: str = ""
     confidence: float = math.nan
+    cut: bool = False
 
 
 class _Confidence(LogitsProcessor):
@@ -146,7 +148,7 @@ def generate(
                 tokens = tokens[: ends[0].item() + 1] if len(ends) else tokens
                 text = tokenizer.decode(tokens, skip_special_tokens=True)
                 confident = math.exp(sum(logs[: len(tokens)]) / len(tokens))
-                completions.append((index, Completion(text, len(tokens), tokenizer.decode(tokens), confident)))
+                completions.append((index, Completion(text, len(tokens), tokenizer.decode(tokens), confident, not len(ends))))
         unwrapped.train(was_training)
     gathered = dict(gather_object(completions))
     return [gathered[index] for index in range(len(texts))]

@@ -78,6 +78,27 @@ def ratio(parts: Sequence[float], wholes: Sequence[float], groups: Sequence[Hash
     return {"value": value, "low": float(min(low, value)), "high": float(max(high, value))}
 
 
+def paired_difference(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
+    """Returns the difference of two means over the same problems, with its 95 % interval: the bootstrap's over problems.
+
+    The two scores of a problem are resampled together, so what is hard for both adds nothing to the interval: it is narrower
+    than those of the two means suggest. Where all differences are alike no resample differs, and the interval reaches as far as
+    Wilson's of a share of 0 in as many problems.
+
+    Args:
+        one: For each problem a score in [0, 1].
+        other: For each of the same problems, in the same order, the score to compare with.
+
+    Returns:
+        `value`, one minus other, `low` and `high`, each in [-1, 1].
+    """
+    differences = [a - b for a, b in zip(one, other, strict=True)]
+    if len(set(differences)) > 1:
+        return ratio(differences, [1] * len(differences))
+    value, (_, half) = differences[0], _wilson(0.0, len(differences))
+    return {"value": value, "low": max(-1.0, value - half), "high": min(1.0, value + half)}
+
+
 def pass_at_k(num_correct: list[int], num_samples: int, k: int) -> dict[str, float]:
     """Returns the chance that at least one of k samples is right, with a 95 % interval over the problems (see `mean`).
 

@@ -11,6 +11,13 @@ from common.run.yaml_file import read_yaml, value_of
 from trl import GRPOConfig, ModelConfig
 
 KEYS = ["name", "prompt"]
+BEST = "best"  # as the single agent: the one that is best by the validation
+# What results and a run's folders and adapters are called; no agent can be called so.
+TAKEN = re.compile(
+    r"((confidence_)?vote|self_consistency)(_\d+)?|mean_logits|single(_agent)?|aggregator|team|best|disagreement|accuracy|default"
+    r"|complete|completions|logs|runs",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ def load_team(agents_file: str) -> tuple[list[Agent], Agent]:
 
     Raises:
         SystemExit: With code 2 and one line for a file that is missing or not yaml, fewer than two agents, a name that is used
-            twice, and a role without a prompt.
+            twice or is that of a result, and a role without a prompt.
     """
     beside = Path(__file__).parent / agents_file
     path = beside if beside.exists() else Path(agents_file)
@@ -74,7 +81,7 @@ def load_team(agents_file: str) -> tuple[list[Agent], Agent]:
         if name in names[: number - 1]:
             first = names.index(name) + 1
             fail(f"{path}, agent {number}: the name {name} is that of agent {first} already; give each its own")
-        if name in ("aggregator", "default", "team"):
+        if TAKEN.fullmatch(name):
             fail(f"{path}, agent {number}: the name {name} is kept for other uses; choose another")
     return team, _agent(path, "aggregator", content.get("aggregator"), name="aggregator")
 
@@ -89,7 +96,7 @@ def check_team(
 
     Args:
         team: The agents.
-        single_agent: The one that is also trained alone, or empty.
+        single_agent: The one that is also trained alone, `best` or empty.
         adapter_per_agent: Whether they are trained in turns.
         training_args: Give the sizes and the number of processes.
         model_args: Say whether adapters are trained.
@@ -97,7 +104,7 @@ def check_team(
     Raises:
         SystemExit: With code 2; of sizes the line names the nearest that work.
     """
-    names = [agent.name for agent in team]
+    names = [*(agent.name for agent in team), BEST]
     if single_agent and single_agent not in names:
         hint = nearest(single_agent, names) or f"; there is: {', '.join(names)}"
         fail(f"single_agent {single_agent}: there is no such agent{hint}")

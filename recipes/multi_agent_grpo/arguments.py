@@ -18,7 +18,11 @@ class TeamArguments(DataArguments):
         default=0, metadata={"help": "Steps of the second phase, which trains the aggregator; 0 leaves it out."}
     )
     single_agent: str = field(
-        default="", metadata={"help": "Agent that is also trained alone on as many tokens, to compare; empty leaves it out."}
+        default="",
+        metadata={
+            "help": "Agent that is also trained alone on as many tokens, to compare: a name, `best` for the best by the "
+            "validation, or empty for none."
+        },
     )
 
 

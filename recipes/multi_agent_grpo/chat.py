@@ -18,8 +18,8 @@ def main() -> None:
     from common.measure.math_answers import boxed_answer
 
     from agents import load_team
+    from combine import describe_vote
     from data import aggregator_question, conversation
-    from evaluate import describe_vote
     from members import team_weights
 
     # One model for all, or one with an adapter for each agent under its name; the aggregator has learned from another start.

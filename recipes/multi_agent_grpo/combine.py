@@ -1,6 +1,10 @@
 """One answer from several agents: what is decoded together, and what is decided once all have answered."""
 
-from dataclasses import dataclass
+import math
+import random
+from dataclasses import dataclass, replace
+from itertools import combinations
+from statistics import fmean
 
 from common.generate.completions import Completion
 from common.measure.math_answers import boxed_answer, is_same
@@ -8,7 +12,7 @@ from common.measure.math_answers import boxed_answer, is_same
 import torch
 from transformers import LogitsProcessor
 
-from rewards import Answers, vote_value
+from rewards import Answers, vote_value, winners
 
 
 @dataclass(frozen=True)
@@ -18,10 +22,17 @@ class Outcome:
     Attributes:
         values: For each problem 1 if the answer is right, 0 if not, the chance of it where a draw decides.
         tokens: Tokens sampled for a problem, on average, by all agents together.
+        cut: Share of the completions sampled for it that came to the limit before their end.
     """
 
     values: list[float]
     tokens: float
+    cut: float
+
+
+Said = list[dict[str, Completion]]  # for each problem the completion of each agent
+Measured = tuple[dict[str, Outcome], Said]  # what each way of answering achieved, by its name, and what was said
+MOST_CHOICES = 100  # of some of the agents, of which the mean is taken; of more, so many are drawn
 
 
 class MeanLogits(LogitsProcessor):
@@ -52,24 +63,57 @@ def confidences(said: dict[str, Completion]) -> dict[str, float]:
     return {name: completion.confidence for name, completion in said.items()}
 
 
-def combined(said: list[dict[str, Completion]], right: list[str]) -> dict[str, Outcome]:
-    """Scores the votes, then each agent alone.
+def outcome_of(values: list[float], said: Said) -> Outcome:
+    """Returns what a way of answering achieved that takes all that was said.
+
+    Args:
+        values: See `Outcome`.
+        said: For each problem the completions that were sampled for it.
+    """
+    sampled = [done for completions in said for done in completions.values()]
+    return Outcome(values, sum(done.num_tokens for done in sampled) / len(said), fmean(done.cut for done in sampled))
+
+
+def vote_of(said: Said, right: list[str], size: int) -> Outcome:
+    """Scores the vote of some of the answers: the mean over all choices of so many, none of which is picked out.
+
+    Args:
+        said: For each problem the completions: one of each agent, or samples of one.
+        right: The right answers.
+        size: How many vote; 1 is one of them alone, drawn at random.
+    """
+    names, rng = list(said[0]), random.Random(0)
+    few = math.comb(len(names), size) <= MOST_CHOICES
+    choices = list(combinations(names, size)) if few else [rng.sample(names, size) for _ in range(MOST_CHOICES)]
+    values = [
+        fmean(vote_value({name: answers[name] for name in choice}, answer) for choice in choices)
+        for answers, answer in zip(map(answers_of, said), right, strict=True)
+    ]
+    whole = outcome_of(values, said)
+    return replace(whole, tokens=whole.tokens * size / len(names))
+
+
+def combined(said: Said, right: list[str]) -> dict[str, Outcome]:
+    """Scores each agent alone, then the votes of two agents, three, and so on; `vote` is that of all.
 
     Args:
         said: For each problem the completion of each agent.
         right: The right answers.
     """
-    heard = [answers_of(completions) for completions in said]
-    tokens = {name: sum(done[name].num_tokens for done in said) / len(said) for name in said[0]}
-    weights = [confidences(completions) for completions in said]
-    outcomes = {
-        "vote": Outcome(list(map(vote_value, heard, right)), sum(tokens.values())),
-        "confidence_vote": Outcome(list(map(vote_value, heard, right, weights)), sum(tokens.values())),
-    }
-    for name in said[0]:
-        alone = [float(is_same(answers[name], answer)) for answers, answer in zip(heard, right, strict=True)]
-        outcomes[name] = Outcome(alone, tokens[name])
-    return outcomes
+    names = list(said[0])
+    outcomes = {name: vote_of([{name: done[name]} for done in said], right, 1) for name in names}
+    outcomes |= {f"vote_{size}": vote_of(said, right, size) for size in range(2, len(names))}
+    sure = [vote_value(answers_of(done), answer, confidences(done)) for done, answer in zip(said, right, strict=True)]
+    return outcomes | {"vote": vote_of(said, right, len(names)), "confidence_vote": outcome_of(sure, said)}
+
+
+def describe_vote(answers: Answers) -> str:
+    """Returns what the vote decides, in words."""
+    won = winners(answers)
+    if len(won) == 1:
+        voices = sum(is_same(answer, won[0]) for answer in answers.values())
+        return f"{won[0]} ({voices} of {len(answers)})"
+    return f"a tie between {' and '.join(won)}" if won else "nobody answered"
 
 
 def agreement(heard: list[Answers]) -> dict[str, dict[str, float]]:

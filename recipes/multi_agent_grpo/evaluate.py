@@ -1,12 +1,14 @@
-"""How many problems the team solves, and each agent alone: all ways of combining, with 95 % intervals and tokens.
+"""What tokens buy: how many problems the team solves, each agent alone and one with the team's budget, with 95 % intervals.
 
     accelerate launch --config_file accelerate_configs/zero3.yaml recipes/multi_agent_grpo/evaluate.py \
         --run_dir outputs/multi_agent_grpo/tiny
 
-Without `--run_dir` the untrained model plays all roles. The problems are shared out over the processes; under ZeRO-3 the model
-is sharded, under the other stages each process holds a copy. An answer is scored by the function that rewards it in training.
+Without `--run_dir` the untrained model plays all roles, and no agent is compared with the team. The problems are shared out
+over the processes; under ZeRO-3 the model is sharded, under the other stages each process holds a copy. An answer is scored by
+the function that rewards it in training.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -14,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 from common.errors import say
 from common.generate.completions import Completion
 from common.measure.math_answers import boxed_answer, is_same
-from common.measure.statistics import mean, share
+from common.measure.statistics import mean
 from common.report.numbers import format_interval, format_value
 from common.run.config import parse
 
 from trl import GRPOConfig
 
-from agents import Agent, load_team
+from agents import BEST, Agent, load_team
 from arguments import EvaluationArguments
-from combine import MeanLogits, Outcome, answers_of, combined
-from rewards import Answers, disagreement, vote_value, winners
+from combine import MeanLogits, Measured, Outcome, Said, answers_of, combined, describe_vote, outcome_of, vote_of
+from kept import once, read
+from rewards import disagreement, vote_value
 
 if TYPE_CHECKING:
     from common.run.loop import Evaluation
@@ -32,29 +35,50 @@ if TYPE_CHECKING:
     from members import Ask
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
-Said = list[dict[str, Completion]]  # for each problem the completion of each agent
-Measured = tuple[dict[str, Outcome], Said]
 
 
-def interval(values: list[float]) -> dict[str, float]:
-    """Returns the mean with its 95 % interval: Wilson's where all are 0 or 1, else the normal one."""
-    return share([value == 1.0 for value in values]) if set(values) <= {0.0, 1.0} else mean(values)
-
-
-def ask_team(ask: "Ask", problems: list["Problem"], team: list[Agent], sampled: bool = False) -> Said:
+def ask_team(ask: "Ask", problems: list["Problem"], team: list[Agent], **how: Any) -> Said:
     """Asks every agent every problem once.
 
     Args:
         ask: Asks agents questions (see `members.opened`).
         problems: The problems.
         team: The agents.
-        sampled: Whether they answer as in training, not with the likeliest answer.
+        how: Whether they answer as in training, not with the likeliest answer, and how long; see `members.Ask`.
 
     Returns:
         For each problem the completion of each agent by its name.
     """
-    done = iter(ask([(agent, problem.question) for problem in problems for agent in team], sampled=sampled))
-    return [{agent.name: next(done) for agent in team} for _ in problems]
+    # Agent by agent: answers of one way of working are of like length, and a batch takes as long as its longest.
+    done = iter(ask([(agent, problem.question) for agent in team for problem in problems], **how))
+    of_agents = {agent.name: [next(done) for _ in problems] for agent in team}
+    return [{name: completions[number] for name, completions in of_agents.items()} for number in range(len(problems))]
+
+
+def measure_agents(ask: "Ask", problems: list["Problem"], team: list[Agent], **how: Any) -> Measured:
+    """Asks as `ask_team` and scores each agent alone, and the votes.
+
+    Returns:
+        What each way of answering achieved, by its name, and for each problem the completion of each agent.
+    """
+    said = ask_team(ask, problems, team, **how)
+    return combined(said, [problem.answer for problem in problems]), said
+
+
+def choose_single(ask: "Ask", validation: list["Problem"], team: list[Agent], name: str, kept_in: Path) -> Agent | None:
+    """Returns the agent that the team is compared with: the named one, or the best by problems that are not reported on.
+
+    Args:
+        ask: Asks the agents.
+        validation: The problems to choose by.
+        team: The agents.
+        name: An agent's name, `best` for the one that solves most of the validation alone, or empty for none.
+        kept_in: The file that keeps what was measured to choose.
+    """
+    if name != BEST:
+        return next((agent for agent in team if agent.name == name), None)
+    outcomes, _ = once(kept_in, lambda: measure_agents(ask, validation, team))
+    return max(team, key=lambda agent: fmean(outcomes[agent.name].values))
 
 
 def decode_together(ask: "Ask", problems: list["Problem"], team: list[Agent]) -> Outcome:
@@ -62,24 +86,29 @@ def decode_together(ask: "Ask", problems: list["Problem"], team: list[Agent]) ->
     turns = [(agent, problem.question) for problem in problems for agent in team]
     done = ask(turns, together=len(team), logits_processor=MeanLogits(len(team)))[:: len(team)]
     values = [float(is_same(boxed_answer(one.text), problem.answer)) for one, problem in zip(done, problems, strict=True)]
-    return Outcome(values, len(team) * sum(one.num_tokens for one in done) / len(done))
+    alone = outcome_of(values, [{"": one} for one in done])
+    return replace(alone, tokens=len(team) * alone.tokens)
 
 
-def self_consistency(ask: "Ask", problems: list["Problem"], agent: Agent, num_samples: int) -> Outcome:
+def self_consistency(ask: "Ask", problems: list["Problem"], agent: Agent, num_samples: int) -> dict[str, Outcome]:
     """Lets one agent answer several times and takes the vote of its samples (Wang et al. 2022, arXiv:2203.11171).
 
-    They are sampled as in training.
+    They are sampled as in training, and each may be as long as an answer of the team's agents.
 
     Args:
         ask: Asks the agent.
         problems: The problems.
         agent: The agent.
         num_samples: Its answers to each problem.
+
+    Returns:
+        The outcomes of the votes of one sample, two, and so on; `self_consistency` is that of all.
     """
     done = iter(ask([(agent, problem.question) for problem in problems for _ in range(num_samples)], sampled=True))
     said = [{str(number): next(done) for number in range(num_samples)} for _ in problems]
-    values = [vote_value(answers_of(one), problem.answer) for one, problem in zip(said, problems, strict=True)]
-    return Outcome(values, sum(done.num_tokens for one in said for done in one.values()) / len(problems))
+    right = [problem.answer for problem in problems]
+    outcomes = {f"self_consistency_{size}": vote_of(said, right, size) for size in range(1, num_samples)}
+    return outcomes | {"self_consistency": vote_of(said, right, num_samples)}
 
 
 def measure_team(
@@ -92,21 +121,18 @@ def measure_team(
         problems: The held-out problems.
         team: The agents.
         aggregator: Where it plays with the same weights: it decides too.
-        single: Where the same weights are its own: the agent whose self-consistency is measured, with a sample for each agent.
+        single: Where the same weights are its own: the agent that gets the whole team's budget, see `measure_single`.
 
     Returns:
         What each way of answering achieved, by its name, and for each problem the completion of each agent.
     """
-    said = ask_team(ask, problems, team)
-    outcomes = combined(said, [problem.answer for problem in problems])
-    together = {"mean_logits": decode_together(ask, problems, team)}
+    outcomes, said = measure_agents(ask, problems, team)
+    outcomes["mean_logits"] = decode_together(ask, problems, team)
     if aggregator is not None:
-        together |= measure_aggregator(ask, problems, said, aggregator)[0]
+        outcomes |= measure_aggregator(ask, problems, said, aggregator)[0]
     if single is not None:
-        together["single_agent"] = outcomes[single.name]
-        together["self_consistency"] = self_consistency(ask, problems, single, len(team))
-    votes = {name: outcomes.pop(name) for name in ("vote", "confidence_vote")}
-    return votes | together | outcomes, said
+        outcomes |= measure_single(ask, problems, single, len(team))[0]
+    return outcomes, said
 
 
 def measure_aggregator(ask: "Ask", problems: list["Problem"], said: Said, aggregator: Agent) -> Measured:
@@ -127,26 +153,24 @@ def measure_aggregator(ask: "Ask", problems: list["Problem"], said: Said, aggreg
     questions = [aggregator_question(problem.question, answers) for problem, answers in zip(problems, heard, strict=True)]
     decisions = ask([(aggregator, question) for question in questions])
     right = [float(is_same(boxed_answer(done.text), problem.answer)) for done, problem in zip(decisions, problems, strict=True)]
-    tokens = sum(done.num_tokens for completions in said for done in completions.values())
-    outcome = Outcome(right, (tokens + sum(done.num_tokens for done in decisions)) / len(problems))
-    return {"aggregator": outcome}, [{"aggregator": done} for done in decisions]
+    sampled = [one | {"aggregator": done} for one, done in zip(said, decisions, strict=True)]
+    return {"aggregator": outcome_of(right, sampled)}, [{"aggregator": done} for done in decisions]
 
 
-def measure_single(ask: "Ask", problems: list["Problem"], single: Agent, num_samples: int) -> Measured:
-    """Measures an agent alone: greedily, and the vote of several samples.
+def measure_single(ask: "Ask", problems: list["Problem"], single: Agent, team_size: int) -> Measured:
+    """Measures an agent that may use as many tokens as a team: in one answer, greedily, and in the vote of several.
 
     Args:
         ask: Asks the agent.
         problems: The held-out problems.
         single: The agent.
-        num_samples: Its samples for each problem.
+        team_size: Its one answer may be so many times as long as an agent's, and so many are its samples.
 
     Returns:
         As `measure_team`.
     """
-    said = ask_team(ask, problems, [single])
-    alone = combined(said, [problem.answer for problem in problems])[single.name]
-    return {"single_agent": alone, "self_consistency": self_consistency(ask, problems, single, num_samples)}, said
+    outcomes, said = measure_agents(ask, problems, [single], times=team_size)
+    return {"single_agent": outcomes[single.name]} | self_consistency(ask, problems, single, team_size), said
 
 
 def in_training(ask: "Ask", problems: list["Problem"], team: list[Agent]) -> "Evaluation":
@@ -160,11 +184,10 @@ def in_training(ask: "Ask", problems: list["Problem"], team: list[Agent]) -> "Ev
     Returns:
         For the set `held_out` its `metrics`, `samples` (what all agents said) and `count`.
     """
-    said = ask_team(ask, problems, team)
-    outcomes = combined(said, [problem.answer for problem in problems])
-    if len(team) == 1:
-        outcomes = {"accuracy": outcomes[team[0].name]}
-    metrics = {name: interval(outcome.values) for name, outcome in outcomes.items()}
+    outcomes, said = measure_agents(ask, problems, team)
+    # What stands first is what the run prints.
+    outcomes = {"vote": outcomes["vote"]} | outcomes if len(team) > 1 else {"accuracy": outcomes["vote"]}
+    metrics = {name: mean(outcome.values) for name, outcome in outcomes.items()}
     if len(team) > 1:
         metrics["disagreement"] = {"value": fmean(disagreement(answers_of(completions)) for completions in said)}
     return {"held_out": {"metrics": metrics, "samples": samples(problems, said), "count": len(problems)}}
@@ -173,7 +196,7 @@ def in_training(ask: "Ask", problems: list["Problem"], team: list[Agent]) -> "Ev
 def aggregator_in_training(ask: "Ask", problems: list["Problem"], said: Said, aggregator: Agent) -> "Evaluation":
     """Measures the aggregator's decisions, for its curve; as `in_training`."""
     outcomes, decisions = measure_aggregator(ask, problems, said, aggregator)
-    metrics = {"accuracy": interval(outcomes["aggregator"].values)}
+    metrics = {"accuracy": mean(outcomes["aggregator"].values)}
     shown = samples(problems, [one | decision for one, decision in zip(said, decisions, strict=True)])
     return {"held_out": {"metrics": metrics, "samples": shown, "count": len(problems)}}
 
@@ -191,15 +214,6 @@ def samples(problems: list["Problem"], said: list[dict[str, Completion]]) -> lis
             {"question": problem.question, "answer": problem.answer, "completion": "\n\n".join(lines), "correct": right}
         )
     return rows
-
-
-def describe_vote(answers: Answers) -> str:
-    """Returns what the vote decides, in words."""
-    won = winners(answers)
-    if len(won) == 1:
-        voices = sum(is_same(answer, won[0]) for answer in answers.values())
-        return f"{won[0]} ({voices} of {len(answers)})"
-    return f"a tie between {' and '.join(won)}" if won else "nobody answered"
 
 
 def main() -> None:
@@ -227,11 +241,16 @@ def main() -> None:
     if args.run_dir and (run / "aggregator").is_dir():
         with opened(setup, {"aggregator": run / "aggregator"}) as ask:
             outcomes |= measure_aggregator(ask, problems, said, aggregator)[0]
+    answered_alone = read(run / "single.json")[1][0] if args.run_dir and (run / "single.json").exists() else {}
+    for single in (agent for agent in team if agent.name in answered_alone):
+        with opened(setup, {"single": run / "single"}) as ask:
+            outcomes |= measure_single(ask, problems, single, len(team))[0]
     say(f"{args.run_dir or model_args.model_name_or_path}: {len(problems)} problems")
     for name, outcome in outcomes.items():
-        metric = interval(outcome.values)
+        metric = mean(outcome.values)
         bounds = f"95 % interval {format_interval(metric)}"
-        say(f"  {name:<20}{format_value(metric):>7}   {bounds}   {outcome.tokens:.0f} tokens a problem")
+        used = f"{outcome.tokens:.0f} tokens a problem, {outcome.cut:.1%} of answers cut"
+        say(f"  {name:<20}{format_value(metric):>7}   {bounds}   {used}")
     leave()
 
 

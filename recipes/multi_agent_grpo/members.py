@@ -25,8 +25,9 @@ from trl import GRPOConfig, ModelConfig
 from agents import Agent
 from data import conversation
 
-# Asks agents questions, all at once: pairs of an agent and what it reads, whether answers are sampled, and whatever else
-# `common.generate.completions.generate` knows; returns the completions in the same order, on every process.
+# Asks agents questions, all at once: pairs of an agent and what it reads, whether answers are sampled, how many times
+# `max_completion_length` an answer may take, and whatever else `common.generate.completions.generate` knows; returns the
+# completions in the same order, on every process.
 Ask = Callable[..., list[Completion]]
 BASE = "__base__"  # PEFT's name for "no adapter" where each row of a batch has its own
 
@@ -73,14 +74,14 @@ def asker(
         adapters: The adapter of each agent by its name, if they have several; an agent that is not in it is the base model.
     """
 
-    def ask(turns: list[tuple[Agent, str]], sampled: bool = False, **more: Any) -> list[Completion]:
+    def ask(turns: list[tuple[Agent, str]], sampled: bool = False, times: int = 1, **more: Any) -> list[Completion]:
         return generate(
             model,
             accelerator,
             tokenizer,
             [conversation(question, agent.prompt) for agent, question in turns],
             batch_size=training_args.per_device_eval_batch_size,
-            max_new_tokens=training_args.max_completion_length,
+            max_new_tokens=times * training_args.max_completion_length,
             **(sampling(training_args) if sampled else {}),
             gather_parameters=training_args.ds3_gather_for_generation,
             adapters=[adapters.get(agent.name, BASE) for agent, _ in turns] if adapters else None,

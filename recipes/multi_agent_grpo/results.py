@@ -1,121 +1,26 @@
-"""What was measured: kept in files, compared, and brought into the tables and the report of the whole run."""
+"""What was measured, brought into the metrics, the card and the report of the whole run."""
 
 import json
-import math
-import time
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from common.data.notes import LINES
 from common.data.runs import COMPLETE, RECORD, read_rows
 from common.errors import is_main_process, say
-from common.generate.completions import Completion
+from common.measure.statistics import mean
 from common.report.card import write_card
-from common.report.numbers import format_metric
-from common.report.page import Curve, Table, write_report
+from common.report.page import Curve, write_report
 from common.run.batch import describe_batch
 from common.run.disk import naming_disk_faults
-from common.run.files import write_whole
 from common.run.record import launcher, versions
 
 from agents import Agent
-from arguments import TeamArguments
 from budget import sampled_tokens
-from combine import Outcome, agreement, answers_of
+from combine import Measured
+from comparison import agreement_table, comparisons, kinds_table, results_table
 from data import Problem
-from evaluate import Measured, Said, interval, samples
+from evaluate import samples
 from members import Setup
-
-LABELS = {
-    "vote": "majority vote",
-    "confidence_vote": "vote weighted by confidence",
-    "mean_logits": "mean of the logits, token by token",
-    "aggregator": "aggregator",
-    "single_agent": "trained alone: {single}",
-    "self_consistency": "self-consistency of {single}",
-}
-
-
-def once(path: Path, measure: Callable[[], Measured]) -> Measured:
-    """Measures, and keeps the result in a file: a run that is continued reads it instead.
-
-    Args:
-        path: The file; with a suffix .json.
-        measure: Measures; called on every process.
-    """
-    if path.exists():
-        content = json.loads(path.read_text(encoding="utf-8"))
-        outcomes = {name: Outcome(**outcome) for name, outcome in content["outcomes"].items()}
-        return outcomes, [{name: Completion(**done) for name, done in row.items()} for row in content["said"]]
-    started = time.monotonic()
-    outcomes, said = measure()
-    if is_main_process():
-        content = {
-            "seconds": round(time.monotonic() - started, 2),
-            "outcomes": {name: asdict(outcome) for name, outcome in outcomes.items()},
-            "said": [{name: asdict(done) for name, done in row.items()} for row in said],
-        }
-        with naming_disk_faults(path.parent):
-            write_whole(path, json.dumps(content) + "\n")
-    return outcomes, said
-
-
-def difference(one: Outcome, other: Outcome) -> dict[str, float]:
-    """Returns the difference of two ways of answering the same problems, with its 95 % interval.
-
-    It is that of the differences problem by problem, which is narrower than the intervals of the two by themselves suggest.
-    """
-    values = [a - b for a, b in zip(one.values, other.values, strict=True)]
-    average = sum(values) / len(values)
-    half = 1.959964 * math.sqrt(sum((value - average) ** 2 for value in values) / max(1, len(values) - 1) / len(values))
-    return {"value": average, "low": average - half, "high": average + half}
-
-
-def _results_table(untrained: dict[str, Outcome], trained: dict[str, Outcome], single: str) -> Table:
-    rows = []
-    for name in trained:
-        cells = []
-        for outcomes in (untrained, trained):
-            outcome = outcomes.get(name)
-            cells += [format_metric(interval(outcome.values)), f"{outcome.tokens:.0f}"] if outcome else ["", ""]
-        rows.append([LABELS.get(name, "{name}, alone").format(single=single, name=name), *cells])
-    return Table(
-        "Alone and together",
-        ["", "untrained", "tokens a problem", "trained", "tokens a problem"],
-        rows,
-        "In brackets: 95 % intervals. A tie of votes counts as the chance to draw the right one. Tokens: all that were sampled "
-        "for an answer, by all agents together.",
-    )
-
-
-def _kinds_table(problems: list[Problem], trained: dict[str, Outcome], single: str) -> Table:
-    kinds = sorted({problem.kind for problem in problems})
-    rows = []
-    for name, outcome in trained.items():
-        cells = []
-        for kind in kinds:
-            values = [value for value, problem in zip(outcome.values, problems, strict=True) if problem.kind == kind]
-            cells.append(f"{100 * sum(values) / len(values):.0f} %")
-        rows.append([LABELS.get(name, "{name}, alone").format(single=single, name=name), *cells])
-    return Table("Who solves what, trained", ["", *kinds], rows, "The share of right answers among problems of each kind.")
-
-
-def _agreement_table(said: Said) -> Table:
-    matrix = agreement([answers_of(completions) for completions in said])
-    rows = [[name, *(f"{100 * share:.0f} %" for share in shares.values())] for name, shares in matrix.items()]
-    note = "The share of problems on which two agents give the same answer; with itself, on which it gives any."
-    return Table("Who agrees with whom, trained", ["", *matrix], rows, note)
-
-
-def comparisons(trained: dict[str, Outcome]) -> dict[str, str]:
-    """Returns lines that compare the trained team's vote with what one agent achieves."""
-    against = {name: trained[name] for name in ("single_agent", "self_consistency") if name in trained}
-    return {
-        f"vote minus {name.replace('_', ' ')}": f"{format_metric(difference(trained['vote'], other))} points"
-        for name, other in against.items()
-    }
 
 
 def _phase_rows(folder: Path, split: str, offset: int) -> list[dict[str, Any]]:
@@ -142,7 +47,7 @@ def _rows(folder: Path, phases: list[str], problems: list[Problem], before: Meas
     last = max(row["step"] for row in rows)
     rows = [row for row in rows if "split" not in row or row["step"] not in (0, last)]
     for step, (outcomes, _) in ((0, before), (last, after)):
-        metrics = {name: interval(outcome.values) for name, outcome in outcomes.items()}
+        metrics = {name: mean(outcome.values) for name, outcome in outcomes.items()}
         rows.append({"step": step, "split": "held_out", "count": len(problems), "metrics": metrics})
     rows.sort(key=lambda row: row["step"])
     for name in ("aggregator", "single"):
@@ -153,8 +58,8 @@ def _rows(folder: Path, phases: list[str], problems: list[Problem], before: Meas
 
 def finish(
     setup: Setup,
-    args: TeamArguments,
     team: list[Agent],
+    singles: list[Agent],
     problems: list[Problem],
     phases: list[str],
     before: Measured,
@@ -165,8 +70,8 @@ def finish(
 
     Args:
         setup: Gives the folder and the settings.
-        args: Name the single agent.
         team: The agents.
+        singles: The agents that the team is compared with, before training and after; empty for none.
         problems: The held-out problems.
         phases: The folders of the team's training, in order.
         before: What was measured before training.
@@ -184,7 +89,7 @@ def finish(
         for sample in samples(problems, said)
     ]
     totals = _totals(folder, last)
-    compared = comparisons(after[0])
+    compared = comparisons(before[0], after[0], singles)
     sampled = {"team": budget}
     for name in ("aggregator", "single"):
         if (folder / name).exists():
@@ -200,14 +105,14 @@ def finish(
     names = [agent.name for agent in team]
     curves = [
         Curve("Each agent alone, and the vote", {name: f"held_out:{name}" for name in ["vote", *names]}, percent=True),
-        Curve("One agent trained alone", {args.single_agent: "single_in_training:accuracy"}, percent=True),
+        Curve("One agent trained alone", {agent.name: "single_in_training:accuracy" for agent in singles[1:]}, percent=True),
         Curve("The aggregator", {"right": "aggregator_in_training:accuracy"}, percent=True),
         Curve("In training", {"share right": "rewards/correct/mean", "disagreement": "disagreement"}, percent=True),
     ]
-    tables = [_results_table(before[0], after[0], args.single_agent)]
+    tables = [results_table(before[0], after[0], singles)]
     if any(problem.kind for problem in problems):
-        tables.append(_kinds_table(problems, after[0], args.single_agent))
-    tables.append(_agreement_table(after[1]))
+        tables.append(kinds_table(problems, after[0], singles[1:]))
+    tables.append(agreement_table(after[1]))
     text = {"title": "A team on math", "summary": "Agents in several roles, each paid for what it adds to their vote."}
     data = {"data": "; ".join(LINES)} if LINES else {}
     with naming_disk_faults(folder):

@@ -2,9 +2,9 @@
 
     accelerate launch --config_file accelerate_configs/zero3.yaml recipes/multi_agent_grpo/train.py
 
-You will see: a table of each agent alone, the votes, decoding together, an aggregator, and what one agent achieves with as many
-tokens, untrained and trained; the curve of each agent; who agrees with whom; problems with all answers and the vote, in
-outputs/multi_agent_grpo/*/report.html.
+You will see: a table of what tokens buy, untrained and trained: each agent alone, the votes, decoding together, an aggregator,
+and one agent that may use as many tokens as the team, in one answer or in several; the curve of each agent; who agrees with
+whom; problems with all answers and the vote, in outputs/multi_agent_grpo/*/report.html.
 
 Simplified: one pass over the problems, no KL term (beta: 0), and no agent but the aggregator hears the others.
 """
@@ -110,29 +110,39 @@ def main() -> None:
     from common.models.load import load_tokenizer, with_variables
 
     from data import aggregator_dataset, check_prompts, load_data, to_dataset
-    from evaluate import aggregator_in_training, ask_team, in_training, measure_aggregator, measure_single, measure_team
+    from evaluate import (
+        aggregator_in_training,
+        ask_team,
+        choose_single,
+        in_training,
+        measure_aggregator,
+        measure_single,
+        measure_team,
+    )
+    from kept import once
     from members import Setup, leave, opened, team_weights
-    from results import finish, once
+    from results import finish
     from turns import OWN, ask_mates
 
     # 1. Data: problems, and for each the number that the rewards look for. Every agent reads every problem.
     check_model(model_args)
-    train, _, sets = load_data(args, training_args.seed)
-    check_parts(args.dataset_name, sets, train)
+    train, validation, sets = load_data(args, training_args.seed)
+    check_parts(args.dataset_name, sets, train, validation)
     held_out = sets["held_out"]
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
-    check_prompts([*train, *held_out], team, tokenizer, args)
+    check_prompts([*train, *validation, *held_out], team, tokenizer, args)
     alone = args.adapter_per_agent or args.single_agent  # the fewest rows that a phase has
     check_num_prompts(len(train) * (1 if alone else len(team)), training_args)
     setup = Setup(training_args, model_args, tokenizer)
 
-    # 2. Before: the base model in all roles.
+    # 2. Before: the base model in all roles, and the one that is best alone with the budget of the whole team. Which one that
+    #    is, here and after the training, the validation decides: by what is reported it would be picked for its luck.
     set_seed(training_args.seed)
-    single = next((agent for agent in team if agent.name == args.single_agent), None)
     with opened(setup, {}) as ask:
         write_record(__file__, training_args)  # now that the model is there: a folder is taken by a run that can begin
-        untrained = once(setup.folder / "untrained.json", lambda: measure_team(ask, held_out, team, aggregator, single))
+        first = choose_single(ask, validation, team, args.single_agent, setup.folder / "untrained_validation.json")
+        untrained = once(setup.folder / "untrained.json", lambda: measure_team(ask, held_out, team, aggregator, first))
 
     # 3. The team. With shared weights all agents learn at once, and the j-th samples of all on a problem are a team. With an
     #    adapter each they learn in turns, beside the others as they are by then.
@@ -161,6 +171,7 @@ def main() -> None:
     # 4. After: the same measures with the weights that were saved, and what the team says to the aggregator's problems.
     heard_problems = train[-args.aggregator_steps * prompts_a_step(training_args) :] if args.aggregator_steps else []
     with opened(setup, team_weights(setup.folder, team)) as ask:
+        single = choose_single(ask, validation, team, args.single_agent, setup.folder / "validation.json")
         outcomes, said = once(setup.folder / "trained.json", lambda: measure_team(ask, held_out, team))
         _, heard = once(setup.folder / "heard.json", lambda: ({}, ask_team(ask, heard_problems, team, sampled=True)))
 
@@ -178,7 +189,8 @@ def main() -> None:
             found = once(setup.folder / "aggregator.json", lambda: measure_aggregator(ask, held_out, said, aggregator))
         outcomes |= found[0]
 
-    # 6. The baseline: one agent alone, trained until it has sampled as many tokens as the team, and its self-consistency.
+    # 6. The baseline: the team's best agent, trained alone until it has sampled as many tokens as the team. Its answers may be
+    #    as long as those of the whole team together; or it answers as often as the team has agents, and its samples vote.
     phases = [agent.name for agent in team] if args.adapter_per_agent else ["team"]
     budget = sum(sampled_tokens(setup.folder / name, training_args) for name in phases)
     if single is not None:
@@ -190,13 +202,15 @@ def main() -> None:
             lambda ask: in_training(ask, held_out, [single]),
             stop=StopAtTokens(budget, training_args),
             max_steps=4 * steps_of(setup.folder, phases),
+            max_completion_length=len(team) * training_args.max_completion_length,
         )
         with opened(setup, {"single": setup.folder / "single"}) as ask:
             found = once(setup.folder / "single.json", lambda: measure_single(ask, held_out, single, len(team)))
         outcomes |= found[0]
 
     # 7. The report of it all.
-    finish(setup, args, team, held_out, phases, untrained, (outcomes, said), budget)
+    singles = [agent for agent in (first, single) if agent is not None]
+    finish(setup, team, singles, held_out, phases, untrained, (outcomes, said), budget)
     leave()
 
 

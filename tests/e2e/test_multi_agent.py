@@ -19,6 +19,8 @@ AGENTS = ["step_by_step", "algebra", "concise", "backwards"]
 # The smallest run that goes through every part of the tiny recipe: two generations of one problem for each trainer.
 SHORT = "--max_steps 2 --num_train 64 --num_held_out 8 --num_generations 2 --per_device_train_batch_size 8 --save_steps 1"
 SHORT += " --aggregator_steps 2 --eval_steps 10 --per_device_eval_batch_size 64"
+TOGETHER = ["vote_2", "vote_3", "vote", "confidence_vote", "mean_logits", "aggregator", "single_agent"]
+TOGETHER += ["self_consistency_1", "self_consistency_2", "self_consistency_3", "self_consistency"]
 ADAPTERS = "--adapter_per_agent true --use_peft true --lora_target_modules all-linear --learning_rate 1e-3 --warmup_steps 0"
 
 
@@ -49,16 +51,21 @@ def test_a_run_leaves_what_the_readme_promises(trained):
         weights = weights_of(folder / phase)
         assert all(weight.numel() > 0 and weight.isfinite().all() for weight in weights.values())
     first, last = evaluations(folder)[0], evaluations(folder)[2]
-    together = ["vote", "confidence_vote", "mean_logits", "aggregator", "single_agent", "self_consistency"]
-    assert set(first) == set(last) == {*together, *AGENTS}
+    assert set(first) == set(last) == {*TOGETHER, *AGENTS}
     assert all(0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1 for metric in last.values())
     report = (folder / "report.html").read_text()
-    for text in ("Alone and together", "Who solves what", "Who agrees with whom", "tokens a problem", "majority vote"):
+    for text in ("What tokens buy", "Who solves what", "Who agrees with whom", "tokens a problem", "cut", "vote of 3 agents"):
         assert text in report
     # All answers and the vote of a problem.
     sample = json.loads((folder / "samples.jsonl").read_text().splitlines()[0])
     assert re.search(r"step_by_step: .*algebra: .*concise: .*backwards: .*vote: ", sample["completion"], re.DOTALL)
-    assert "vote minus single agent" in printed
+    # The one agent is the best of the team on the validation, and of the same budget in training and in an answer.
+    measured = {name: json.loads((folder / f"{name}.json").read_text())["outcomes"] for name in ("validation", "single")}
+    best = max(AGENTS, key=lambda name: sum(measured["validation"][name]["values"]))
+    assert f"vote minus {best}, all tokens in one answer, trained alone: " in printed
+    settings = {name: json.loads((folder / name / "run.json").read_text())["settings"] for name in ("team", "single")}
+    assert settings["single"]["max_completion_length"] == 4 * settings["team"]["max_completion_length"]
+    assert set(measured["single"]["single_agent"]) == {"values", "tokens", "cut"}
 
 
 def test_the_rewards_of_a_run_are_those_of_the_definition(trained):
@@ -141,8 +148,10 @@ def test_evaluate_and_chat(trained, python: Python):
     finished = python(EVALUATE, "--run_dir", str(folder), "--num_held_out", "8")
     expected = evaluations(folder)[2]
     printed = {row.split()[0]: float(row.split()[1].rstrip("%")) for row in re.findall(r"  \w+ +\S+%.*", finished.stdout)}
-    assert set(printed) == set(expected) - {"single_agent", "self_consistency"}
+    assert set(printed) == set(expected)
     for name, value in printed.items():
+        if name.startswith("self_consistency"):
+            continue  # sampled
         # In other batches and without DeepSpeed a rounding can flip an answer of the eight.
         assert value == pytest.approx(100 * expected[name]["value"], abs=13)
     said = subprocess.run(
@@ -218,7 +227,7 @@ def test_a_copied_recipe_runs_unchanged(tmp_path: Path, python: Python):
         ),
         (
             "--single_agent slow",
-            "single_agent slow: there is no such agent; there is: step_by_step, algebra, concise, backwards",
+            "single_agent slow: there is no such agent; there is: step_by_step, algebra, concise, backwards, best",
         ),
         (
             "--agents_file none.yaml",
@@ -243,12 +252,14 @@ def test_a_mistake_ends_in_one_line(python: Python, output_dir: Path, flags: str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_team_beats_one_agent_with_as_many_tokens(output_dir: Path, seed: int):
+def test_the_team_learns_and_no_answer_is_cut(output_dir: Path, seed: int):
+    """Neither those of the team nor those of the one agent that it is compared with, which learns as much."""
     finished = run_command(accelerate(TRAIN, "--seed", str(seed), "--output_dir", str(output_dir)), timeout=900)
     assert finished.returncode == 0, finished.stderr
     measured = evaluations(output_dir)
     first, last = measured[0], measured[max(measured)]
-    assert last["vote"]["value"] >= first["vote"]["value"] + 0.4
-    assert last["vote"]["value"] >= last["single_agent"]["value"] + 0.10
-    assert last["confidence_vote"]["value"] >= last["single_agent"]["value"] + 0.15
-    assert last["aggregator"]["value"] >= last["single_agent"]["value"] + 0.05
+    for name in ("vote", "single_agent"):
+        assert last[name]["value"] >= first[name]["value"] + 0.25, name
+    for part in ("untrained", "trained", "aggregator", "single"):
+        for name, outcome in json.loads((output_dir / f"{part}.json").read_text())["outcomes"].items():
+            assert name == "mean_logits" or outcome["cut"] < 0.02, f"{name}, {part}"

@@ -1,8 +1,9 @@
-"""Decoding together: the mean of the logits is the mean of the hidden states, and one text comes out."""
+"""Decoding together, votes of some or all, what each way of answering takes, and the one agent that is compared."""
 
 import math
+from pathlib import Path
 
-from common.generate.completions import generate
+from common.generate.completions import Completion, generate
 from common.models.tiny import tiny_config, tiny_tokenizer
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from conftest import recipe_modules
 from transformers import AutoModelForCausalLM
+from trl import GRPOConfig
 
 TEXTS = ["Ada has 6 pens. Ben adds 7. How many are there?", "Eva has 5 eggs and loses 2.", "answer 13", "be brief", "be slow"]
 ROLES = ["be brief", "be slow", "be Ada"]
@@ -103,3 +105,76 @@ def test_agreement(combine):
     matrix = combine.agreement(heard)
     assert matrix["a"] == {"a": 1.0, "b": 0.5, "c": 0.0}
     assert matrix["c"] == {"a": 0.0, "b": 0.0, "c": 0.5}
+
+
+# --- What tokens buy --------------------------------------------------------------------------------------------------------
+
+
+def said(*texts: str | None, tokens: int = 10, cut: bool = False) -> dict[str, Completion]:
+    """A problem's completions by the agents a, b and c."""
+    boxes = [f"\\boxed{{{text}}}" if text else "hm" for text in texts]
+    return {name: Completion(box, tokens, "", 0.5, cut and name == "a") for name, box in zip("abc", boxes, strict=True)}
+
+
+def test_the_vote_of_some_is_the_mean_over_all_choices(combine):
+    problems, right = [said("4", "4", "1"), said("1", "4", None, tokens=20, cut=True)], ["4", "4"]
+    one, two, three = (combine.vote_of(problems, right, size) for size in (1, 2, 3))
+    assert one.values == pytest.approx([2 / 3, 1 / 3])
+    # a and b agree; each of them with c is a tie. Then: a tie, a's wrong one alone, b's right one alone.
+    assert two.values == pytest.approx([(1 + 1 / 2 + 1 / 2) / 3, (1 / 2 + 0 + 1) / 3])
+    assert three.values == [1.0, 1 / 2]
+    assert [found.tokens for found in (one, two, three)] == [15, 30, 45]
+    assert {found.cut for found in (one, two, three)} == {1 / 6}
+
+
+def test_of_many_agents_some_choices_are_drawn(combine):
+    many = {str(number): Completion("\\boxed{4}" if number < 15 else "hm", 1) for number in range(20)}
+    assert combine.vote_of([many], ["4"], 10).values == [1.0]
+    assert 0.6 < combine.vote_of([many], ["4"], 1).values[0] < 0.9
+
+
+def test_every_way_of_answering_says_what_it_took(combine):
+    found = combine.combined([said("4", "1", "4", tokens=10), said("1", None, "4", tokens=30, cut=True)], ["4", "4"])
+    assert list(found) == ["a", "b", "c", "vote_2", "vote", "confidence_vote"]
+    assert (found["a"].values, found["a"].tokens, found["a"].cut) == ([1.0, 0.0], 20, 1 / 2)
+    assert (found["vote"].tokens, found["vote"].cut) == (60, 1 / 6)
+
+
+# --- One agent to compare with ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch):
+    """The recipe's files, and an `ask` that is answered by the second agent alone and keeps the limits of what was asked."""
+    with recipe_modules("multi_agent_grpo", ["members", "evaluate", "agents", "data"]) as modules:
+        limits = []
+
+        def generate(model, accelerator, tokenizer, prompts, *, max_new_tokens: int, **settings) -> list[Completion]:
+            limits.append(max_new_tokens)
+            return [Completion("\\boxed{2}" if prompt[0]["content"] == "Second." else "hm", 3, "", 0.5) for prompt in prompts]
+
+        monkeypatch.setattr(modules["members"], "generate", generate)
+        settings = GRPOConfig(use_cpu=True, report_to="none", max_completion_length=50)
+        team = [modules["agents"].Agent(name, f"{name.title()}.") for name in ("first", "second", "third")]
+        problems = [modules["data"].Problem("1 + 1?", "2")] * 4
+        yield modules["evaluate"], modules["members"].asker(None, None, None, settings), team, problems, limits
+
+
+def test_the_single_agent_is_chosen_on_the_validation_once(compared, tmp_path: Path):
+    evaluate, ask, team, problems, limits = compared
+    kept = tmp_path / "validation.json"
+    choose = evaluate.choose_single
+    assert choose(ask, problems, team, "third", kept).name == "third"
+    assert choose(ask, problems, team, "", kept) is None
+    assert not limits
+    assert choose(ask, problems, team, "best", kept).name == "second"
+    assert limits == [50]
+    assert choose(None, problems, team, "best", kept).name == "second"  # nobody is asked again
+
+
+def test_one_answer_may_be_as_long_as_those_of_the_team(compared):
+    evaluate, ask, team, problems, limits = compared
+    outcomes, _ = evaluate.measure_single(ask, problems, team[1], 3)
+    assert limits == [150, 50]  # one answer; then three samples, each as long as an agent's
+    assert list(outcomes) == ["single_agent", "self_consistency_1", "self_consistency_2", "self_consistency"]
+    assert [outcome.tokens for outcome in outcomes.values()] == [3, 3, 6, 9]

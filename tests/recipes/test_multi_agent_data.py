@@ -2,6 +2,8 @@
 
 from argparse import Namespace
 
+from common.data.splits import digest_of
+
 import pytest
 import yaml
 from conftest import ROOT, recipe_modules
@@ -102,6 +104,30 @@ def test_held_out_problems_are_never_trained_on(recipe):
     assert min(kinds.count(kind) for kind in set(kinds)) > 50
 
 
+def test_what_is_measured_is_not_in_the_training_of_the_tiny_base(recipe):
+    base = recipe["make_tiny_base"].BaseArguments(output_dir="")
+    shown = recipe["make_tiny_base"].base_problems(base)
+    assert len(shown) > 100_000
+    seen = {digest_of(problem.question) for problem in shown}
+    train, validation, sets = recipe["synthetic"].synthetic_splits(4000, 2000, seed=0)
+    measured = {digest_of(problem.question) for problem in [*validation, *sets["held_out"]]}
+    assert len(measured) == 2400
+    assert not measured & seen
+    assert not measured & {digest_of(problem.question) for problem in train}
+
+
+@pytest.mark.parametrize(
+    "name", ["vote", "Vote", "vote_2", "confidence_vote", "self_consistency_3", "single", "single_agent", "aggregator", "best"]
+)
+def test_no_agent_is_called_as_a_result(recipe, capsys, tmp_path, name: str):
+    path = tmp_path / "agents.yaml"
+    path.write_text(f"agents: [{{name: a, prompt: Think.}}, {{name: {name}, prompt: Ask.}}]\naggregator: {{prompt: Decide.}}\n")
+    with pytest.raises(SystemExit) as ended:
+        recipe["agents"].load_team(str(path))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"agent 2: the name {name} is kept for other uses; choose another\n")
+
+
 def test_the_rows_of_a_problem_are_its_team(recipe):
     agents, data = recipe["agents"], recipe["data"]
     team, aggregator = agents.load_team("agents.yaml")
@@ -117,27 +143,24 @@ def test_the_rows_of_a_problem_are_its_team(recipe):
     assert row["answer"] == problems[0].answer
 
 
-def test_each_kind_has_two_ways_that_solve_it_and_no_way_solves_all(recipe):
-    """What the team rests on, as the tiny base is shown it: without hurry, and within the limit of a completion."""
+def test_no_way_of_working_is_cut_and_the_ways_differ_in_what_they_solve(recipe):
+    """What the comparison rests on, as the tiny base is shown it: without hurry, each way ends well within its limit."""
     tokenizer = Tokenizer.from_file(str(RECIPE / "lesson" / "tiny_base" / "tokenizer.json"))
     limit = yaml.safe_load((RECIPE / "tiny.yaml").read_text())["max_completion_length"]
-    solved = {}
-    for problem in recipe["synthetic"].generate_problems(400, seed=3):
+    solved, lengths = {}, []
+    for problem in recipe["synthetic"].generate_problems(1000, seed=3):
         for name, strategy in recipe["strategies"].STRATEGIES.items():
             lines, answer = strategy(problem, hurried=False)
             text = recipe["make_tiny_base"].completion(lines, answer) + "<|im_end|>"
-            fits = len(tokenizer.encode(text, add_special_tokens=False).ids) <= limit
-            guess = name == "concise" and problem.kind in ("short", "long")  # nothing is calculated: a tiny model guesses
-            solved.setdefault((name, problem.kind), []).append(answer == problem.answer and fits and not guess)
+            lengths.append(len(tokenizer.encode(text, add_special_tokens=False).ids))
+            solved.setdefault((name, problem.kind), []).append(answer == problem.answer)
             # In a hurry the last step is missing, and the answer is wrong unless the numbers happen to agree.
             hurried_lines, _ = strategy(problem, hurried=True)
             assert len(hurried_lines) <= len(lines)
+    assert max(lengths) <= limit / 1.25
     share = {key: sum(values) / len(values) for key, values in solved.items()}
-    names = list(recipe["strategies"].STRATEGIES)
-    for kind in recipe["synthetic"].KINDS:
-        assert sum(share[name, kind] > 0.9 for name in names) >= 2, kind
-    for name in names:
-        assert min(share[name, kind] for kind in recipe["synthetic"].KINDS) < 0.2, name
+    assert all(share["backwards", kind] == 1 for kind in recipe["synthetic"].KINDS)
+    assert share["step_by_step", "unknown"] < 0.2
 
 
 def test_the_stories_add_up(recipe):

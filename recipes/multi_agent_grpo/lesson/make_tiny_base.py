@@ -2,10 +2,11 @@
 
     python recipes/multi_agent_grpo/lesson/make_tiny_base.py --output_dir my_base
 
-It is trained twice, as large models often are. First each role works its way through problems (strategies.py): on some kinds
-to the right answer, on others to a wrong one or to none within the limit of a completion. Then briefly on demonstrations of
-which most stop a step early: a habit laid over a skill. An aggregator is shown as well; it repeats any of the answers that it
-reads. `train.py` starts here: the rewards have to bring back the last step, and the judgement.
+It is trained twice, as large models often are. First each role works its way through problems (strategies.py): on most kinds
+to the right answer, on some to a wrong one. Then briefly on demonstrations of which most stop a step early: a habit laid over a
+skill. An aggregator is shown as well; it repeats any of the answers that it reads. `train.py` starts here: the rewards have to
+bring back the last step, and the judgement. questions.keys, beside the weights, holds three bytes of the hash of each question,
+so that none of them is measured (synthetic.py).
 """
 
 import random
@@ -28,11 +29,12 @@ from trl import ModelConfig, SFTConfig, SFTTrainer
 from agents import load_team
 from data import Problem, aggregator_question, conversation
 from lesson.strategies import STRATEGIES
-from lesson.synthetic import generate_problems
+from lesson.synthetic import BASE_KEYS, generate_problems, keys_of
 
+BATCH_SIZE = 32
 AGENTS = Path(__file__).parent.parent / "agents.yaml"
-# A working of more lines than this does not fit into a completion of tiny.yaml, so the aggregator sees no answer of it.
-LINES_THAT_FIT = {"step_by_step": 5, "algebra": 4, "concise": 5, "backwards": 5}
+# An aggregator hears no answer of workings of more lines than this: so it has met agents that come to no end.
+MOST_LINES = {"step_by_step": 5, "algebra": 4, "concise": 5, "backwards": 5}
 
 
 @dataclass
@@ -44,20 +46,25 @@ class BaseArguments:
     seed: int = 0
 
 
+def base_problems(args: BaseArguments) -> list[Problem]:
+    """Returns all problems that the model is shown."""
+    return generate_problems(BATCH_SIZE * args.skill_steps, seed=10_000 + args.seed)
+
+
 def completion(lines: list[str], answer: str) -> str:
     """Returns a demonstration: the working between think tags, then the answer."""
     return "<think>\n" + "\n".join(lines) + f"\n</think>\n\n\\boxed{{{answer}}}"
 
 
 def heard_answers(problem: Problem, rng: random.Random, hurried_share: float) -> dict[str, str | None]:
-    """Returns the answers that an aggregator hears: those of the strategies, of which some are hurried or do not end."""
+    """Returns the answers that an aggregator hears: those of the strategies, some of them hurried, a few missing."""
     heard = {}
     for name, strategy in STRATEGIES.items():
         hurried = rng.random() < hurried_share
         lines, answer = strategy(problem, hurried)
         guessed = name == "concise" and not hurried and problem.kind != "detour" and rng.random() < 0.7
         heard[name] = str(int(answer) + rng.randint(1, 9)) if guessed else answer
-        if len(lines) > LINES_THAT_FIT[name]:
+        if len(lines) > MOST_LINES[name]:
             heard[name] = None
     return heard
 
@@ -86,7 +93,7 @@ def train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dataset: D
     with TemporaryDirectory() as folder:
         args = SFTConfig(
             output_dir=folder,
-            per_device_train_batch_size=32,
+            per_device_train_batch_size=BATCH_SIZE,
             adam_beta2=0.98,
             max_length=256,
             activation_checkpointing=False,
@@ -107,30 +114,28 @@ def main() -> None:
         fail(f"--output_dir {args.output_dir} exists already; give a new folder")
     set_seed(args.seed)
 
-    problems = generate_problems(32 * args.skill_steps, seed=10_000 + args.seed)
+    problems = base_problems(args)
     worked = demonstrations(problems, hurried_share=0.0, seed=args.seed)
     team, aggregator = load_team(str(AGENTS))
     prompts = [agent.prompt for agent in [*team, aggregator]]
     texts = [row[part][-1]["content"] for row in worked.select(range(4000)) for part in ("prompt", "completion")]
     # A role's prompt is one token: a tiny model has no time to read, and the roles are all that the prompts must tell apart.
     tokenizer = tiny_tokenizer(texts, vocab_size=512, phrases=prompts)
-    with TemporaryDirectory() as folder:  # read back with the chat template of its architecture
-        tokenizer.save_pretrained(folder)
-        tiny_config("qwen3", tokenizer).save_pretrained(folder)
-        tokenizer = load_tokenizer(ModelConfig(model_name_or_path=folder))
+    tokenizer.chat_template = load_tokenizer(ModelConfig(model_name_or_path="tiny:qwen3"), ["?"]).chat_template
     model = AutoModelForCausalLM.from_config(tiny_config("qwen3", tokenizer))
 
     # 1. The skill: work as the role says.
     train(model, tokenizer, worked, max_steps=args.skill_steps, learning_rate=2e-3, lr_scheduler_type="cosine")
 
     # 2. The habit: stop a step early.
-    hurried = demonstrations(problems[: 32 * args.habit_steps], args.hurried_share, args.seed)
+    hurried = demonstrations(problems[: BATCH_SIZE * args.habit_steps], args.hurried_share, args.seed)
     train(model, tokenizer, hurried, max_steps=args.habit_steps, learning_rate=3e-4, lr_scheduler_type="cosine")
 
     # bfloat16 halves the file. The chat template is not stored: common.models.load takes TRL's own for this architecture.
     tokenizer.chat_template = None
     model.to(torch.bfloat16).save_pretrained(args.output_dir)
     tokenizer.save_pretrained(args.output_dir)
+    (Path(args.output_dir) / BASE_KEYS.name).write_bytes(b"".join(sorted(keys_of(problems))))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def _without_last(problem: Problem) -> Problem:
 
 
 def step_by_step(problem: Problem, hurried: bool) -> tuple[list[str], str]:
-    """Calculates in the order of the story: wrong where the unknown comes first, too long where there are detours."""
+    """Calculates in the order of the story: wrong where the unknown comes first."""
     if problem.kind == "unknown":
         boxes, over, _ = problem.numbers
         return [f"{boxes}*{over}={boxes * over}"], str(boxes * over)
@@ -37,7 +37,7 @@ def step_by_step(problem: Problem, hurried: bool) -> tuple[list[str], str]:
 
 
 def algebra(problem: Problem, hurried: bool) -> tuple[list[str], str]:
-    """Writes one equation and rewrites it as it is solved: too long where there are many terms."""
+    """Writes one equation and rewrites it as it is solved."""
     if problem.kind == "unknown":
         boxes, over, total = problem.numbers
         lines = [f"{boxes}x+{over}={total}", f"{boxes}x={total - over}"]
@@ -68,7 +68,7 @@ def concise(problem: Problem, hurried: bool) -> tuple[list[str], str]:
 
 
 def backwards(problem: Problem, hurried: bool) -> tuple[list[str], str]:
-    """Undoes what is unknown and checks the last step by undoing it: too long where there are detours."""
+    """Undoes what is unknown and checks the last step by undoing it: the longest way, right on every kind."""
     if problem.kind == "unknown":
         boxes, over, total = problem.numbers
         lines = [f"{total}-{over}={total - over}"]

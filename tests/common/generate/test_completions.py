@@ -43,9 +43,12 @@ def generated(**settings) -> list[completions.Completion]:
 
 
 def test_a_completion_is_cut_at_max_new_tokens():
-    lengths = [[done.num_tokens for done in generated(max_new_tokens=limit)] for limit in (2, 5)]
-    assert max(lengths[0]) == 2
-    assert 2 < max(lengths[1]) <= 5
+    short, long = (generated(max_new_tokens=limit) for limit in (2, 5))
+    assert max(done.num_tokens for done in short) == 2
+    assert 2 < max(done.num_tokens for done in long) <= 5
+    for done in [*short, *long]:
+        assert done.cut == (not done.raw.endswith(("<|im_end|>", "<|endoftext|>")))
+    assert any(done.cut for done in short)
 
 
 @pytest.mark.parametrize("only_the_likeliest", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}])

@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from common.measure.statistics import mean, pass_at_k, ratio, share
+from common.measure.statistics import mean, paired_difference, pass_at_k, ratio, share
 
 import pytest
 from hypothesis import given, settings
@@ -36,6 +36,30 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_one():
     assert pass_at_k([2], 5, 2)["value"] == pytest.approx(sum(any(draw) for draw in draws) / len(draws))
     assert pass_at_k([0, 5], 5, 1) == share([False, True])
     assert pass_at_k([1, 3, 5], 5, 5)["value"] == 1.0
+
+
+def test_a_difference_over_the_same_problems():
+    # 40 problems that both solve, 40 that neither does, 15 that only the one solves, 5 that only the other does.
+    one, other = [1.0] * 40 + [0.0] * 40 + [1.0] * 15 + [0.0] * 5, [1.0] * 40 + [0.0] * 40 + [0.0] * 15 + [1.0] * 5
+    found = paired_difference(one, other)
+    assert found["value"] == pytest.approx(0.10)
+    # By the normal approximation of McNemar's counts: 0.10 +- 1.96 * sqrt((15 + 5) - (15 - 5)^2 / 100) / 100.
+    half = 1.96 * (20 - 10**2 / 100) ** 0.5 / 100
+    assert (found["low"], found["high"]) == pytest.approx((0.10 - half, 0.10 + half), abs=0.015)
+    assert found["high"] - found["low"] < (mean(one)["high"] - mean(one)["low"]) + (mean(other)["high"] - mean(other)["low"])
+    turned = paired_difference(other, one)
+    assert (turned["value"], turned["low"]) == pytest.approx((-0.10, -found["high"]), abs=0.015)
+
+
+def test_no_difference_in_a_few_problems_is_no_certainty():
+    for one, other in (([1.0] * 8, [1.0] * 8), ([0.5] * 8, [0.5] * 8)):
+        found = paired_difference(one, other)
+        assert found["value"] == 0
+        assert found["low"] == -found["high"] < -0.2
+    won = paired_difference([1.0] * 8, [0.0] * 8)
+    assert (won["low"], won["high"]) == pytest.approx((share([True] * 8)["low"], 1.0))
+    lost = paired_difference([0.0] * 8, [1.0] * 8)
+    assert (lost["low"], lost["high"]) == (-won["high"], -won["low"])
 
 
 def test_problems_that_are_all_alike_are_no_certainty():
