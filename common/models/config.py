@@ -33,7 +33,7 @@ def fail_to_load(name: str, error: Exception) -> NoReturn:
 
 
 def read_config(model_args: ModelConfig) -> PreTrainedConfig:
-    """Reads a model's configuration, and looks at the files beside it; of a `tiny:` model its sizes are not known yet.
+    """Reads a model's configuration, and looks at the files beside it; of a `tiny:` model much is not known yet.
 
     Args:
         model_args: Names the model.
@@ -45,7 +45,8 @@ def read_config(model_args: ModelConfig) -> PreTrainedConfig:
     if name == tiny_vision.TINY:
         return Qwen2VLConfig()
     if name.startswith(tiny.PREFIX):
-        return tiny.ARCHITECTURES[tiny_architecture(name)][0]()
+        config, sizes = tiny.ARCHITECTURES[tiny_architecture(name)]
+        return config(max_position_embeddings=sizes["max_position_embeddings"])
     if not Path(name).is_dir():
         if is_path(name):
             fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")

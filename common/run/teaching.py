@@ -1,7 +1,7 @@
 """What keeps GRPO from learning, said in a line: rewards that are no numbers or all alike, too few prompts, no room."""
 
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from common.errors import fail, say
 from transformers import TrainerCallback
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig
     from trl import GRPOConfig
 
 PATIENCE = 5  # steps at the start after which a run that cannot learn says so
@@ -103,22 +103,18 @@ def check_num_prompts(num_prompts: int, args: "GRPOConfig") -> None:
         say(f"An epoch leaves over {num_prompts % needed} of {num_prompts} prompts: a generation takes {needed}.")
 
 
-def check_positions(
-    prompts: Iterable[str], tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel", max_new: int
-) -> None:
+def check_positions(longest: int, config: "PreTrainedConfig", max_new: int) -> None:
     """Checks that the longest prompt and a completion have room in the model's positions.
 
     Args:
-        prompts: The prompts as they are shown to the model.
-        tokenizer: Counts their tokens.
-        model: Says how many positions it knows.
+        longest: The longest prompt as it is shown to the model, in tokens.
+        config: Of the model: how many positions it knows.
         max_new: The longest completion in tokens.
 
     Raises:
         SystemExit: With code 2.
     """
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # some architectures know no end
-    longest = max(map(len, tokenizer(list(prompts), add_special_tokens=False)["input_ids"]))
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)  # some architectures know no end
     if positions and longest + max_new > positions:
         fail(
             f"the longest prompt has {longest} tokens, which with max_completion_length {max_new} is more than the "

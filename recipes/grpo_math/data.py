@@ -76,7 +76,7 @@ def conversation(question: str, system_prompt: str) -> list[dict[str, str]]:
     return [*system, {"role": "user", "content": question}]
 
 
-def check_prompts(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, args: MathArguments) -> None:
+def check_prompts(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, args: MathArguments) -> int:
     """Checks that the model can be asked every problem whole.
 
     Args:
@@ -84,9 +84,13 @@ def check_prompts(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, a
         tokenizer: Writes a prompt with its chat template, and counts its tokens.
         args: Gives the system prompt and the longest prompt.
 
+    Returns:
+        The tokens of the longest prompt.
+
     Raises:
         SystemExit: With code 2 if a prompt is longer than `max_prompt_length` tokens: cutting it would cut the question.
     """
+    longest = 0
     for problem in problems:
         where = problem.where or repr(problem.question)
         try:
@@ -99,6 +103,8 @@ def check_prompts(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, a
                 f"{where}: the prompt has {count} tokens and max_prompt_length is {args.max_prompt_length}; raise it, or "
                 "shorten the question"
             )
+        longest = max(longest, count)
+    return longest
 
 
 def to_dataset(problems: list[Problem], args: MathArguments) -> Dataset:

@@ -28,7 +28,7 @@ def main() -> None:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
-    from common.models.config import check_model
+    from common.models.config import check_model, read_config
     from common.models.load import load_model, load_tokenizer, with_variables
     from common.report.page import Curve
     from common.run.batch import describe_batch
@@ -46,15 +46,14 @@ def main() -> None:
     check_parts(args.dataset_name, held_out, train)
     tokenizer = load_tokenizer(model_args, texts=[text for problem in train for text in (problem.question, problem.solution)])
     with_variables(tokenizer, training_args.chat_template_kwargs)
-    check_prompts([*train, *(problem for problems in held_out.values() for problem in problems)], tokenizer, args)
+    longest = check_prompts([*train, *(problem for problems in held_out.values() for problem in problems)], tokenizer, args)
+    check_positions(longest, read_config(model_args), training_args.max_completion_length)
     train_dataset = to_dataset(train, args)
     check_num_prompts(len(train_dataset), training_args)
 
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
-    texts = tokenizer.apply_chat_template(list(train_dataset["prompt"]), tokenize=False, add_generation_prompt=True)
-    check_positions(texts, tokenizer, model, training_args.max_completion_length)
 
     # 3. Trainer: for each question sample `num_generations` completions, reward each, and make those that did better than
     #    the others of their group more likely. The functions are weighted by `reward_weights`.

@@ -79,7 +79,7 @@ def aggregator_question(question: str, answers: Answers) -> str:
     return "\n".join([question, "", *(f"{name}: {answer or 'no answer'}" for name, answer in answers.items())])
 
 
-def check_prompts(problems: list[Problem], team: list[Agent], tokenizer: PreTrainedTokenizerBase, args: TeamArguments) -> None:
+def check_prompts(problems: list[Problem], team: list[Agent], tokenizer: PreTrainedTokenizerBase, args: TeamArguments) -> int:
     """Checks that every agent can read every problem whole: cutting a prompt would cut the question.
 
     Args:
@@ -88,10 +88,14 @@ def check_prompts(problems: list[Problem], team: list[Agent], tokenizer: PreTrai
         tokenizer: Writes a prompt with its chat template, and counts its tokens.
         args: Give the longest prompt.
 
+    Returns:
+        The tokens of the longest prompt.
+
     Raises:
         SystemExit: With code 2 and one line.
     """
     agent = max(team, key=lambda agent: len(tokenizer(agent.prompt)["input_ids"]))
+    longest = 0
     for problem in problems:
         where = problem.where or repr(problem.question)
         try:
@@ -104,6 +108,8 @@ def check_prompts(problems: list[Problem], team: list[Agent], tokenizer: PreTrai
                 f"{where}: the prompt of {agent.name} has {count} tokens and max_prompt_length is {args.max_prompt_length}; "
                 "raise it, or shorten the question"
             )
+        longest = max(longest, count)
+    return longest
 
 
 def to_dataset(problems: list[Problem], team: list[Agent]) -> Dataset:

@@ -70,8 +70,8 @@ def learn(
 
     set_seed(training_args.seed)  # adapters, and a `tiny:` model, begin with random weights
     model = load_for_turn(setup, adapters) if adapters else load_members(setup, {})
-    prompts = setup.tokenizer.apply_chat_template(list(dataset["prompt"]), tokenize=False, add_generation_prompt=True)
-    check_positions(prompts, setup.tokenizer, model, training_args.max_completion_length)
+    prompts = setup.tokenizer.apply_chat_template(list(dataset["prompt"]), return_dict=False, add_generation_prompt=True)
+    check_positions(max(map(len, prompts)), model.config, training_args.max_completion_length)
     # For each prompt sample `num_generations` completions, reward each, and make those that did better than the others of their
     # group more likely.
     trainer = GRPOTrainer(
@@ -106,7 +106,7 @@ def main() -> None:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
-    from common.models.config import check_model
+    from common.models.config import check_model, read_config
     from common.models.load import load_tokenizer, with_variables
 
     from data import aggregator_dataset, check_prompts, load_data, to_dataset
@@ -131,7 +131,9 @@ def main() -> None:
     held_out = sets["held_out"]
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
-    check_prompts([*train, *validation, *held_out], team, tokenizer, args)
+    longest = check_prompts([*train, *validation, *held_out], team, tokenizer, args)
+    answers = len(team) if args.single_agent else 1  # that share the longest one
+    check_positions(longest, read_config(model_args), answers * training_args.max_completion_length)
     alone = args.adapter_per_agent or args.single_agent  # the fewest rows that a phase has
     check_num_prompts(len(train) * (1 if alone else len(team)), training_args)
     setup = Setup(training_args, model_args, tokenizer)

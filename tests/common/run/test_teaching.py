@@ -112,17 +112,14 @@ def test_a_generation_has_its_prompts(num_prompts: int, printed: str, error: str
 
 
 def test_a_prompt_and_its_completion_have_room(capsys: pytest.CaptureFixture[str]):
-    def tokenizer(texts: list[str], **options: bool) -> dict[str, list[list[int]]]:
-        return {"input_ids": [[0] * len(text.split()) for text in texts]}
-
-    def model(positions: int | None) -> Namespace:
+    def config(positions: int | None) -> Namespace:
         config = Namespace(max_position_embeddings=positions) if positions else Namespace()
-        return Namespace(config=Namespace(get_text_config=lambda: config))
+        return Namespace(get_text_config=lambda: config)
 
-    check_positions(["a b", "a b c"], tokenizer, model(10), 7)
-    check_positions(["a b", "a b c"], tokenizer, model(None), 10**9)
+    check_positions(3, config(10), 7)
+    check_positions(3, config(None), 10**9)
     with pytest.raises(SystemExit):
-        check_positions(["a b", "a b c"], tokenizer, model(10), 8)
+        check_positions(3, config(10), 8)
     line = (
         "error: the longest prompt has 3 tokens, which with max_completion_length 8 is more than the 10 positions of the model"
     )
