@@ -2,37 +2,39 @@
 
     recipes chat outputs/trl_function_calling/tiny --tools set_timer get_weather send_payment
 
-What the model writes is read as JSON and checked against the schema of the tool before the tool's function in tools.py is run,
-which touches nothing outside. Every line of input is a request of its own; `--history` keeps what was said before.
+What the model writes is read in its own form and checked against the schema of the tool before the tool's function in tools.py
+is run, which touches nothing outside. Every line of input is a request of its own; `--history` keeps what was said before.
 """
 
 import json
 from typing import Any
 
-from common.errors import fail, nearest
+from common.errors import BadRow, fail, nearest
 from common.generate.chat import answer, chat_parser, load_for_chat, talk
 
-from metrics import parse_calls, schema_mistake
+from compare import schema_mistake
+from forms import Form, form_of, reply_of
 from tools import TOOLS, UNSEEN_TOOLS, schema
 
 KNOWN = TOOLS | UNSEEN_TOOLS
 
 
-def reply(model: Any, tokenizer: Any, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> None:
+def reply(model: Any, tokenizer: Any, form: Form, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> None:
     """Lets the model answer, running the tools that it calls; appends its turns and the results to the messages.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer.
+        form: The form in which it writes calls.
         messages: The conversation so far, ending with a request.
         tools: The schemas of the tools offered.
     """
-    text = answer(model, tokenizer, messages, tools)
-    calls = parse_calls(text)
+    text = answer(model, tokenizer, messages, tools, special_tokens=True)
+    calls = form.read(text, tools)
     if not calls:
         if calls is None:
             print("(not a valid call: nothing is run)")
-        messages.append({"role": "assistant", "content": text.rpartition("</think>")[2].strip()})
+        messages.append({"role": "assistant", "content": reply_of(text)})
         return
     made = [{"type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in calls]
     messages.append({"role": "assistant", "content": "", "tool_calls": made})
@@ -45,8 +47,8 @@ def reply(model: Any, tokenizer: Any, messages: list[dict[str, Any]], tools: lis
         result = json.dumps(KNOWN[call.name](**call.arguments))
         print(f"{call.name}: {result}")
         messages.append({"role": "tool", "name": call.name, "content": result})
-    final = answer(model, tokenizer, messages, tools)
-    messages.append({"role": "assistant", "content": final.rpartition("</think>")[2].strip()})
+    final = answer(model, tokenizer, messages, tools, special_tokens=True)
+    messages.append({"role": "assistant", "content": reply_of(final)})
 
 
 def main() -> None:
@@ -57,9 +59,13 @@ def main() -> None:
         if name not in KNOWN:
             fail(f"--tools {name}: there is no such tool{nearest(name, list(KNOWN)) or '; there is: ' + ', '.join(KNOWN)}")
     model, tokenizer, _ = load_for_chat(args.run, args)
+    try:
+        form = form_of(tokenizer)
+    except BadRow as error:
+        fail(f"{args.run}: {error}")
     tools = [schema(KNOWN[name]) for name in args.tools]
     talk(
-        lambda messages: reply(model, tokenizer, messages, tools),
+        lambda messages: reply(model, tokenizer, form, messages, tools),
         history=args.history,
         hint=f"Tools: {', '.join(args.tools)}.",
     )

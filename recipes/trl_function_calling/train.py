@@ -33,7 +33,7 @@ def main() -> None:
     from trl import SFTTrainer, get_peft_config
 
     from data import load_data
-    from evaluate import check_held_out, evaluate
+    from evaluate import check_form, check_held_out, evaluate
 
     # 1. Data: conversations with tools as tokens. Only what the assistant writes has labels: its calls and its answers, not
     #    the tools, the requests and the results.
@@ -41,10 +41,11 @@ def main() -> None:
     check_parts(args.dataset_name, held_out, train, validation)
     tokenizer = load_tokenizer(model_args)
     use_training_template(tokenizer)
+    form = check_form(tokenizer, model_args.model_name_or_path, train)
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
     eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
-    held_out = check_held_out(held_out, tokenizer, args, training_args)
+    held_out = check_held_out(held_out, tokenizer, args, training_args, form)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
 
     # 2. Model: any causal language model whose chat template knows tools. Under ZeRO-3 each process loads only its part.
@@ -67,7 +68,7 @@ def main() -> None:
     run(
         __file__,
         trainer,
-        evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
+        evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args, form),
         title="Function calling",
         summary="Trained on conversations with tools. The requests below were held out of training.",
         curves=[
