@@ -8,7 +8,7 @@ verdicts differ from the official ones is listed in the README, with the counts 
 import re
 from typing import Any
 
-from mistakes import Mistake, has_type, name_of, nearness, shown, types_of, worst, wrong_type
+from mistakes import Mistake, has_type, name_of, nearness, shown, worst, wrong_type
 
 
 def _plain(text: str) -> str:
@@ -70,10 +70,10 @@ def _value_mistake(value: Any, accepted: list[Any], schema: dict[str, Any], path
 def _argument_mistake(value: Any, accepted: list[Any], schema: dict[str, Any], path: str) -> Mistake | None:
     """Returns what is wrong with an argument.
 
-    One that takes no text and accepts one has the name of a variable, which is compared as it is.
+    Where values of another type are accepted than the tool declares, such as a variable's name, a text is compared as it is.
     """
-    types, first = types_of(schema), next((option for option in accepted if option != ""), None)
-    if isinstance(value, str) and isinstance(first, str) and types and "string" not in types:
+    first = next((option for option in accepted if option != ""), None)
+    if isinstance(value, str) and first is not None and not has_type(first, schema):
         if value in accepted:
             return None
         return Mistake("wrong value", f"{name_of(path)} is {shown(value)} instead of {_choices(accepted)}")

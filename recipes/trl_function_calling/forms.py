@@ -98,7 +98,7 @@ FORMS = [
     Form(
         "Mistral",
         re.compile(r'\[TOOL_CALLS\]|^\s*\[\s*\{\s*"name"'),
-        lambda text, tools: read_json(text, *MISTRAL, frozenset({"id"})) or None,
+        lambda text, tools: read_json(text, *MISTRAL, listed=True) or None,
     ),
     Form("LFM2", re.compile(re.escape("<|tool_call_start|>")), read_lfm2),
     Form("DeepSeek", re.compile("<｜tool▁call▁begin｜>"), lambda text, tools: read_json(text, *DEEPSEEK) or None),  # noqa: RUF001

@@ -116,7 +116,13 @@ def _read(row: dict[str, Any], request: Request, completion: str, form: Form | N
     return calls or [] if "answers" in row and not request.answers else calls
 
 
-def _mistake(request: Request, calls: list[Call] | None) -> Mistake | None:
+def mistake_in(request: Request, calls: list[Call] | None) -> Mistake | None:
+    """Returns what is wrong with the calls of a completion, by the rules of what is asked for; None: nothing.
+
+    Args:
+        request: What is asked for.
+        calls: What `forms.Form.read` returned.
+    """
     if request.kind == "relevance":
         return None if calls else Mistake("wrong number of calls", "0 instead of any")
     if not request.language or not calls:
@@ -152,7 +158,7 @@ def score(
     """
     requests = [to_request(row) for row in rows]
     calls = [_read(row, asked, text, form) for row, asked, text in zip(rows, requests, completions, strict=True)]
-    mistakes = [_mistake(asked, made) for asked, made in zip(requests, calls, strict=True)]
+    mistakes = [mistake_in(asked, made) for asked, made in zip(requests, calls, strict=True)]
     correct = [_is_correct(*one) for one in zip(requests, completions, mistakes, strict=True)]
     needed = [number for number, request in enumerate(requests) if request.answers]
     called = [number for number, request in enumerate(requests) if request.answers or request.kind == "relevance"]

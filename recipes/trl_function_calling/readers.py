@@ -55,14 +55,14 @@ def _call(value: Any, arguments: str = "arguments", more: frozenset[str] = froze
     return Call(value["name"], value[arguments])
 
 
-def read_json(text: str, begin: re.Pattern[str], end: re.Pattern[str], more: frozenset[str] = frozenset()) -> Calls:
+def read_json(text: str, begin: re.Pattern[str], end: re.Pattern[str], *, listed: bool = False) -> Calls:
     """Reads calls that are JSON between marks.
 
     Args:
         text: What is said.
-        begin: What stands before the JSON of a call, or of a list of calls; with a group `name` before the arguments alone.
+        begin: What stands before the JSON of a call; with a group `name` before the arguments alone.
         end: What must stand behind it.
-        more: What an object may hold beside name and arguments.
+        listed: Whether calls stand in a list, where they may have an `id`, too.
     """
     calls, position = [], 0
     while (mark := begin.search(text, position)) and mark[0] != "<think>":
@@ -72,8 +72,8 @@ def read_json(text: str, begin: re.Pattern[str], end: re.Pattern[str], more: fro
         except (ValueError, RecursionError):  # a thousand opening brackets are a completion, too
             return None
         closed = end.match(text, position)
-        made = [{"name": name, "arguments": value}] if name else value if isinstance(value, list) else [value]
-        found = [_call(one, more=more) for one in made]
+        made = value if listed and isinstance(value, list) else [{"name": name, "arguments": value} if name else value]
+        found = [_call(one, more=frozenset({"id"} if listed else {})) for one in made]
         if closed is None or None in found:
             return None
         calls, position = calls + found, closed.end()

@@ -22,7 +22,8 @@ REQUIRED_THOUGH_OPTIONAL = {
 
 @pytest.fixture(scope="module")
 def recipe():
-    with recipe_modules("trl_function_calling", ["calls", "metrics", "bfcl"]) as modules:
+    names = ["calls", "forms", "mistakes", "compare", "code_values", "bfcl", "leaderboard", "metrics"]
+    with recipe_modules("trl_function_calling", names) as modules:
         yield modules
 
 
@@ -41,9 +42,16 @@ def write(calls: Calls) -> str:
     return "\n".join(f"<tool_call>\n{block}\n</tool_call>" for block in blocks)
 
 
+def read(recipe, text: str) -> Any:
+    """Returns the calls of a completion in Qwen's form."""
+    (qwen,) = (form for form in recipe["forms"].FORMS if form.name == "Qwen and Hermes")
+    return qwen.read(text, [])
+
+
 def mistake_in(recipe, text: str, row: dict[str, Any]) -> Any:
-    metrics = recipe["metrics"]
-    return metrics.find_mistake(metrics.parse_calls(text), row["tools"], row["answers"])
+    request = recipe["calls"].to_request(row)
+    calls = read(recipe, text)
+    return recipe["metrics"].mistake_in(request, calls if request.answers else calls or [])
 
 
 def kind_of(recipe, text: str, row: dict[str, Any]) -> str | None:
@@ -228,19 +236,17 @@ def test_where_nothing_is_to_be_called_any_call_is_wrong(recipe):
         for tool in row["tools"]:
             text = write([(tool["function"]["name"], {})])
             assert kind_of(recipe, text, row) == "wrong number of calls"
-            assert kind_of(recipe, text[:-1], row) == "malformed call"
+            assert kind_of(recipe, text[:-1], row) is None  # malformed: to BFCL no call
 
 
 @needs_bfcl
 def test_gold_calls_make_their_own_answers(recipe, rows):
-    metrics = recipe["metrics"]
     for name, row in rows.items():
-        calls = [metrics.Call(*call) for call in gold(row)]
+        calls = [recipe["calls"].Call(*call) for call in gold(row)]
         before = copy.deepcopy(calls)
-        answers = recipe["calls"].answers_of(calls)
-        assert metrics.find_mistake(calls, row["tools"], answers) is None, name
+        assert recipe["compare"].find_mistake(calls, row["tools"], calls) is None, name
         for text in wrong_value(row):
-            assert kind_of(recipe, text, {**row, "answers": answers}) == "wrong value", f"{name}: {text}"
+            assert kind_of(recipe, text, {**row, "answers": calls}) == "wrong value", f"{name}: {text}"
         assert calls == before
 
 
@@ -314,8 +320,7 @@ CALL = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
     ],
 )
 def test_reading_calls(recipe, text: str, expected: Calls | None):
-    metrics = recipe["metrics"]
-    assert metrics.parse_calls(text) == (None if expected is None else [metrics.Call(*call) for call in expected])
+    assert read(recipe, text) == (None if expected is None else [recipe["calls"].Call(*call) for call in expected])
 
 
 INTEGER, NUMBER, BOOLEAN = {"type": "integer"}, {"type": "number"}, {"type": "boolean"}
@@ -424,15 +429,14 @@ TREE = {"type": "object", "properties": {"left": PERSON, "all": PEOPLE}}
     ],
 )
 def test_comparing_a_value(recipe, schema: dict[str, Any], accepted: list[Any], value: Any, mistake: str | None):
-    metrics = recipe["metrics"]
+    call, find_mistake = recipe["calls"].Call("f", {"x": value}), recipe["compare"].find_mistake
     parameters = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
     tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
-    found = metrics.find_mistake([metrics.Call("f", {"x": value})], tools, [{"f": {"x": accepted}}])
+    found = find_mistake([call], tools, [{"f": {"x": accepted}}])
     assert (found and str(found)) == mistake
-    assert found is None or found.kind in metrics.KINDS
+    assert found is None or found.kind in recipe["mistakes"].KINDS
     any_value = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"x": {}}}}}]
-    itself = [metrics.Call("f", {"x": value})]
-    assert metrics.find_mistake(itself, any_value, recipe["calls"].answers_of(itself)) is None
+    assert find_mistake([call], any_value, [call]) is None
 
 
 TOOLS = [
@@ -459,7 +463,7 @@ ONE_OR_TWO = [{"set_timer": {"seconds": [1, 2]}}, {"set_timer": {"seconds": [1]}
     ("calls", "answers", "mistake"),
     [
         ([], [], None),
-        (None, [], "malformed call: not closed, or not a JSON object with `name` and `arguments`"),
+        (None, [], "malformed call: not closed, or no name with an object of arguments"),
         ([SET], [], "wrong number of calls: 1 instead of 0"),
         ([], [{"clock.now": {}}], "wrong number of calls: 0 instead of 1"),
         ([NOW], [{"clock.now": {}}], None),
@@ -511,21 +515,19 @@ ONE_OR_TWO = [{"set_timer": {"seconds": [1, 2]}}, {"set_timer": {"seconds": [1]}
     ],
 )
 def test_comparing_calls(recipe, calls: Calls | None, answers: list[dict[str, Any]], mistake: str | None):
-    metrics = recipe["metrics"]
-    found = metrics.find_mistake(calls and [metrics.Call(*call) for call in calls] if calls != [] else [], TOOLS, answers)
+    made = None if calls is None else [recipe["calls"].Call(*call) for call in calls]
+    found = recipe["compare"].find_mistake(made, TOOLS, answers)
     assert (found and str(found)) == mistake
-    assert found is None or found.kind in metrics.KINDS
+    assert found is None or found.kind in recipe["mistakes"].KINDS
 
 
-def test_answers_of_gold_calls_accept_these_calls_only(recipe):
-    metrics = recipe["metrics"]
+def test_calls_of_a_conversation_accept_these_calls_only(recipe):
+    make, find_mistake = recipe["calls"].Call, recipe["compare"].find_mistake
     people = [{"name": "Ada", "age": 36}, {"name": "Bob"}]
     options = {"loud": True, "tags": ["a", "b"], "more": {"of": [{"it": [1, [2]]}], "none": None, "empty": {}, "no": []}}
-    gold_call = metrics.Call("set_timer", {"seconds": 90, "people": people, "options": options})
-    answers = recipe["calls"].answers_of([gold_call, metrics.Call("clock.now", {})])
-    assert answers[0]["set_timer"]["people"] == [[{"name": ["Ada"], "age": [36]}, {"name": ["Bob"]}]]
-    assert metrics.find_mistake([metrics.Call("clock.now", {}), gold_call], TOOLS, answers) is None
-    assert recipe["calls"].answers_of([]) == []
+    gold_call = make("set_timer", {"seconds": 90, "people": people, "options": options})
+    answers = [gold_call, make("clock.now", {})]
+    assert find_mistake([make("clock.now", {}), gold_call], TOOLS, answers) is None
 
     kinds = []
     for change in (
@@ -539,8 +541,8 @@ def test_answers_of_gold_calls_accept_these_calls_only(recipe):
         {"options": {**options, "more": {**options["more"], "no": {}}}},
         {"options": {key: value for key, value in options.items() if key != "more"}},
     ):
-        wrong = metrics.Call("set_timer", {**gold_call.arguments, **change})
-        kinds.append(metrics.find_mistake([wrong], TOOLS, answers[:1]).kind)
+        wrong = make("set_timer", {**gold_call.arguments, **change})
+        kinds.append(find_mistake([wrong], TOOLS, answers[:1]).kind)
     unexpected, missing, value = "unexpected argument", "missing argument", "wrong value"
     assert kinds == [unexpected, value, value, unexpected, value, value, value, value, missing]
 
