@@ -164,7 +164,8 @@ def tokenize(
         last = next((token for token in reversed(trained) if token != IGNORED), None)
         if last is None:
             raise BadRow("no token is trained: the chat template does not show what the assistant writes; take another model")
-        if last != tokenizer.eos_token_id:
+        added = tokenizer.added_tokens_decoder.get(last)  # some templates end a call in another way: gpt-oss's `<|call|>`
+        if last != tokenizer.eos_token_id and not (added and added.special):
             raise BadRow(
                 f"the last trained token is `{tokenizer.decode([last])}`, not the end of turn `{tokenizer.eos_token}`: "
                 "the model would never learn to stop; use a tokenizer whose eos_token ends a turn"

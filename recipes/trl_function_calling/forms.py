@@ -158,6 +158,19 @@ def begun_by(prompt: str) -> str:
     return "<think>" if prompt.rstrip().endswith("<think>") else ""
 
 
+def _written_probe(tokenizer: "PreTrainedTokenizerBase") -> str:
+    call = {"type": "function", "id": "call00000", "function": {"name": PROBE.name, "arguments": PROBE.arguments}}
+    asked = {"role": "user", "content": "Where?"}
+    return completion_of([asked, {"role": "assistant", "content": "", "tool_calls": [call]}], [PROBE_TOOL], tokenizer)
+
+
+def end_of_calls(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Returns the token with which a chat template ends a turn of calls, which may not be the one that ends an answer."""
+    last = tokenizer(_written_probe(tokenizer).rstrip(), add_special_tokens=False)["input_ids"][-1]
+    added = tokenizer.added_tokens_decoder.get(last)
+    return last if added and added.special else tokenizer.eos_token_id
+
+
 def form_of(tokenizer: "PreTrainedTokenizerBase") -> Form:
     """Returns the form in which a chat template writes calls: the one that reads a call back as it was.
 
@@ -167,9 +180,7 @@ def form_of(tokenizer: "PreTrainedTokenizerBase") -> Form:
     Raises:
         BadRow: If no form does.
     """
-    call = {"type": "function", "id": "call00000", "function": {"name": PROBE.name, "arguments": PROBE.arguments}}
-    asked = {"role": "user", "content": "Where?"}
-    written = completion_of([asked, {"role": "assistant", "content": "", "tool_calls": [call]}], [PROBE_TOOL], tokenizer)
+    written = _written_probe(tokenizer)
     for form in FORMS:
         if form.read(written, [PROBE_TOOL]) == [PROBE]:
             return form

@@ -24,6 +24,7 @@ def main() -> None:
     from common.data.splits import check_parts
     from common.data.tokens import show_trained, tokenize, use_training_template
     from common.errors import say
+    from common.generate.settings import stop_at
     from common.models.load import load_model, load_tokenizer
     from common.report.page import Curve
     from common.run.batch import describe_batch
@@ -34,6 +35,7 @@ def main() -> None:
 
     from data import load_data
     from evaluate import check_form, check_held_out, evaluate
+    from forms import end_of_calls
 
     # 1. Data: conversations with tools as tokens. Only what the assistant writes has labels: its calls and its answers, not
     #    the tools, the requests and the results.
@@ -51,6 +53,7 @@ def main() -> None:
     # 2. Model: any causal language model whose chat template knows tools. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
+    stop_at(model, end_of_calls(tokenizer))  # some templates end a call with another token than an answer
 
     # 3. Trainer: packs and pads the rows, adds adapters if asked to (`use_peft`), and calls DeepSpeed as the launcher says.
     trainer = SFTTrainer(
