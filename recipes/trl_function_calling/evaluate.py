@@ -93,8 +93,7 @@ def check_held_out(
 
     def check(row: Conversation) -> Conversation:
         if "answers" not in row:
-            written = check_survives(row, tokenizer, form)
-            references[name].append(written.removesuffix("\n").removesuffix(tokenizer.eos_token))
+            references[name].append(check_survives(row, tokenizer, form))
         return row
 
     for name, rows in held_out.items():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ENDS = "<|im_end|> <|endoftext|> <|eot_id|> <|eom_id|> <|end_of_text|> <|return|> <|call|> <|end|> <turn|> <|tool_response>"
 ENDS += " <end_of_turn> <eos> <|user|> <|observation|> <｜end▁of▁sentence｜> <|eot|>"  # noqa: RUF001
 END = re.compile("|".join([*map(re.escape, ENDS.split()), r"</s>\s*$"]))  # Mistral's may stand in a text of HTML, too
+ENDING = re.compile(rf"(?:{END.pattern})?\s*$")
 # The channels of gpt-oss (https://developers.openai.com/cookbook/articles/openai-harmony), Gemma 4 and Muse: thoughts are left
 # out, and the messages of a turn are joined.
 CHANNELS = [
@@ -80,7 +81,7 @@ class Form:
 FORMS = [
     Form(
         "Qwen 3.5 and Nemotron 3",
-        re.compile(r"<tool_call>\s*<function=|<function="),
+        re.compile("<function="),
         lambda text, tools: read_typed(text, tools, "qwen3_5", ("<function=", "</function>", "<parameter=")),
     ),
     Form(
@@ -135,13 +136,16 @@ PROBE_TOOL = {
 }
 
 
-def completion_of(messages: list[dict[str, Any]], tools: Tools, tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Returns the last message as a model writes it that has learned the chat template, special tokens included.
+def written_turn(messages: list[dict[str, Any]], tools: Tools, tokenizer: "PreTrainedTokenizerBase") -> tuple[str, str]:
+    """Returns the prompt for the last message, and how a model answers it that has learned the chat template.
 
     Args:
         messages: A conversation that ends with a turn of the assistant.
         tools: The tools offered.
         tokenizer: The model's tokenizer, with its chat template.
+
+    Returns:
+        The prompt and the completion, special tokens included.
 
     Raises:
         BadRow: If the template cannot write it.
@@ -150,7 +154,7 @@ def completion_of(messages: list[dict[str, Any]], tools: Tools, tokenizer: "PreT
 
     prompt, whole = render(messages[:-1], tokenizer, tools, prompt=True), render(messages, tokenizer, tools)
     shared = next((i for i, (one, other) in enumerate(zip(prompt, whole, strict=False)) if one != other), len(prompt))
-    return begun_by(prompt) + whole[shared:]
+    return prompt, whole[shared:]
 
 
 def begun_by(prompt: str) -> str:
@@ -161,7 +165,8 @@ def begun_by(prompt: str) -> str:
 def _written_probe(tokenizer: "PreTrainedTokenizerBase") -> str:
     call = {"type": "function", "id": "call00000", "function": {"name": PROBE.name, "arguments": PROBE.arguments}}
     asked = {"role": "user", "content": "Where?"}
-    return completion_of([asked, {"role": "assistant", "content": "", "tool_calls": [call]}], [PROBE_TOOL], tokenizer)
+    prompt, written = written_turn([asked, {"role": "assistant", "content": "", "tool_calls": [call]}], [PROBE_TOOL], tokenizer)
+    return begun_by(prompt) + written
 
 
 def end_of_calls(tokenizer: "PreTrainedTokenizerBase") -> int:

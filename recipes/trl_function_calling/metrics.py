@@ -15,7 +15,7 @@ from bfcl import to_check
 from calls import Call, Request, calls_of, to_request, turns_of
 from code_values import read_arguments
 from compare import find_mistake
-from forms import Form, completion_of, read_any, reply_of
+from forms import ENDING, Form, begun_by, read_any, reply_of, written_turn
 from mistakes import Mistake
 
 if TYPE_CHECKING:
@@ -90,21 +90,21 @@ def check_survives(row: dict[str, Any], tokenizer: "PreTrainedTokenizerBase", fo
         form: The form in which the template writes calls.
 
     Returns:
-        The turn as the template writes it: what a perfect model answers.
+        The turn as the template writes it, without what ends it: what a perfect model answers.
 
     Raises:
         BadRow: If it does not, with what is then wrong.
     """
     request = to_request(row)
-    written = completion_of(row["messages"][: len(request.messages) + 1], request.tools, tokenizer)
-    _, (verdict,) = score([row], [written], form)
+    prompt, written = written_turn(row["messages"][: len(request.messages) + 1], request.tools, tokenizer)
+    _, (verdict,) = score([row], [begun_by(prompt) + written], form)
     if not verdict["correct"]:
         turn, why = f"message {len(request.messages) + 1}", verdict["mistake"] or "other text"
         raise BadRow(
             f"{turn}: read back from the chat template this turn is wrong ({why}), so the perfect model would score 0; declare "
             "the types of the tool's arguments, change the row, or take another model"
         )
-    return written
+    return ENDING.sub("", written)
 
 
 # --- The score ------------------------------------------------------------------------------------------------------------
