@@ -144,7 +144,6 @@ def answer(
     tokenizer: "PreTrainedTokenizerBase",
     messages: list[dict[str, Any]],
     tools: list[dict[str, Any]] | None = None,
-    *,
     special_tokens: bool = False,
 ) -> str:
     """Answers the last message of a conversation, and prints the answer while it is generated.

@@ -216,9 +216,9 @@ def test_a_call_is_checked_before_it_is_run(recipe, call: tuple, line: str):
 )
 def test_chat_runs_valid_calls_only(recipe, monkeypatch, capsys, written: list[str], printed: str, said: list[str]):
     texts = iter(written)
-    monkeypatch.setattr(recipe["chat"], "answer", lambda *arguments, **settings: next(texts))
+    monkeypatch.setattr(recipe["chat"], "answer", lambda *arguments: next(texts))
     messages = [{"role": "user", "content": "Tea."}]
-    recipe["chat"].reply(None, None, recipe["forms"].FORMS[2], messages, [recipe["tools"].schema(recipe["tools"].set_timer)])
+    recipe["chat"].reply(None, None, messages, [recipe["tools"].schema(recipe["tools"].set_timer)])
     assert capsys.readouterr().out == printed
     assert [message["role"] for message in messages[1:]] == said
     assert next(texts, None) is None
