@@ -171,9 +171,10 @@ def _written_probe(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 def end_of_calls(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Returns the token with which a chat template ends a turn of calls, which may not be the one that ends an answer."""
-    last = tokenizer(_written_probe(tokenizer).rstrip(), add_special_tokens=False)["input_ids"][-1]
-    added = tokenizer.added_tokens_decoder.get(last)
-    return last if added and added.special else tokenizer.eos_token_id
+    from common.data.tokens import special_end
+
+    end = special_end(_written_probe(tokenizer), tokenizer)
+    return tokenizer.eos_token_id if end is None else end
 
 
 def form_of(tokenizer: "PreTrainedTokenizerBase") -> Form:
