@@ -77,42 +77,38 @@ class Form:
         return self.reader(said, tools) if self.mark.search(said.partition("<think>")[0]) else []
 
 
+MUSE = ("<atem:invoke ", "</atem:invoke>", "<atem:parameter ", "</atem:parameter>")
+
 # The first whose mark a completion holds is its form, so the more particular come first.
 FORMS = [
     Form(
         "Qwen 3.5 and Nemotron 3",
         re.compile("<function="),
-        lambda text, tools: read_typed(text, tools, "qwen3_5", ("<function=", "</function>", "<parameter=")),
+        lambda text, tools: read_typed(text, tools, "qwen3_5", ("<function=", "</function>", "<parameter=", "</parameter>")),
     ),
     Form(
         "GLM",
         re.compile(r"<tool_call>[\w.-]+\s*(?:<arg_key>|</tool_call>)"),
-        lambda text, tools: read_typed(text, tools, "glm4moe", ("<tool_call>", "</tool_call>", "<arg_key>")),
+        lambda text, tools: read_typed(text, tools, "glm4moe", ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_value>")),
     ),
     Form("Qwen and Hermes", re.compile(r"</?tool_call>"), lambda text, tools: read_json(text, *HERMES)),
     Form(
         "Gemma 4",
         re.compile(re.escape("<|tool_call>call:")),
-        lambda text, tools: read_typed(text, tools, "gemma4", ("<|tool_call>", "<tool_call|>", "")),
+        lambda text, tools: read_typed(text, tools, "gemma4", ("<|tool_call>", "<tool_call|>")),
     ),
     Form("gpt-oss", re.compile(r"to=functions\."), lambda text, tools: read_json(text, *GPT_OSS) or None),
     Form(
         "Mistral",
-        re.compile(r'\[TOOL_CALLS\]|^\s*\[\s*\{\s*"name"'),
+        re.compile(r'\[TOOL_CALLS\]|^\[\s*\{\s*"name"\s*:\s*"[^"]*"\s*,\s*"arguments"'),
         lambda text, tools: read_json(text, *MISTRAL, listed=True) or None,
     ),
     Form("LFM2", re.compile(re.escape("<|tool_call_start|>")), read_lfm2),
     Form("DeepSeek", re.compile("<｜tool▁call▁begin｜>"), lambda text, tools: read_json(text, *DEEPSEEK) or None),  # noqa: RUF001
-    Form(
-        "Muse",
-        re.compile("<atem:invoke "),
-        lambda text, tools: read_typed(text, tools, "muse", ("<atem:invoke ", "</atem:invoke>", "<atem:parameter ")),
-    ),
+    Form("Muse", re.compile("<atem:invoke "), lambda text, tools: read_typed(text, tools, "muse", MUSE)),
     Form(
         "Llama 3",
-        re.compile(
-            r'^\s*(?:<\|python_tag\|>\s*)?\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*"[^"]*"\s*,\s*"parameters"'
-        ),
+        re.compile(r'^(?:<\|python_tag\|>\s*)?\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*"[^"]*"\s*,\s*"parameters"'),
         read_llama,
     ),
 ]

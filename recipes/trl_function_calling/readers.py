@@ -99,18 +99,22 @@ DEEPSEEK = (
 )
 
 
+BETWEEN = re.compile(r"[;\s]*")
+
+
 def read_llama(text: str, tools: Tools) -> Calls:
     """Reads the form of Llama 3: `{"name": ..., "parameters": {...}}` and nothing else; its models separate several by `;`."""
-    calls, rest = [], text.strip().removeprefix("<|python_tag|>")
-    while rest:
+    calls, text, position = [], text.strip().removeprefix("<|python_tag|>"), 0
+    while position < len(text):
         try:
-            value, position = DECODER.raw_decode(rest)
+            value, position = DECODER.raw_decode(text, position)
         except (ValueError, RecursionError):
             return None
         call = _call(value, "parameters", frozenset({"type"}))
         if call is None:
             return None
-        calls, rest = [*calls, call], rest[position:].lstrip("; \n")
+        calls.append(call)
+        position = BETWEEN.match(text, position).end()
     return calls
 
 
@@ -130,6 +134,10 @@ def read_lfm2(text: str, tools: Tools) -> Calls:
 
 
 # --- By TRL's response templates ------------------------------------------------------------------------------------------
+
+
+MOST, LONGEST = 1000, 100_000  # calls, or arguments, of one completion; its characters
+BLANK = re.compile(r"\s{1000}")
 
 
 @cache
@@ -153,19 +161,24 @@ def _response_template(name: str) -> Any:
     return load_response_template(template)
 
 
-def read_typed(text: str, tools: Tools, name: str, marks: tuple[str, str, str]) -> Calls:
+def read_typed(text: str, tools: Tools, name: str, marks: tuple[str, ...]) -> Calls:
     """Reads calls whose arguments are texts, by one of TRL's response templates.
 
     Args:
         text: What is said.
         tools: Say of which type an argument is.
         name: See `_response_template`.
-        marks: What begins a call, ends it, and begins an argument: none may be left over.
+        marks: What begins a call and ends it, and what begins and ends an argument: none may be left over.
     """
     from transformers.utils.chat_parsing import parse_response
 
-    begin, end, argument = marks
     text = text.partition("<think>")[0]
+    num_calls, *others = map(text.count, marks)
+    # What is not closed would be searched for again and again.
+    if others[0] != num_calls or others[1:2] != others[2:] or max([num_calls, *others]) > MOST:
+        return None
+    if len(text) > LONGEST or BLANK.search(text):
+        return None
     typed = None if name == "gemma4" else tools  # Gemma's form shows what is a text and what is none
     try:
         found = parse_response(text, _response_template(name), prefix="", tools=typed).get("tool_calls") or []
@@ -175,5 +188,4 @@ def read_typed(text: str, tools: Tools, name: str, marks: tuple[str, str, str]) 
     if not all(isinstance(call.arguments, dict) and _is_sound(call.arguments) for call in calls):
         return None
     written = sum(len(call.arguments) for call in calls)
-    whole = text.count(begin) == text.count(end) == len(calls) and (not argument or text.count(argument) == written)
-    return calls if whole else None
+    return calls if len(calls) == num_calls and others[1:2] in ([], [written]) else None

@@ -93,7 +93,7 @@ def test_evaluate_asks_all_questions_of_bfcl(tmp_path: Path):
     for name in ("simple_python", "parallel", "irrelevance", "live_irrelevance"):
         assert f"{name}: 6 problems" in finished.stdout
     assert "No non_live_ast_acc: it needs simple_java, simple_javascript, multiple, parallel_multiple, too." in finished.stdout
-    assert "leaderboard: 24 problems\n  irrelevance_detection     100.0%" in finished.stdout
+    assert "leaderboard: 24 problems\n  irrelevance_detection    100.0%" in finished.stdout
 
 
 @pytest.mark.slow

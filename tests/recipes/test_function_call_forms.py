@@ -1,17 +1,21 @@
 """Calls are read in the form of the model's own chat template: all that TRL ships, and completions of other models."""
 
 import json
+import time
 from collections.abc import Callable
 from importlib.resources import files
+from types import SimpleNamespace
 from typing import Any
 
 from common.data.tokens import use_training_template
 from common.errors import BadRow
+from common.models.load import load_tokenizer
 
 import pytest
-from conftest import recipe_modules
+from conftest import ROOT, recipe_modules
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
+from trl import ModelConfig
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +240,79 @@ def test_own_calls_are_exact_and_bfcl_s_are_not(recipe):
     assert verdict(empty, city="Oslo", tags=[""], more={"note": ""})
     assert not verdict(empty, city="Oslo", tags=[""], more={})
     assert not verdict(empty, city="Oslo", tags=[[]], more={"note": []})
+
+
+LONG = 20_000
+HOSTILE = [
+    "<tool_call>\n<function=f>\n<parameter=city>\nO" + " " * LONG + "x\n</parameter>\n</function>\n</tool_call>",
+    "<tool_call>\n<function=f>\n" + "<parameter=city>\n" * LONG + "</function>\n</tool_call>",
+    "<tool_call>f\n" + "<arg_key>a" * LONG + "</tool_call>",
+    "<|tool_call>call:f{city:[" + '<|"|>a<|"|>,' * LONG + "1]}<tool_call|>",
+    '{"name": "f", "parameters": {}}' * LONG,
+    "to=functions." * LONG,
+    "[TOOL_CALLS]" * LONG,
+    "<|tool_call_start|>[f(a=" * LONG,
+    '<atem:invoke name="f">' * LONG,
+    "<|channel|>analysis<|message|>" * LONG,
+    "</s>" + " " * LONG + "x",
+]
+
+
+def test_no_completion_takes_long(recipe):
+    recipe["forms"].read_any(READ[2], [F])  # imports once
+    for text in HOSTILE:
+        start = time.process_time()
+        recipe["forms"].read_any(text, [F])
+        assert time.process_time() - start < 2, text[:60]
+
+
+# --- Before training ------------------------------------------------------------------------------------------------------
+
+
+def test_held_out_turns_are_tried_and_measured_before_a_model_loads(recipe, capsys):
+    """Every turn of the assistant must score as right, and answers longer than they may be are counted."""
+    base = ROOT / "recipes" / "trl_function_calling" / "lesson" / "tiny_base"
+    tokenizer = load_tokenizer(ModelConfig(model_name_or_path=str(base)))
+    messages = [
+        *(ASKED, {"role": "assistant", "content": "", "tool_calls": [made(city="Oslo")]}),
+        *({"role": "tool", "content": "rain"}, {"role": "assistant", "content": "It will rain in Oslo."}),
+    ]
+    turns = recipe["calls"].turns_of({"messages": messages, "tools": [TOOL]})
+    assert len(turns) == 2
+    settings = SimpleNamespace(skip_bad_rows=False, max_new_tokens=20)
+    form = recipe["evaluate"].check_form(tokenizer, "tiny", turns)
+    check = recipe["evaluate"].check_held_out
+    assert check({"held_out": turns}, tokenizer, settings, SimpleNamespace(max_length=512), form) == {"held_out": turns}
+    said = capsys.readouterr().out
+    assert said.startswith("Warning: max_new_tokens 20 cuts 1 of 2 references of held_out, so none of these can be answered")
+    # A text that holds the mark of a call would be read as a malformed one.
+    lost = [*turns[1]["messages"][:3], {"role": "assistant", "content": "Write <tool_call> to call."}]
+    rows = [*turns, {"messages": lost, "tools": [TOOL], "where": "calls.jsonl, line 7"}]
+    with pytest.raises(SystemExit):
+        check({"held_out": rows}, tokenizer, settings, SimpleNamespace(max_length=512), form)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "error: calls.jsonl, line 7: message 4: read back from the chat template this turn is wrong (malformed"
+    )
+    settings.skip_bad_rows = True
+    assert check({"held_out": rows}, tokenizer, settings, SimpleNamespace(max_length=512), form) == {"held_out": turns}
+
+
+def test_a_perfect_model_scores_1_in_every_turn(recipe):
+    """Call, result, answer: both turns of the assistant count, in every form."""
+    messages = [
+        *(ASKED, {"role": "assistant", "content": "", "tool_calls": [made(city="Oslo")]}),
+        *({"role": "tool", "name": "weather.get-it", "content": "rain"}, {"role": "assistant", "content": "Rain."}),
+    ]
+    for template in ("qwen3", "llama3_2", "gptoss", "gemma4_v5", "glm4moe", "qwen3_5_nothink"):
+        tokenizer = tokenizer_with(template)
+        use_training_template(tokenizer)
+        form = recipe["forms"].form_of(tokenizer)
+        rows = [turn | {"conversation": 0} for turn in recipe["calls"].turns_of({"messages": messages, "tools": [TOOL]})]
+        written = [recipe["metrics"].check_survives(row, tokenizer, form) for row in rows]
+        metrics, verdicts = recipe["metrics"].score(rows, written, form)
+        assert [verdict["correct"] for verdict in verdicts] == [True, True]
+        assert {name: metric["value"] for name, metric in metrics.items()} == dict.fromkeys(metrics, 1.0)
+        assert {"exact_call", "irrelevance"} <= metrics.keys()
+        # Without a model the same.
+        assert recipe["metrics"].score(rows, written)[1] == verdicts
