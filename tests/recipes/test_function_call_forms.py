@@ -279,12 +279,12 @@ def test_held_out_turns_are_tried_and_measured_before_a_model_loads(recipe, caps
     ]
     turns = recipe["calls"].turns_of({"messages": messages, "tools": [TOOL]})
     assert len(turns) == 2
-    settings = SimpleNamespace(skip_bad_rows=False, max_new_tokens=20)
+    settings = SimpleNamespace(skip_bad_rows=False, max_new_tokens=12)
     form = recipe["evaluate"].check_form(tokenizer, "tiny", turns)
     check = recipe["evaluate"].check_held_out
     assert check({"held_out": turns}, tokenizer, settings, SimpleNamespace(max_length=512), form) == {"held_out": turns}
     said = capsys.readouterr().out
-    assert said.startswith("Warning: max_new_tokens 20 cuts 1 of 2 references of held_out, so none of these can be answered")
+    assert said.startswith("Warning: max_new_tokens 12 cuts 1 of 2 references of held_out, so none of these can be answered")
     # A text that holds the mark of a call would be read as a malformed one.
     lost = [*turns[1]["messages"][:3], {"role": "assistant", "content": "Write <tool_call> to call."}]
     rows = [*turns, {"messages": lost, "tools": [TOOL], "where": "calls.jsonl, line 7"}]
