@@ -51,7 +51,11 @@ def _call(call: dict[str, Any]) -> str:
 def _completion(row: dict[str, Any]) -> str:
     """Returns the text of a row's completion; calls of an API's message are written as Qwen's templates do."""
     said = row.get("completion")
-    if isinstance(said, list) and said and all(isinstance(call, dict) and "function" in call for call in said):
+    if (
+        isinstance(said, list)
+        and said
+        and all(isinstance(call, dict) and {"function", "arguments"} & call.keys() for call in said)
+    ):
         said = {"tool_calls": said}
     if isinstance(said, list) and len(said) == 1:  # TRL's form
         said = said[0]
