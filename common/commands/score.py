@@ -13,7 +13,7 @@ from common.data.files import KINDS, kind_of, read_file
 from common.errors import BadRow, fail
 from common.report.numbers import print_results
 
-COMPLETION = "what was answered: a text, or an assistant's message as an API returns it"
+COMPLETION = "what was answered: a text, or an assistant's message as an API returns it, or its `tool_calls`"
 SCORERS = ("metrics", "rewards")  # the file of a recipe that holds its `score`
 
 
@@ -51,6 +51,12 @@ def _call(call: dict[str, Any]) -> str:
 def _completion(row: dict[str, Any]) -> str:
     """Returns the text of a row's completion; calls of an API's message are written as Qwen's templates do."""
     said = row.get("completion")
+    if (
+        isinstance(said, list)
+        and said
+        and all(isinstance(call, dict) and {"function", "arguments"} & call.keys() for call in said)
+    ):
+        said = {"tool_calls": said}
     if isinstance(said, list) and len(said) == 1:  # TRL's form
         said = said[0]
     if isinstance(said, dict):

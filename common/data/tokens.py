@@ -28,6 +28,26 @@ def use_training_template(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.chat_template = without_marks(get_training_chat_template(tokenizer) or tokenizer.chat_template)
     except ValueError:  # no variant is known: `_trained_spans` checks that this template needs none
         return
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    end = special_end(render(turns, tokenizer), tokenizer)  # GLM's own template writes none
+    if end is not None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+
+
+def special_end(text: str, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Returns the special token with which a text ends, white space left out; None if it ends with another.
+
+    Args:
+        text: A rendered conversation.
+        tokenizer: Its tokenizer.
+    """
+    last = next(reversed(tokenizer(text.rstrip(), add_special_tokens=False)["input_ids"]), None)
+    return last if _is_special(last, tokenizer) else None
+
+
+def _is_special(token: int | None, tokenizer: PreTrainedTokenizerBase) -> bool:
+    added = tokenizer.added_tokens_decoder.get(token)
+    return added is not None and added.special
 
 
 def render(
@@ -185,7 +205,9 @@ def tokenize(
         last = next((token for token in reversed(trained) if token != IGNORED), None)
         if last is None:
             raise BadRow("no token is trained: the chat template does not show what the assistant writes; take another model")
-        if last != tokenizer.eos_token_id:
+        # Some templates end a turn of calls with a token of their own, such as gpt-oss's `<|call|>`.
+        is_call = "tool_calls" in conversation["messages"][max(spans)] and _is_special(last, tokenizer)
+        if last != tokenizer.eos_token_id and not is_call:
             raise BadRow(
                 f"the last trained token is `{tokenizer.decode([last])}`, not the end of turn `{tokenizer.eos_token}`: "
                 "the model would never learn to stop; use a tokenizer whose eos_token ends a turn"

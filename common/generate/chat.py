@@ -144,6 +144,7 @@ def answer(
     tokenizer: "PreTrainedTokenizerBase",
     messages: list[dict[str, Any]],
     tools: list[dict[str, Any]] | None = None,
+    special_tokens: bool = False,
 ) -> str:
     """Answers the last message of a conversation, and prints the answer while it is generated.
 
@@ -152,11 +153,13 @@ def answer(
         tokenizer: Its tokenizer, with a chat template.
         messages: The conversation so far.
         tools: The schemas of the tools that it may call.
+        special_tokens: Whether the answer is returned with its special tokens, of which some models' calls are made.
 
     Returns:
-        The answer, without special tokens.
+        The answer.
     """
     from transformers import TextStreamer
 
     streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    return tokenizer.decode(complete(model, tokenizer, messages, tools, streamer), skip_special_tokens=True)
+    tokens = complete(model, tokenizer, messages, tools, streamer)
+    return tokenizer.decode(tokens, skip_special_tokens=not special_tokens)

@@ -49,6 +49,18 @@ def generation_config(
     )
 
 
+def stop_at(model: PreTrainedModel, token: int) -> None:
+    """Has a model stop at one more token, here and wherever it is loaded: the setting is saved with it.
+
+    Args:
+        model: The model.
+        token: The token's number.
+    """
+    stops = model.generation_config.eos_token_id
+    stops = stops if isinstance(stops, list) else [] if stops is None else [stops]
+    model.generation_config.eos_token_id = stops if token in stops else [*stops, token]
+
+
 @contextmanager
 def generating(model: PreTrainedModel | PeftModel, config: GenerationConfig) -> Iterator[GenerationConfig]:
     """Puts a model's own settings aside while it generates with others; they are saved with it.

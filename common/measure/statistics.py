@@ -113,3 +113,22 @@ def pass_at_k(num_correct: list[int], num_samples: int, k: int) -> dict[str, flo
         `value`, `low` and `high`, each in [0, 1].
     """
     return mean([1 - math.comb(num_samples - right, k) / math.comb(num_samples, k) for right in num_correct])
+
+
+def weighted_share(shares: Sequence[dict[str, float]], weights: Sequence[float]) -> dict[str, float]:
+    """Returns the weighted mean of independent shares with a 95 % interval.
+
+    The interval is put together from theirs (Zou and Donner 2008, doi:10.1002/sim.3095), which are good near 0 and 1, too.
+
+    Args:
+        shares: `value`, `low` and `high` of each, such as `share` returns.
+        weights: One for each share; only their proportions matter.
+
+    Returns:
+        `value`, `low` and `high`.
+    """
+    parts = [weight / sum(weights) for weight in weights]
+    value = sum(part * one["value"] for part, one in zip(parts, shares, strict=True))
+    below = math.sqrt(sum((part * (one["value"] - one["low"])) ** 2 for part, one in zip(parts, shares, strict=True)))
+    above = math.sqrt(sum((part * (one["high"] - one["value"])) ** 2 for part, one in zip(parts, shares, strict=True)))
+    return {"value": value, "low": max(0.0, value - below), "high": min(1.0, value + above)}

@@ -48,7 +48,8 @@ def load_data(
 
     Returns:
         The training and validation conversations, and the held-out sets by name (see `common.data.splits`). `plain_chat`, where
-        there is chat, shows what is forgotten. A folder of BFCL has held-out sets alone, whose rows have `answers`.
+        there is chat, shows what is forgotten. A folder of BFCL has held-out sets alone, its whole categories, whose rows have
+        `answers`.
 
     Raises:
         SystemExit: With code 2 and one line if the data cannot be used.
@@ -57,7 +58,7 @@ def load_data(
         fail(f"chat_share is {args.chat_share:g}; use at least 0 and less than 1, with a chat_dataset_name to take it from")
     check_num_held_out(args.num_held_out)
     if list(Path(args.dataset_name).glob("BFCL_*.json")):
-        return [], [], {name: rows[: args.num_held_out] for name, rows in load_bfcl(args.dataset_name).items()}
+        return [], [], load_bfcl(args.dataset_name)  # whole: a part of a category is not the leaderboard's
     if is_lesson(args):
         check_size(args)
         if args.num_train < 1:

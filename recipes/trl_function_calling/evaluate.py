@@ -1,15 +1,18 @@
-"""How well a model calls tools: exact calls by BFCL's rules, and whether it keeps from calling, with 95 % intervals.
+"""How well a model calls tools: exact calls (of BFCL by its rules), and whether it keeps from calling, with 95 % intervals.
 
     accelerate launch --config_file accelerate_configs/zero2.yaml recipes/trl_function_calling/evaluate.py \
         --model_name_or_path outputs/trl_function_calling/tiny
 
-`--dataset_name FOLDER` with the files of the Berkeley Function Calling Leaderboard asks its questions instead. The requests are
-shared out over the processes; under ZeRO-3 the model is sharded, under the other stages each process holds a copy.
+`--dataset_name FOLDER` with the files of the Berkeley Function Calling Leaderboard asks all its questions of one turn instead.
+The requests are shared out over the processes; under ZeRO-3 the model is sharded, under the other stages each process holds a
+copy.
 """
 
+from itertools import islice
 from typing import Any
 
 from common.data.formats import Conversation
+from common.errors import BadRow, fail, say
 from common.generate.completions import generate
 from common.report.numbers import print_results
 from common.run.config import parse
@@ -20,10 +23,14 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from arguments import CallingArguments
-from calls import Request, to_request
-from metrics import reply_of, score
+from bfcl import CATEGORIES
+from calls import Call, Request, to_request, turns_of
+from forms import Form, begun_by, form_of, reply_of
+from leaderboard import leaderboard
+from metrics import check_survives, score
 
 SAMPLES_SHOWN = 40  # kept in samples.jsonl, for the report
+TRIED = 20  # turns of the training data: some templates refuse rows that others are fine beside, such as several calls at once
 
 
 def prompt_of(row: Conversation) -> list[dict[str, Any]]:
@@ -36,19 +43,73 @@ def _question(request: Request) -> str:
     return "\n".join([*(message.get("content") or "(a call)" for message in request.messages), f"[tools: {tools}]"])
 
 
+def _answer(request: Request) -> str:
+    calls = [{call.name: call.arguments} if isinstance(call, Call) else call for call in request.answers]
+    return str(calls or request.reply)
+
+
+def check_form(tokenizer: PreTrainedTokenizerBase, name: str, train: list[Conversation] = ()) -> Form:
+    """Returns the form in which the model's chat template writes calls, which a right call must survive.
+
+    Args:
+        tokenizer: The model's tokenizer, with its chat template.
+        name: The model's.
+        train: The training conversations: one of the first turns with a call must survive, too.
+
+    Raises:
+        SystemExit: With code 2 and one line if the template shows no calls that can be read back, or none of the data's.
+    """
+    try:
+        form = form_of(tokenizer)
+    except BadRow as error:
+        fail(f"model_name_or_path {name}: {error}")
+    calling = (turn for row in train for turn in turns_of(row) if to_request(turn).answers)
+    lost = []
+    for turn in islice(calling, TRIED):
+        try:
+            check_survives(turn, tokenizer, form)
+        except BadRow as error:
+            lost.append(f"{turn.get('where', 'a generated conversation')}: {error}")
+        else:
+            return form
+    if lost:
+        fail(lost[0])
+    return form
+
+
 def check_held_out(
     held_out: dict[str, list[Conversation]],
     tokenizer: PreTrainedTokenizerBase,
     args: CallingArguments,
     training_args: SFTConfig,
+    form: Form,
 ) -> dict[str, list[Conversation]]:
-    """Returns the held-out rows that can be measured, before a model loads; see `common.data.tokens.check_prompts`."""
-    from common.data.tokens import check_prompts, tokenize
+    """Returns the held-out rows that can be measured, before a model loads; see `common.data.tokens.check_prompts`.
 
-    held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
-    if "plain_chat" in held_out:
-        rows = held_out["plain_chat"]
-        tokenize(rows, tokenizer, training_args.max_length, where="plain_chat", skip_bad_rows=args.skip_bad_rows)
+    A turn that is scored must score as right where the model's own chat template writes it. Says how many are longer than an
+    answer may be.
+    """
+    from common.data.conversations import usable
+    from common.data.tokens import check_prompts, tokenize
+    from common.generate.limits import warn_of_cut_references
+
+    skip_bad_rows = args.skip_bad_rows
+    held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=skip_bad_rows)
+    references: dict[str, list[str]] = {}
+
+    def check(row: Conversation) -> Conversation:
+        if "answers" not in row:
+            references[name].append(check_survives(row, tokenizer, form))
+        return row
+
+    for name, rows in held_out.items():
+        if name == "plain_chat":
+            tokenize(rows, tokenizer, training_args.max_length, where=name, skip_bad_rows=skip_bad_rows)
+            continue
+        references[name] = []
+        places = [(row.get("where", f"{name}, conversation {number}"), row) for number, row in enumerate(rows, start=1)]
+        held_out[name] = [row for _, row in usable(places, check, name=name, skip_bad_rows=skip_bad_rows)]
+    warn_of_cut_references(references, tokenizer, args.max_new_tokens)
     return held_out
 
 
@@ -59,6 +120,7 @@ def evaluate(
     held_out: dict[str, list[Conversation]],
     args: CallingArguments,
     training_args: SFTConfig,
+    form: Form,
 ) -> dict[str, dict[str, Any]]:
     """Answers the held-out requests greedily and measures the loss on plain chat; draws no random numbers.
 
@@ -70,12 +132,13 @@ def evaluate(
             forgets.
         args: Says where an answer is cut.
         training_args: Gives the longest conversation and the batch size of a device.
+        form: The form in which the model writes calls.
 
     Returns:
         For each set `metrics` (see `metrics.score`), `samples` (the first requests with their completions) and `count`; for the
-        chat `loss`, in nats a token.
+        chat `loss`, in nats a token. Of BFCL's categories also `leaderboard`, its means over them.
     """
-    from common.data.tokens import tokenize
+    from common.data.tokens import render, tokenize
     from common.measure.loss import mean_loss
 
     batch_size = training_args.per_device_eval_batch_size
@@ -96,17 +159,25 @@ def evaluate(
             max_new_tokens=args.max_new_tokens,
             tools=[request.tools for request in requests],
         )
-        metrics, verdicts = score(rows, [completion.text for completion in completions])
+        prompts = [render(request.messages, tokenizer, request.tools, prompt=True) for request in requests]
+        written = [begun_by(prompt) + completion.raw for prompt, completion in zip(prompts, completions, strict=True)]
+        metrics, verdicts = score(rows, written, form)
         samples = [
             {
                 "question": _question(request),
-                "answer": str(request.answers or request.reply),
-                "completion": reply_of(completion.text),
+                "answer": _answer(request),
+                "completion": reply_of(text),
                 **verdict,
             }
-            for request, completion, verdict in list(zip(requests, completions, verdicts, strict=True))[:SAMPLES_SHOWN]
+            for request, text, verdict in list(zip(requests, written, verdicts, strict=True))[:SAMPLES_SHOWN]
         ]
         results[name] = {"metrics": metrics, "samples": samples, "count": len(rows)}
+    asked = {name: result for name, result in results.items() if name in CATEGORIES}
+    means, missing = leaderboard(asked) if asked else ({}, [])
+    for line in missing:
+        say(line)
+    if means:
+        results["leaderboard"] = {"metrics": means, "samples": [], "count": sum(result["count"] for result in asked.values())}
     return results
 
 
@@ -125,9 +196,10 @@ def main() -> None:
     check_parts(args.dataset_name, held_out)
     tokenizer = load_tokenizer(model_args)
     use_training_template(tokenizer)
-    held_out = check_held_out(held_out, tokenizer, args, training_args)
+    form = check_form(tokenizer, model_args.model_name_or_path)
+    held_out = check_held_out(held_out, tokenizer, args, training_args, form)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
-    results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)
+    results = evaluate(model, accelerator, tokenizer, held_out, args, training_args, form)
     print_results(model_args.model_name_or_path, results)
     accelerator.end_training()
 

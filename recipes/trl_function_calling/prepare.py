@@ -20,13 +20,14 @@ def prepare(argv: list[str], show: int) -> Prepared:
     from common.models.load import load_tokenizer
 
     from data import load_data
-    from evaluate import check_held_out
+    from evaluate import check_form, check_held_out
 
     check_model(model_args, packing=training_args.packing)
     train, validation, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     use_training_template(tokenizer)
-    held_out = check_held_out(held_out, tokenizer, args, training_args)
+    form = check_form(tokenizer, model_args.model_name_or_path, train)
+    held_out = check_held_out(held_out, tokenizer, args, training_args, form)
     return supervised(
         train,
         validation,

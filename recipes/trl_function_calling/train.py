@@ -24,6 +24,7 @@ def main() -> None:
     from common.data.splits import check_parts
     from common.data.tokens import show_trained, tokenize, use_training_template
     from common.errors import say
+    from common.generate.settings import stop_at
     from common.models.config import check_model
     from common.models.load import load_model, load_tokenizer
     from common.report.page import Curve
@@ -34,7 +35,8 @@ def main() -> None:
     from trl import SFTTrainer, get_peft_config
 
     from data import load_data
-    from evaluate import check_held_out, evaluate
+    from evaluate import check_form, check_held_out, evaluate
+    from forms import end_of_calls
 
     # 1. Data: conversations with tools as tokens. Only what the assistant writes has labels: its calls and its answers, not
     #    the tools, the requests and the results.
@@ -43,15 +45,17 @@ def main() -> None:
     check_parts(args.dataset_name, held_out, train, validation)
     tokenizer = load_tokenizer(model_args)
     use_training_template(tokenizer)
+    form = check_form(tokenizer, model_args.model_name_or_path, train)
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
     eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
-    held_out = check_held_out(held_out, tokenizer, args, training_args)
+    held_out = check_held_out(held_out, tokenizer, args, training_args, form)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
 
     # 2. Model: any causal language model whose chat template knows tools. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
+    stop_at(model, end_of_calls(tokenizer))  # some templates end a call with another token than an answer
 
     # 3. Trainer: packs and pads the rows, adds adapters if asked to (`use_peft`), and calls DeepSpeed as the launcher says.
     trainer = SFTTrainer(
@@ -69,7 +73,7 @@ def main() -> None:
     run(
         __file__,
         trainer,
-        evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
+        evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args, form),
         title="Function calling",
         summary="Trained on conversations with tools. The requests below were held out of training.",
         curves=[

@@ -81,12 +81,19 @@ def test_it_learns_to_call(output_dir: Path, seed: int, config: str):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not BFCL.exists(), reason=f"needs the files of BFCL v4 in {BFCL}")
-def test_evaluate_asks_the_questions_of_bfcl():
-    arguments = ["--dataset_name", str(BFCL), "--num_held_out", "4", "--max_new_tokens", "8"]
+def test_evaluate_asks_all_questions_of_bfcl(tmp_path: Path):
+    for file in BFCL.glob("BFCL_v4_*.json"):
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)[:6]
+        (tmp_path / file.name).write_text("".join(lines), encoding="utf-8")
+    # The other half of the irrelevance on the leaderboard.
+    (tmp_path / "BFCL_v4_live_irrelevance.json").write_bytes((tmp_path / "BFCL_v4_irrelevance.json").read_bytes())
+    arguments = ["--dataset_name", str(tmp_path), "--num_held_out", "4", "--max_new_tokens", "8"]
     finished = run_command(["python", EVALUATE, *arguments])
     assert finished.returncode == 0, finished.stderr
-    for name in ("simple_python", "parallel", "irrelevance"):
-        assert f"{name}: 4 problems" in finished.stdout
+    for name in ("simple_python", "parallel", "irrelevance", "live_irrelevance"):
+        assert f"{name}: 6 problems" in finished.stdout
+    assert "No non_live_ast_acc: it needs simple_java, simple_javascript, multiple, parallel_multiple, too." in finished.stdout
+    assert "leaderboard: 24 problems\n  irrelevance_detection    100.0%" in finished.stdout
 
 
 @pytest.mark.slow

@@ -22,7 +22,8 @@ REQUIRED_THOUGH_OPTIONAL = {
 
 @pytest.fixture(scope="module")
 def recipe():
-    with recipe_modules("trl_function_calling", ["calls", "metrics", "bfcl"]) as modules:
+    names = ["calls", "forms", "mistakes", "compare", "code_values", "bfcl", "leaderboard", "metrics"]
+    with recipe_modules("trl_function_calling", names) as modules:
         yield modules
 
 
@@ -41,9 +42,16 @@ def write(calls: Calls) -> str:
     return "\n".join(f"<tool_call>\n{block}\n</tool_call>" for block in blocks)
 
 
+def read(recipe, text: str) -> Any:
+    """Returns the calls of a completion in Qwen's form."""
+    (qwen,) = (form for form in recipe["forms"].FORMS if form.name == "Qwen and Hermes")
+    return qwen.read(text, [])
+
+
 def mistake_in(recipe, text: str, row: dict[str, Any]) -> Any:
-    metrics = recipe["metrics"]
-    return metrics.find_mistake(metrics.parse_calls(text), row["tools"], row["answers"])
+    request = recipe["calls"].to_request(row)
+    calls = read(recipe, text)
+    return recipe["metrics"].mistake_in(request, calls if request.answers else calls or [])
 
 
 def kind_of(recipe, text: str, row: dict[str, Any]) -> str | None:
@@ -228,19 +236,17 @@ def test_where_nothing_is_to_be_called_any_call_is_wrong(recipe):
         for tool in row["tools"]:
             text = write([(tool["function"]["name"], {})])
             assert kind_of(recipe, text, row) == "wrong number of calls"
-            assert kind_of(recipe, text[:-1], row) == "malformed call"
+            assert kind_of(recipe, text[:-1], row) is None  # malformed: to BFCL no call
 
 
 @needs_bfcl
 def test_gold_calls_make_their_own_answers(recipe, rows):
-    metrics = recipe["metrics"]
     for name, row in rows.items():
-        calls = [metrics.Call(*call) for call in gold(row)]
+        calls = [recipe["calls"].Call(*call) for call in gold(row)]
         before = copy.deepcopy(calls)
-        answers = recipe["calls"].answers_of(calls)
-        assert metrics.find_mistake(calls, row["tools"], answers) is None, name
+        assert recipe["compare"].find_mistake(calls, row["tools"], calls) is None, name
         for text in wrong_value(row):
-            assert kind_of(recipe, text, {**row, "answers": answers}) == "wrong value", f"{name}: {text}"
+            assert kind_of(recipe, text, {**row, "answers": calls}) == "wrong value", f"{name}: {text}"
         assert calls == before
 
 
@@ -314,8 +320,7 @@ CALL = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
     ],
 )
 def test_reading_calls(recipe, text: str, expected: Calls | None):
-    metrics = recipe["metrics"]
-    assert metrics.parse_calls(text) == (None if expected is None else [metrics.Call(*call) for call in expected])
+    assert read(recipe, text) == (None if expected is None else [recipe["calls"].Call(*call) for call in expected])
 
 
 INTEGER, NUMBER, BOOLEAN = {"type": "integer"}, {"type": "number"}, {"type": "boolean"}
@@ -424,15 +429,14 @@ TREE = {"type": "object", "properties": {"left": PERSON, "all": PEOPLE}}
     ],
 )
 def test_comparing_a_value(recipe, schema: dict[str, Any], accepted: list[Any], value: Any, mistake: str | None):
-    metrics = recipe["metrics"]
+    call, find_mistake = recipe["calls"].Call("f", {"x": value}), recipe["compare"].find_mistake
     parameters = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
     tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
-    found = metrics.find_mistake([metrics.Call("f", {"x": value})], tools, [{"f": {"x": accepted}}])
+    found = find_mistake([call], tools, [{"f": {"x": accepted}}])
     assert (found and str(found)) == mistake
-    assert found is None or found.kind in metrics.KINDS
+    assert found is None or found.kind in recipe["mistakes"].KINDS
     any_value = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"x": {}}}}}]
-    itself = [metrics.Call("f", {"x": value})]
-    assert metrics.find_mistake(itself, any_value, recipe["calls"].answers_of(itself)) is None
+    assert find_mistake([call], any_value, [call]) is None
 
 
 TOOLS = [
@@ -459,7 +463,7 @@ ONE_OR_TWO = [{"set_timer": {"seconds": [1, 2]}}, {"set_timer": {"seconds": [1]}
     ("calls", "answers", "mistake"),
     [
         ([], [], None),
-        (None, [], "malformed call: not closed, or not a JSON object with `name` and `arguments`"),
+        (None, [], "malformed call: not closed, or no name with an object of arguments"),
         ([SET], [], "wrong number of calls: 1 instead of 0"),
         ([], [{"clock.now": {}}], "wrong number of calls: 0 instead of 1"),
         ([NOW], [{"clock.now": {}}], None),
@@ -511,21 +515,19 @@ ONE_OR_TWO = [{"set_timer": {"seconds": [1, 2]}}, {"set_timer": {"seconds": [1]}
     ],
 )
 def test_comparing_calls(recipe, calls: Calls | None, answers: list[dict[str, Any]], mistake: str | None):
-    metrics = recipe["metrics"]
-    found = metrics.find_mistake(calls and [metrics.Call(*call) for call in calls] if calls != [] else [], TOOLS, answers)
+    made = None if calls is None else [recipe["calls"].Call(*call) for call in calls]
+    found = recipe["compare"].find_mistake(made, TOOLS, answers)
     assert (found and str(found)) == mistake
-    assert found is None or found.kind in metrics.KINDS
+    assert found is None or found.kind in recipe["mistakes"].KINDS
 
 
-def test_answers_of_gold_calls_accept_these_calls_only(recipe):
-    metrics = recipe["metrics"]
+def test_calls_of_a_conversation_accept_these_calls_only(recipe):
+    make, find_mistake = recipe["calls"].Call, recipe["compare"].find_mistake
     people = [{"name": "Ada", "age": 36}, {"name": "Bob"}]
     options = {"loud": True, "tags": ["a", "b"], "more": {"of": [{"it": [1, [2]]}], "none": None, "empty": {}, "no": []}}
-    gold_call = metrics.Call("set_timer", {"seconds": 90, "people": people, "options": options})
-    answers = recipe["calls"].answers_of([gold_call, metrics.Call("clock.now", {})])
-    assert answers[0]["set_timer"]["people"] == [[{"name": ["Ada"], "age": [36]}, {"name": ["Bob"]}]]
-    assert metrics.find_mistake([metrics.Call("clock.now", {}), gold_call], TOOLS, answers) is None
-    assert recipe["calls"].answers_of([]) == []
+    gold_call = make("set_timer", {"seconds": 90, "people": people, "options": options})
+    answers = [gold_call, make("clock.now", {})]
+    assert find_mistake([make("clock.now", {}), gold_call], TOOLS, answers) is None
 
     kinds = []
     for change in (
@@ -539,8 +541,8 @@ def test_answers_of_gold_calls_accept_these_calls_only(recipe):
         {"options": {**options, "more": {**options["more"], "no": {}}}},
         {"options": {key: value for key, value in options.items() if key != "more"}},
     ):
-        wrong = metrics.Call("set_timer", {**gold_call.arguments, **change})
-        kinds.append(metrics.find_mistake([wrong], TOOLS, answers[:1]).kind)
+        wrong = make("set_timer", {**gold_call.arguments, **change})
+        kinds.append(find_mistake([wrong], TOOLS, answers[:1]).kind)
     unexpected, missing, value = "unexpected argument", "missing argument", "wrong value"
     assert kinds == [unexpected, value, value, unexpected, value, value, value, value, missing]
 
@@ -644,3 +646,150 @@ def test_a_broken_folder_is_one_line(recipe, tmp_path: Path, capsys, rows, answe
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {tmp_path / where}")
     assert what in line
+
+
+# --- Java, JavaScript, and the leaderboard --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("language", "schema", "text", "value"),
+    [
+        ("java", {"type": "integer"}, "-42", -42),
+        ("java", {"type": "integer"}, "42L", "42L"),
+        ("java", {"type": "long"}, "42L", 42),
+        ("java", {"type": "long"}, "42", "42"),
+        ("java", {"type": "float"}, "3.5f", 3.5),
+        ("java", {"type": "double"}, "1e-3", 0.001),
+        ("java", {"type": "boolean"}, "true", True),
+        ("java", {"type": "boolean"}, "True", "True"),
+        ("java", {"type": "String"}, '"a"', '"a"'),
+        ("java", {"type": "any"}, "7", "7"),
+        ("java", {"type": "Array", "items": {"type": "integer"}}, "new int[]{1, 2}", [1, 2]),
+        ("java", {"type": "Array", "items": {"type": "String"}}, 'new String[] {"a, b", "c"}', ["a, b", "c"]),
+        ("java", {"type": "Array", "items": {"type": "String"}}, "names", "names"),
+        ("java", {"type": "ArrayList", "items": {"type": "long"}}, "new ArrayList<>(Arrays.asList(1L, 2L))", [1, 2]),
+        (
+            "java",
+            {"type": "ArrayList", "items": {"type": "any"}},
+            'new ArrayList<>(Arrays.asList("a", 1, true))',
+            ["a", 1, True],
+        ),
+        (
+            "java",
+            {"type": "ArrayList", "items": {"type": "String"}},
+            'new ArrayList<String>() {{ add("a"); add("b"); }}',
+            ["a", "b"],
+        ),
+        ("java", {"type": "ArrayList", "items": {"type": "String"}}, "new ArrayList<>()", []),
+        ("java", {"type": "HashMap"}, 'new HashMap<String, Object>() {{ put("a", 1); put("b", "c"); }}', {"a": 1, "b": "c"}),
+        ("java", {"type": "HashMap"}, "new HashMap<>()", {}),
+        ("java", {"type": "HashMap"}, "System.exit(1)", "System.exit(1)"),
+        ("javascript", {"type": "String"}, "'a'", "a"),
+        ("javascript", {"type": "String"}, "a", "a"),
+        ("javascript", {"type": "float"}, "3.5", 3.5),
+        ("javascript", {"type": "Bigint"}, "12n", 12),
+        ("javascript", {"type": "Boolean"}, "false", False),
+        ("javascript", {"type": "array", "items": {"type": "String"}}, "['a', \"b\"]", ["a", "b"]),
+        ("javascript", {"type": "array", "items": {"type": "integer"}}, "new Array(1, 2)", [1, 2]),
+        ("javascript", {"type": "array", "items": {"type": "String"}}, "myList", "myList"),
+        ("javascript", {"type": "dict"}, "{a: 1, 'b': [true, {c: 'd'}]}", {"a": 1, "b": [True, {"c": "d"}]}),
+        ("javascript", {"type": "any"}, "(x) => x", "(x) => x"),
+    ],
+)
+def test_literals_of_other_languages(recipe, language: str, schema: dict[str, Any], text: str, value: Any):
+    found = recipe["code_values"].read_literal(text, schema, language)
+    assert (type(found), found) == (type(value), value)
+
+
+JAVA = {
+    "id": "simple_java_0",
+    "question": [[{"role": "user", "content": "Filter."}]],
+    "function": [
+        {
+            "name": "Table.filter",
+            "description": "Filters.",
+            "parameters": {
+                "type": "dict",
+                "properties": {
+                    "names": {"type": "Array", "items": {"type": "String"}, "description": "Names."},
+                    "limit": {"type": "long", "description": "Limit."},
+                },
+                "required": ["names", "limit"],
+            },
+        }
+    ],
+}
+JAVA_ANSWER = {"id": "simple_java_0", "ground_truth": [{"Table.filter": {"names": [["a", "b"]], "limit": [5]}}]}
+
+
+def test_java_is_asked_for_as_texts_and_checked_as_values(recipe, tmp_path: Path):
+    save(tmp_path / "BFCL_v4_simple_java.json", JAVA)
+    save(tmp_path / "BFCL_v4_simple_java_answers.json", JAVA_ANSWER)
+    (row,) = recipe["bfcl"].load_bfcl(tmp_path)["simple_java"]
+    shown = row["tools"][0]["function"]["parameters"]["properties"]
+    assert {name: parameter["type"] for name, parameter in shown.items()} == {"names": "string", "limit": "string"}
+    assert shown["names"]["description"] == "Names. Written as a text in java's syntax; its type is Array of String."
+    for arguments, kind in (
+        ({"names": 'new String[]{"a", "b"}', "limit": "5L"}, None),
+        ({"names": 'new String[]{"a", "b"}', "limit": "5"}, "wrong type"),
+        ({"names": 'new String[]{"a", "c"}', "limit": "5L"}, "wrong value"),
+        ({"names": ["a", "b"], "limit": "5L"}, "wrong type"),
+        ({"names": 'new String[]{"a", "b"}', "limit": 5}, "wrong type"),
+    ):
+        assert kind_of(recipe, write([("Table.filter", arguments)]), row) == kind, arguments
+
+
+def test_any_call_is_relevant(recipe, tmp_path: Path):
+    save(tmp_path / "BFCL_v4_live_relevance.json", ROW, ROW, ROW, ROW)
+    rows = recipe["bfcl"].load_bfcl(tmp_path)["live_relevance"]
+    metrics, verdicts = recipe["metrics"].score(rows, [write([("other", {})]), "No.", "<tool_call>{", write([NOW, SET])])
+    assert [verdict["correct"] for verdict in verdicts] == [True, False, False, True]
+    assert metrics["relevance"]["value"] == 0.5
+    assert list(metrics) == ["relevance"]
+
+
+def test_the_leaderboard_s_means(recipe):
+    """Worked out by hand from the leaderboard's own formulas."""
+
+    def result(right: int, count: int, metric: str = "exact_call") -> dict[str, Any]:
+        return {"metrics": {metric: {"value": right / count, "low": right / count, "high": right / count}}, "count": count}
+
+    results = {
+        "simple_python": result(200, 400),  # 1/2
+        "simple_java": result(25, 100),  # 1/4
+        "simple_javascript": result(0, 50),  # 0: together 1/4
+        "multiple": result(150, 200),  # 3/4
+        "parallel": result(100, 200),  # 1/2
+        "parallel_multiple": result(50, 200),  # 1/4
+        "live_simple": result(129, 258),
+        "live_multiple": result(351, 1053),
+        "live_parallel": result(4, 16),
+        "live_parallel_multiple": result(24, 24),
+        "irrelevance": result(240, 240, "irrelevance"),
+        "live_irrelevance": result(221, 884, "irrelevance"),
+        "live_relevance": result(12, 16, "relevance"),
+    }
+    means, missing = recipe["leaderboard"].leaderboard(results)
+    assert missing == []
+    assert {name: round(mean["value"], 6) for name, mean in means.items()} == {
+        "non_live_ast_acc": round((1 / 4 + 3 / 4 + 1 / 2 + 1 / 4) / 4, 6),
+        "live_acc": round((129 + 351 + 4 + 24) / (258 + 1053 + 16 + 24), 6),
+        "relevance_detection": 0.75,
+        "irrelevance_detection": (1 + 1 / 4) / 2,
+    }
+    del results["simple_java"], results["live_relevance"]
+    means, missing = recipe["leaderboard"].leaderboard(results)
+    assert list(means) == ["live_acc", "irrelevance_detection"]
+    assert missing == [
+        "No non_live_ast_acc: it needs simple_java, too.",
+        "No relevance_detection: it needs live_relevance, too.",
+    ]
+
+
+@needs_bfcl
+def test_a_whole_category_is_asked(tmp_path: Path):
+    with recipe_modules("trl_function_calling", ["data", "arguments"]) as modules:
+        settings = modules["arguments"].CallingArguments(dataset_name=str(BFCL), num_held_out=4)
+        train, validation, held_out = modules["data"].load_data(settings, seed=0)
+    assert (train, validation) == ([], [])
+    assert {name: len(rows) for name, rows in held_out.items()} == {"simple_python": 400, "parallel": 200, "irrelevance": 240}

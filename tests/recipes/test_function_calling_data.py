@@ -13,7 +13,8 @@ from conftest import recipe_modules
 @pytest.fixture(scope="module")
 def recipe():
     with recipe_modules(
-        "trl_function_calling", ["calls", "chat", "data", "metrics", "lesson.plain_chat", "lesson.synthetic", "tools"]
+        "trl_function_calling",
+        ["calls", "chat", "compare", "data", "forms", "metrics", "lesson.plain_chat", "lesson.synthetic", "tools"],
     ) as modules:
         yield modules
 
@@ -52,8 +53,8 @@ def test_generated_calls_fit_their_tools_and_what_is_asked(recipe):
         recipe["calls"].to_request(row)  # a conversation that ends with the assistant
         for message in row["messages"]:
             for call in message.get("tool_calls", []):
-                made = recipe["metrics"].Call(**call["function"])
-                assert recipe["metrics"].schema_mistake(made, row["tools"]) is None
+                made = recipe["calls"].Call(**call["function"])
+                assert recipe["compare"].schema_mistake(made, row["tools"]) is None
                 assert isinstance(recipe["tools"].TOOLS[made.name](**made.arguments), dict)
                 called.add(made.name)
         if row["kind"] in ("no_tool", "missing_argument"):
@@ -106,7 +107,7 @@ def test_schemas_of_a_file_stay_as_they_are(recipe, tmp_path: Path):
     found = {row["messages"][0]["content"]: row for row in [*train, *validation, *held_out["held_out"]]}
     assert {asked: row["tools"] for asked, row in found.items()} == {"Tea.": [TIMER], "Rain?": [weather], "Eggs.": [TIMER]}
     request = recipe["calls"].to_request(found["Tea."])
-    assert (request.kind, request.answers) == ("call", [{"set_timer": {"seconds": [240]}}])
+    assert (request.kind, request.answers) == ("call", [recipe["calls"].Call("set_timer", {"seconds": 240})])
 
 
 def test_chat_of_a_file_is_not_both_measured_and_trained(recipe, tmp_path: Path):
@@ -141,7 +142,7 @@ def test_every_turn_of_a_conversation_is_asked_for(recipe, tmp_path: Path):
     _, _, held_out = load(recipe, dataset_name=str(path), num_train=0, num_held_out=2)
     requests = [recipe["calls"].to_request(row) for row in held_out["held_out"]]
     assert [(request.kind, request.answers, request.reply) for request in requests] == [
-        ("call", [{"set_timer": {"seconds": [240]}}], ""),
+        ("call", [recipe["calls"].Call("set_timer", {"seconds": 240})], ""),
         ("no_call", [], "Enjoy your tea."),
     ] * 2
     assert [len(request.messages) for request in requests] == [1, 3] * 2
@@ -193,7 +194,7 @@ def test_metrics_count_what_they_say(recipe):
     ],
 )
 def test_a_call_is_checked_before_it_is_run(recipe, call: tuple, line: str):
-    assert str(recipe["metrics"].schema_mistake(recipe["metrics"].Call(*call), [TIMER])) == line
+    assert str(recipe["compare"].schema_mistake(recipe["calls"].Call(*call), [TIMER])) == line
 
 
 @pytest.mark.parametrize(

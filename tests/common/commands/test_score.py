@@ -102,6 +102,17 @@ def test_every_recipe_scores_a_file(score: Score, tmp_path: Path, recipe: str):
         assert f"\n  {column} " in out
 
 
+def test_calls_that_an_api_has_read(score: Score, tmp_path: Path):
+    """As a message, its `tool_calls` alone, or name and arguments; the arguments as an object or as its JSON."""
+    (recipe,) = asking_for("messages")
+    row, written = ROWS["messages"], {"function": {"name": "weather", "arguments": '{"city": "Oslo"}'}, "id": "1"}
+    said = [{"role": "assistant", "content": None, "tool_calls": [written]}, [written], [CALL], [CALL["function"]]]
+    said += [[written, written], {"role": "assistant", "content": "Rain.", "tool_calls": None}, [{"function": {"name": "f"}}]]
+    file = write(tmp_path / "said.jsonl", *[row | {"completion": completion} for completion in said])
+    found = json.loads(score(recipe, file, "--json")[1])["verdicts"]
+    assert [verdict["right"] for verdict in found] == [True] * 4 + [False] * 3
+
+
 @needs_cases
 @pytest.mark.parametrize(
     ("column", "name", "columns"),

@@ -1,5 +1,7 @@
 """What is trained: every token that the assistant writes, its end of turn, and nothing else."""
 
+from importlib.resources import files
+
 from common.data.tokens import IGNORED, show_trained, tokenize, use_training_template
 from common.models.load import load_tokenizer
 
@@ -99,6 +101,29 @@ def test_an_end_of_turn_that_is_not_trained(capsys: pytest.CaptureFixture):
     tokenizer.eos_token = "<|begin_of_text|>"
     line = end_of([{"messages": TURNS[1:3]}], tokenizer, 100, capsys)
     assert line.startswith("error: data.jsonl, conversation 1: the last trained token is `<|eot_id|>`, not the end of turn")
+
+
+def test_a_call_may_end_in_another_way_than_an_answer():
+    """gpt-oss: a model that stops at `<|call|>`, too, learns to stop."""
+    tokenizer = load("gpt_oss")
+    tool = {
+        "type": "function",
+        "function": {"name": "f", "description": "F.", "parameters": {"type": "object", "properties": {}}},
+    }
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    (row,) = tokenize([{"messages": [TURNS[1], call], "tools": [tool]}], tokenizer, 4096, where="data.jsonl")
+    assert show_trained(row, tokenizer).rpartition("»")[2].endswith("<|call|>«")
+
+
+def test_the_end_of_turn_of_the_training_template():
+    """GLM's own template writes none, so its tokenizer's would never be learned."""
+    tokenizer = load("llama")
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|user|>", "<|assistant|>", "<|system|>", "<|observation|>"]})
+    tokenizer.chat_template = (files("trl") / "chat_templates" / "glm4moe.jinja").read_text()
+    use_training_template(tokenizer)
+    assert tokenizer.eos_token == "<|user|>"
+    (row,) = tokenize([{"messages": TURNS[1:3]}], tokenizer, 4096, where="data.jsonl")
+    assert show_trained(row, tokenizer).endswith("»\n<think></think>\nIt is 42.<|user|>«")
 
 
 def test_a_template_that_rewrites_earlier_turns(capsys: pytest.CaptureFixture):

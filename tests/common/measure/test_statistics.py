@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from common.measure.statistics import mean, paired_difference, pass_at_k, ratio, share
+from common.measure.statistics import mean, paired_difference, pass_at_k, ratio, share, weighted_share
 
 import pytest
 from hypothesis import given, settings
@@ -28,6 +28,17 @@ def test_interval_at_the_ends(successes: list[bool]):
 def test_an_interval_holds_its_value(scores: list[float]):
     for found in (mean(scores), share([score > 0.5 for score in scores])):
         assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+
+
+def test_a_weighted_mean_of_shares():
+    half, none = share([True, False] * 50), share([False] * 20)
+    assert weighted_share([half], [3.0]) == pytest.approx(half)
+    found = weighted_share([half, none], [1, 3])
+    assert found["value"] == pytest.approx(1 / 8)
+    # Neither an interval of nothing at the share that is 0, nor the sum of both.
+    assert found["value"] - found["low"] == pytest.approx((0.5 - half["low"]) / 4)
+    assert (none["high"] * 3 / 4) < found["high"] - found["value"] < (none["high"] * 3 + half["high"] - 0.5) / 4
+    assert weighted_share([share([True] * 9)] * 2, [1, 1])["high"] == 1.0
 
 
 def test_pass_at_k_is_the_share_of_draws_with_a_right_one():
