@@ -4,7 +4,7 @@ import re
 import warnings
 
 from common.errors import brief, fail, nearest
-from common.models import vision
+from common.models import vision, zero3
 
 import torch
 from peft import get_peft_model
@@ -35,7 +35,7 @@ def check_lora_targets(model_args: ModelConfig, config: PreTrainedConfig) -> Non
     mapping = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if vision.is_vision_language(config) else MODEL_FOR_CAUSAL_LM_MAPPING
     if not model_args.use_peft or type(config) not in mapping:
         return
-    with torch.device("meta"):
+    with zero3.unsharded(), torch.device("meta"):
         model = mapping[type(config)](config)
     modules = [name for name, _ in model.named_modules() if name]
     parameters = [name for name, _ in model.named_parameters()]
@@ -49,7 +49,7 @@ def check_lora_targets(model_args: ModelConfig, config: PreTrainedConfig) -> Non
                 hint = nearest(target, last) or f"; there is: {', '.join(last)}"
                 fail(f"{setting}: {config.model_type} has no `{target}`{hint}")
     try:
-        with warnings.catch_warnings():
+        with zero3.unsharded(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said again of the model that is trained
             get_peft_model(model, get_peft_config(model_args))
     except ValueError as error:

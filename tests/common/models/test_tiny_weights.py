@@ -45,7 +45,8 @@ def start(stage: int, rank: int, processes: int, port: int, folder: str, answer:
     assert is_deepspeed_zero3_enabled() == (stage == 3)
     found = {}
     for architecture in ARCHITECTURES:
-        model_args = ModelConfig(model_name_or_path=f"tiny:{architecture}", use_peft=True, dtype="float32")
+        adapters = {"use_peft": True, "lora_target_modules": "all-linear"}
+        model_args = ModelConfig(model_name_or_path=f"tiny:{architecture}", **adapters, dtype="float32")
         if architecture == "gpt_oss":
             model_args.attn_implementation = "eager"
         if architecture == "qwen2_vl":
