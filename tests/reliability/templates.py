@@ -1,6 +1,6 @@
 """The table of chat templates in docs/models.md: what of a conversation is trained with each one that TRL ships.
 
-python tests/templates.py
+python tests/reliability/templates.py
 """
 
 import contextlib
@@ -29,9 +29,9 @@ from tokenizers import AddedToken
 from transformers import LlamaConfig, PreTrainedTokenizerBase
 from trl import ModelConfig
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "models.md"
-PROGRAM = "tests/templates.py"
+PROGRAM = "tests/reliability/templates.py"
 SHIPPED = {
     file.name.removesuffix(".jinja"): file.read_text(encoding="utf-8")
     for file in sorted((files("trl") / "chat_templates").iterdir(), key=lambda file: file.name)
