@@ -15,7 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-sys.path[:0] = map(str, Path(__file__).resolve().parents[2:0:-1])  # `common` is also the name of a folder of tests
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # before it: `common` is also the name of a folder of tests
 
 from common.data.tokens import IGNORED, tokenize
 from common.models.adapters import check_lora_targets
