@@ -221,6 +221,8 @@ def prepare_recipe(recipe: str, arguments: list[str]) -> None:
     if not (folder / "prepare.py").is_file():
         fail(f"{places.shown(folder)} has no prepare.py; its train.py checks the data before a model loads")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # bitsandbytes would have functions compiled when it is imported, which loads torch's compiler; nothing is computed here.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     sys.path.insert(0, str(folder))
     with contextlib.redirect_stdout(io.StringIO()) if as_json else contextlib.nullcontext():
         prepared = importlib.import_module("prepare").prepare(arguments, show)

@@ -27,7 +27,9 @@ def prepare(argv: list[str], show: int) -> Prepared:
     tokenizer = load_tokenizer(model_args)
     use_training_template(tokenizer)
     form = check_form(tokenizer, model_args.model_name_or_path, train)
-    held_out = check_held_out(held_out, tokenizer, args, training_args, form)
+    turns = check_held_out(held_out, tokenizer, args, training_args, form)
+    # A conversation is measured at each turn of the assistant's, and counted once.
+    held_out = {name: list({row.get("where", id(row)): row for row in rows}.values()) for name, rows in turns.items()}
     return supervised(
         train,
         validation,

@@ -118,6 +118,14 @@ def test_a_real_file(python: Python):
     assert all(output.strip() in row["trained"][0] for output, row in zip(outputs, found["first"], strict=True))
 
 
+@pytest.mark.skipif(not SHARED.exists(), reason=f"needs the data in {SHARED}")
+def test_a_conversation_of_several_turns_is_counted_once(python: Python):
+    path = SHARED / "data" / "llamafactory" / "glaive_toolcall_en_demo.json"
+    said = prepare(python, "trl_function_calling", "--dataset_name", str(path), "--max_length", "16000", "--json").stdout
+    found = json.loads(said)
+    assert (found["rows"], found["left_out"], sum(found["splits"].values())) == (300, [], 300)
+
+
 def test_no_trainer_and_no_model_is_imported():
     later = "data, evaluate, common.data.tokens, common.models.load"  # what `prepare` imports when it is called
     code = f"import sys; sys.path.insert(0, 'recipes/sft_instruct'); import prepare, {later}; print(*sys.modules)"
