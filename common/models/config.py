@@ -33,7 +33,7 @@ def fail_to_load(name: str, error: Exception) -> NoReturn:
 
 
 def read_config(model_args: ModelConfig) -> PreTrainedConfig:
-    """Reads a model's configuration, and looks at the files beside it; of a `tiny:` model much is not known yet.
+    """Reads a model's configuration, and looks at the files beside it; of a `tiny:` model the vocabulary is not known yet.
 
     Args:
         model_args: Names the model.
@@ -46,7 +46,7 @@ def read_config(model_args: ModelConfig) -> PreTrainedConfig:
         return Qwen2VLConfig()
     if name.startswith(tiny.PREFIX):
         config, sizes = tiny.ARCHITECTURES[tiny_architecture(name)]
-        return config(max_position_embeddings=sizes["max_position_embeddings"])
+        return config(**sizes)
     if not Path(name).is_dir():
         if is_path(name):
             fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")

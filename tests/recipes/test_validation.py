@@ -10,6 +10,7 @@ from PIL import Image
 # Runs a script up to its trainer, without a model, and prints what the trainer would be given to evaluate.
 UP_TO_THE_TRAINER = """
 import os, runpy, sys
+from types import SimpleNamespace
 import common.models.load
 import trl
 
@@ -19,7 +20,7 @@ def stop(**settings):
     print("EVALUATED", [tokenizer.decode(tokens) for tokens in settings["eval_dataset"]["input_ids"]], flush=True)
     sys.exit(7)
 
-common.models.load.load_model = lambda *arguments, **settings: None
+common.models.load.load_model = lambda *_, **__: SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=0))
 trl.SFTTrainer = stop
 sys.argv = sys.argv[1:]
 sys.path[0] = os.path.dirname(sys.argv[0])
