@@ -76,9 +76,9 @@ def refused(run: Run, *words: str) -> None:
 def test_ten_kills_at_random_moments(server: Server, tmp_path: Path):
     write_configs(tmp_path)
     small = ("--per_device_train_batch_size", "8")
-    # The first keeps the weights with the lowest loss, as its config.yaml says.
+    # Seven runs, three of them killed twice. The first setting keeps the weights with the lowest loss, as its config.yaml says.
     chosen = [Setting("sft_instruct", 2, 1, small), Setting("grpo_math", 3, 1, (*small, "--num_iterations", "2"))]
-    assert campaign(server, 10, seed=14, chosen=chosen, folder=tmp_path) == []
+    assert campaign(server, 7, seed=21, chosen=chosen, folder=tmp_path) == []
 
 
 @pytest.mark.slow
