@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
+from common.data import token_cache
 from common.data.conversations import usable
 from common.data.formats import Conversation
 from common.data.shown import check_shown
@@ -180,12 +181,21 @@ def tokenize(
     Raises:
         SystemExit: With code 2 for a conversation that is too long: cutting it would cut the answer or what it rests on.
     """
+    folder = token_cache.folder_of(conversations, tokenizer)
+    kept = token_cache.load(folder, len(conversations)) if folder else None
     known: list = [None, None]
 
     def render_prompt(messages: list, tools: list | None) -> str:
         if known[0] != (messages, tools):  # the same question often comes again and again, with every picture for example
             known[:] = (messages, tools), render(messages, tokenizer, tools, prompt=True)
         return known[1]
+
+    def check_length(length: int) -> None:
+        if length > max_length:
+            raise BadRow(
+                f"the conversation has {length} tokens and max_length is {max_length}; raise it, shorten the conversation, or "
+                "leave such rows out with `--skip_bad_rows true`"
+            )
 
     def make(conversation: Conversation) -> tuple[list[int], list[int]]:
         text, spans = _trained_spans(conversation, tokenizer, render_prompt)
@@ -197,11 +207,7 @@ def tokenize(
                 ahead.pop()
             is_inside = ahead and ahead[-1][0] <= begin and end <= ahead[-1][1]
             trained.append(token if is_inside else IGNORED)
-        if len(tokens) > max_length:
-            raise BadRow(
-                f"the conversation has {len(tokens)} tokens and max_length is {max_length}; raise it, shorten the "
-                "conversation, or leave such rows out with `--skip_bad_rows true`"
-            )
+        check_length(len(tokens))
         last = next((token for token in reversed(trained) if token != IGNORED), None)
         if last is None:
             raise BadRow("no token is trained: the chat template does not show what the assistant writes; take another model")
@@ -215,8 +221,18 @@ def tokenize(
         check_shown(conversation, text, spans)
         return tokens, trained
 
-    made = usable(_places(conversations, where), make, name=where, skip_bad_rows=skip_bad_rows)
-    return Dataset.from_dict({"input_ids": [tokens for _, (tokens, _) in made], "labels": [labels for _, (_, labels) in made]})
+    places = _places(conversations, where)
+    if kept:
+        # Only those are kept of which every row could be used: what is left to check is how long they are.
+        lengths = enumerate(map(len, kept["input_ids"]))
+        numbered = [(place, length) for (place, _), length in zip(places, lengths, strict=True)]
+        fits = usable(numbered, lambda row: (check_length(row[1]), row[0])[1], name=where, skip_bad_rows=skip_bad_rows)
+        return kept if len(fits) == len(kept) else kept.select([number for _, number in fits])
+    made = usable(places, make, name=where, skip_bad_rows=skip_bad_rows)
+    tokens = Dataset.from_dict({"input_ids": [ids for _, (ids, _) in made], "labels": [labels for _, (_, labels) in made]})
+    if folder and len(made) == len(conversations):
+        token_cache.keep(folder, tokens)
+    return tokens
 
 
 def show_trained(row: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> str:
