@@ -60,16 +60,15 @@ def folder_of(conversations: Sequence[dict[str, Any]], tokenizer: PreTrainedToke
     return Path(datasets.config.HF_DATASETS_CACHE) / "zero_recipes" / digest.hexdigest()
 
 
-def load(folder: Path, count: int) -> Dataset | None:
-    """Returns the tokens that are kept in a folder; None if there are none, or not those of so many conversations."""
+def load(folder: Path) -> Dataset | None:
+    """Returns the tokens that are kept in a folder; None if there are none that can be read."""
     if not folder.is_dir():
         return None
     try:
-        found = datasets.load_from_disk(str(folder), keep_in_memory=True)
+        return datasets.load_from_disk(str(folder), keep_in_memory=True)
     except Exception as error:  # of a damaged folder the libraries raise whatever they stumble over
         say(f"The tokens kept in {folder} cannot be read and are made anew ({brief(error)}); remove the folder")
         return None
-    return found if len(found) == count else None
 
 
 def keep(folder: Path, tokens: Dataset) -> None:

@@ -182,7 +182,7 @@ def tokenize(
         SystemExit: With code 2 for a conversation that is too long: cutting it would cut the answer or what it rests on.
     """
     folder = token_cache.folder_of(conversations, tokenizer)
-    kept = token_cache.load(folder, len(conversations)) if folder else None
+    kept = token_cache.load(folder) if folder else None
     known: list = [None, None]
 
     def render_prompt(messages: list, tools: list | None) -> str:
@@ -224,10 +224,14 @@ def tokenize(
     places = _places(conversations, where)
     if kept:
         # Only those are kept of which every row could be used: what is left to check is how long they are.
-        lengths = enumerate(map(len, kept["input_ids"]))
-        numbered = [(place, length) for (place, _), length in zip(places, lengths, strict=True)]
-        fits = usable(numbered, lambda row: (check_length(row[1]), row[0])[1], name=where, skip_bad_rows=skip_bad_rows)
-        return kept if len(fits) == len(kept) else kept.select([number for _, number in fits])
+        lengths = [len(ids) for ids in kept["input_ids"]]
+
+        def check(number: int) -> int:
+            check_length(lengths[number])
+            return number
+
+        numbered = [(place, number) for number, (place, _) in enumerate(places)]
+        return kept.select([number for _, number in usable(numbered, check, name=where, skip_bad_rows=skip_bad_rows)])
     made = usable(places, make, name=where, skip_bad_rows=skip_bad_rows)
     tokens = Dataset.from_dict({"input_ids": [ids for _, (ids, _) in made], "labels": [labels for _, (_, labels) in made]})
     if folder and len(made) == len(conversations):

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import NoReturn
 
-from common.data.hub import is_path, use_cache_if_unreachable
 from common.errors import brief, fail, nearest
 from common.models import tiny, tiny_vision
 from common.models.attention import check_attention
-from common.models.folder import check_folder, config_folder
+from common.models.folder import check_source, config_folder
 from common.models.vision import is_language_model
 
 from transformers import AutoConfig, PreTrainedConfig, Qwen2VLConfig
@@ -47,11 +46,7 @@ def read_config(model_args: ModelConfig) -> PreTrainedConfig:
     if name.startswith(tiny.PREFIX):
         config, sizes = tiny.ARCHITECTURES[tiny_architecture(name)]
         return config(**sizes)
-    if not Path(name).is_dir():
-        if is_path(name):
-            fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
-        use_cache_if_unreachable()
-    check_folder(name)
+    check_source(name)
     try:
         config = AutoConfig.from_pretrained(config_folder(name), revision=model_args.model_revision, trust_remote_code=False)
     except Exception as error:  # the libraries raise whatever a broken file makes them stumble over

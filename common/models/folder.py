@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from common.data.hub import is_path
+from common.data.hub import is_path, use_cache_if_unreachable
 from common.errors import brief, fail
 
 from safetensors import SafetensorError, safe_open
@@ -78,6 +78,22 @@ def check_folder(name: str) -> None:
     if not any(folder.glob("*.safetensors")) and INDEX not in found and not any(folder.glob("pytorch_model*.bin")):
         fail(f"model_name_or_path {name} holds no weights (*.safetensors); {AGAIN}")
     _check_weights(folder, found.get(INDEX) if not (folder / "model.safetensors").is_file() else None)
+
+
+def check_source(name: str) -> None:
+    """Looks at where a model is to come from: a folder and what is in it, or the hub, which may be out of reach.
+
+    Args:
+        name: A folder, or a hub id.
+
+    Raises:
+        SystemExit: With code 2 and one line for a folder that is not there, or what is wrong in it.
+    """
+    if not os.path.isdir(name):
+        if is_path(name):
+            fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
+        use_cache_if_unreachable()
+    check_folder(name)
 
 
 def config_folder(name: str) -> str:

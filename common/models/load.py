@@ -102,7 +102,7 @@ def load_tokenizer(
         try:
             source = {"revision": model_args.model_revision, "trust_remote_code": False}
             tokenizer = AutoTokenizer.from_pretrained(name, **source)
-        except Exception as error:  # as above
+        except Exception as error:  # the libraries raise whatever a broken file makes them stumble over
             fail_to_load(name, error)
     if tokenizer.chat_template is None and model_type in CHAT_TEMPLATES:
         tokenizer.chat_template = _trl_chat_template(model_type)

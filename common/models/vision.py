@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.data.hub import is_path, use_cache_if_unreachable
 from common.data.templates import as_text, without_marks
 from common.errors import BadRow, brief, fail
 from common.models import tiny
-from common.models.folder import check_folder
+from common.models.folder import check_source
 from common.models.tiny_vision import TINY, tiny_processor
 
 from transformers import (
@@ -58,11 +57,7 @@ def load_processor(model_args: "ModelConfig", min_pixels: int, max_pixels: int, 
         if name != TINY:
             fail(f"model_name_or_path {name}: the only tiny model that reads pictures is {TINY}")
         return tiny_processor(min_pixels, max_pixels, phrases)
-    if not Path(name).is_dir():
-        if is_path(name):
-            fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
-        use_cache_if_unreachable()
-    check_folder(name)
+    check_source(name)
     try:
         processor = AutoProcessor.from_pretrained(name, revision=model_args.model_revision, trust_remote_code=False)
     except Exception as error:  # the libraries raise whatever a broken file makes them stumble over
