@@ -45,6 +45,7 @@ UNDOCUMENTED = [
     ("accelerate", "Accelerator.sync_gradients"),  # set by recipes/sft_instruct/train_accelerate.py
     ("accelerate.utils.deepspeed", "HfDeepSpeedConfig.is_offload"),
     ("datasets", "config.HF_HUB_OFFLINE"),
+    ("datasets", "config.HF_DATASETS_CACHE"),
     ("huggingface_hub", "constants.HF_HUB_OFFLINE"),
     ("deepspeed.ops", "__compatible_ops__"),
 ]

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from datetime import date
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,6 @@ from common.data.files import Written
 from common.errors import brief, say
 
 import datasets
-import tokenizers
-import transformers
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
@@ -48,7 +47,7 @@ def folder_of(conversations: Sequence[dict[str, Any]], tokenizer: PreTrainedToke
     digest = blake2b(digest_size=16)
     for part in (
         *(path.read_text(encoding="utf-8") for path in CODE),
-        f"{transformers.__version__} {tokenizers.__version__}",
+        f"{version('transformers')} {version('tokenizers')}",
         tokenizer.backend_tokenizer.to_str(),
         template,
         str(date.today()) if "strftime_now" in template else "",
