@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from common.generate.decode import Decoder, engine_fits
+from common.generate.engine import Decoded
 from common.generate.settings import generating, generation_config
 from common.measure.shares import share_out
 from common.models.zero3 import sharded_bytes
@@ -12,8 +14,17 @@ from common.models.zero3 import sharded_bytes
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from peft import PeftModel
 from PIL.Image import Image
-from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import (
+    BatchEncoding,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,6 @@ def generate(
     shared = share_out(len(texts) // together, accelerator.process_index, accelerator.num_processes)
     mine = [(group * together + offset, counts) for group, counts in shared for offset in range(together)]
     batch_size = max(1, batch_size // together) * together
-    completions = []
     if gather_parameters is None:
         gather_parameters = _whole_model_fits(model)
     sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
@@ -120,35 +130,56 @@ def generate(
     ):
         was_training = unwrapped.training
         unwrapped.eval()
-        for start in range(0, len(mine), batch_size):
-            chunk, counts = zip(*mine[start : start + batch_size], strict=True)
-            images = [open_images(index) for index in chunk] if open_images else []
-            inputs = processor(
-                text=[texts[index] for index in chunk],
-                return_tensors="pt",
-                padding=True,
-                padding_side="left",
-                add_special_tokens=False,
-                **({"images": images} if any(images) else {}),
-            ).to(accelerator.device)
-            inputs.pop("token_type_ids", None)  # some tokenizers give them, and no causal model takes them
-            if adapters:
-                inputs["adapter_names"] = [adapters[index] for index in chunk]
-            confidence = _Confidence()
-            processors = [logits_processor] if logits_processor else []
-            if temperature == 0:
-                processors.append(confidence)
-            output = unwrapped.generate(**inputs, generation_config=config, logits_processor=LogitsProcessorList(processors))
-            chosen = torch.stack(confidence.steps, dim=1).tolist() if temperature == 0 else [[math.nan]] * len(chunk)
-            generated = output[:, inputs["input_ids"].shape[1] :]
-            for index, counted, tokens, logs in zip(chunk, counts, generated, chosen, strict=True):
-                if not counted:
-                    continue
-                ends = torch.isin(tokens, torch.tensor(config.eos_token_id, device=tokens.device)).nonzero()
-                tokens = tokens[: ends[0].item() + 1] if len(ends) else tokens
-                text = tokenizer.decode(tokens, skip_special_tokens=True)
-                confident = math.exp(sum(logs[: len(tokens)]) / len(tokens))
-                completions.append((index, Completion(text, len(tokens), tokenizer.decode(tokens), confident, not len(ends))))
+        names = [adapters[index] for index, _ in mine] if adapters else None
+        if (open_images or logits_processor) is None and engine_fits(unwrapped, accelerator, config, gather_parameters):
+            ids = tokenizer([texts[index] for index, _ in mine], add_special_tokens=False)["input_ids"]
+            seed = int(torch.randint(2**31, ())) if temperature else 0  # a greedy answer draws no random number
+            done = Decoder(config, batch_size)(unwrapped, ids, max_new_tokens, names, seed)
+        else:
+            done = []
+            for start in range(0, len(mine), batch_size):
+                chunk = [index for index, _ in mine[start : start + batch_size]]
+                images = [open_images(index) for index in chunk] if open_images else []
+                inputs = processor(
+                    text=[texts[index] for index in chunk],
+                    return_tensors="pt",
+                    padding=True,
+                    padding_side="left",
+                    add_special_tokens=False,
+                    **({"images": images} if any(images) else {}),
+                ).to(accelerator.device)
+                inputs.pop("token_type_ids", None)  # some tokenizers give them, and no causal model takes them
+                if names:
+                    inputs["adapter_names"] = names[start : start + batch_size]
+                done += _by_generate(unwrapped, inputs, config, logits_processor)
         unwrapped.train(was_training)
+    completions = []
+    for (index, counted), decoded in zip(mine, done, strict=True):
+        if counted:
+            confidence = math.exp(sum(decoded.logprobs) / len(decoded.tokens)) if temperature == 0 else math.nan
+            raw, cut = tokenizer.decode(decoded.tokens), decoded.tokens[-1] not in config.eos_token_id
+            text = tokenizer.decode(decoded.tokens, skip_special_tokens=True)
+            completions.append((index, Completion(text, len(decoded.tokens), raw, confidence, cut)))
     gathered = dict(gather_object(completions))
     return [gathered[index] for index in range(len(texts))]
+
+
+def _by_generate(
+    model: PreTrainedModel | PeftModel,
+    inputs: BatchEncoding,
+    config: GenerationConfig,
+    logits_processor: LogitsProcessor | None,
+) -> list[Decoded]:
+    """Generates by transformers' `generate`; log-probabilities are those of greedy completions."""
+    confidence = _Confidence()
+    processors = [logits_processor] if logits_processor else []
+    if not config.do_sample:
+        processors.append(confidence)
+    output = model.generate(**inputs, generation_config=config, logits_processor=LogitsProcessorList(processors))
+    generated = output[:, inputs["input_ids"].shape[1] :].tolist()
+    logprobs = [[]] * len(generated) if config.do_sample else torch.stack(confidence.steps, dim=1).tolist()
+    ends = [
+        next((place for place, token in enumerate(tokens, 1) if token in config.eos_token_id), len(tokens))
+        for tokens in generated
+    ]
+    return [Decoded(tokens[:end], logs[:end]) for tokens, logs, end in zip(generated, logprobs, ends, strict=True)]

@@ -28,7 +28,9 @@ def main() -> None:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
+    from common.generate.rollout import rollout_func
     from common.models.config import check_model, read_config
+    from common.models.kernels import use_liger_modules
     from common.models.load import load_model, load_tokenizer, with_variables
     from common.report.page import Curve
     from common.run.batch import describe_batch
@@ -54,6 +56,7 @@ def main() -> None:
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
+    use_liger_modules(model, training_args)
 
     # 3. Trainer: for each question sample `num_generations` completions, reward each, and make those that did better than
     #    the others of their group more likely. The functions are weighted by `reward_weights`.
@@ -66,6 +69,8 @@ def main() -> None:
         peft_config=get_peft_config(model_args),
         callbacks=[WatchRewards()],
     )
+    # On a GPU a rollout engine samples them, several times faster than the trainer would.
+    trainer.rollout_func = rollout_func(trainer)
 
     # 4. Measure, train, measure again, write the report.
     weighted = zip(training_args.reward_weights, rewards, strict=True)

@@ -1,0 +1,268 @@
+"""Completions of many prompts at once: a decoding step is recorded as a CUDA graph and replayed, and no slot stays idle long.
+
+`generate` of transformers launches some thousand kernels a token from Python, and in a trainer each token passes DeepSpeed's
+hooks. Here the body and the head are called below those hooks, and on a GPU only the first step of a kind is launched so.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from common.generate.next_token import next_tokens, processors_of
+from common.generate.slots import ATTENTION, Place, new_slots
+
+import torch
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+
+WIDTH = 128  # keys are read up to a multiple of so many positions; each width is a graph of its own
+STEPS = 16  # decoding steps between two looks at what has ended: a look waits for the GPU
+PREFILL_TOKENS = 16384  # read at once of new prompts, padding included
+REFILL = 0.25  # share of the slots that has ended before new prompts are read into them
+FEWEST_SLOTS = 16  # below this a decoding step costs the same however few slots it has
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A completion as tokens.
+
+    Attributes:
+        tokens: The end-of-turn token included, if it came to it.
+        logprobs: The log-probability of each, at the sampling temperature.
+    """
+
+    tokens: list[int]
+    logprobs: list[float]
+
+
+@dataclass
+class _Job:
+    """A prompt on its way: its number, its tokens, the length that it may not exceed, and how long it may be by now."""
+
+    number: int
+    prompt: tuple[int, ...]
+    limit: int
+    reached: int = 0
+
+    def __post_init__(self):
+        self.reached = len(self.prompt) + 1  # with the token that follows from reading it
+
+
+def round_up(number: int, unit: int) -> int:
+    """Returns the smallest multiple of `unit` that is not below `number`."""
+    return -(-number // unit) * unit
+
+
+class Engine:
+    """Generates with a decoder of full attention; keeps its slots and its graphs for the next prompts."""
+
+    def __init__(self, model: PreTrainedModel, config: GenerationConfig, *, slots: int, length: int):
+        """Takes the memory of the slots.
+
+        Args:
+            model: The decoder with its head; an adapter's base.
+            config: How is generated: what `next_token.HONOURED` names.
+            slots: Completions generated at once.
+            length: The longest prompt and its completion together, in tokens.
+        """
+        self.model, self.config = model, config
+        self.body, self.head = model.base_model, model.get_output_embeddings()
+        self.processors = processors_of(config)
+        device, length = model.device, round_up(length, WIDTH)
+        self.generator = torch.Generator(device)
+        rows = torch.arange(slots, device=device)
+        self.place = Place(rows, torch.zeros_like(rows), length)
+        self.cache = new_slots(model.config, self.place, length, model.dtype)
+        # Of each slot: its tokens, their log-probabilities, the position that it may not reach, and whether it has ended.
+        self.history = torch.zeros(slots, length, dtype=torch.long, device=device)
+        self.logprobs = torch.zeros(slots, length, device=device)
+        self.limits = torch.zeros_like(rows)
+        self.ended = torch.ones(slots, dtype=torch.bool, device=device)
+        self.numbers = torch.arange(length, device=device)
+        self.ends = torch.tensor(config.eos_token_id, device=device).view(-1)
+        self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        self.pool = self._new_pool()
+        self.launched: set[int] = set()  # numbers of slots whose kernels have been loaded by a step without a graph
+
+    @property
+    def num_slots(self) -> int:
+        return len(self.ended)
+
+    @property
+    def length(self) -> int:
+        """Positions of a slot."""
+        return self.history.shape[1]
+
+    def _new_pool(self) -> tuple[int, int] | None:
+        """Returns where the graphs keep what they compute, all in the same place; None on a CPU, which has no graphs."""
+        return torch.cuda.graph_pool_handle() if self.model.device.type == "cuda" else None
+
+    def forget_graphs(self) -> None:
+        """Has the steps recorded anew: the weights will stand elsewhere, as after ZeRO-3 has gathered them again."""
+        self.graphs.clear()
+        self.pool = self._new_pool()
+
+    # --- A step -----------------------------------------------------------------------------------------------------------
+
+    def _append(self, rows: torch.Tensor, logits: torch.Tensor) -> None:
+        """Gives each of these slots its next token, but those that have ended."""
+        tokens, logprobs = next_tokens(logits, self.history[rows], self.config, self.processors, self.generator)
+        running = ~self.ended[rows]
+        before = self.place.positions[rows]
+        after = before + running
+        # What has ended writes what stands there.
+        tokens = torch.where(running, tokens, self.history[rows, after])
+        logprobs = torch.where(running, logprobs, self.logprobs[rows, after])
+        self.history[rows, after] = tokens
+        self.logprobs[rows, after] = logprobs
+        self.place.positions[rows] = after
+        self.ended[rows] |= (tokens[:, None] == self.ends).any(dim=1) | (after + 1 >= self.limits[rows])
+
+    def _step(self, count: int, width: int) -> None:
+        """Decodes one token in each of the first slots, reading so many positions."""
+        self.place.width = width
+        rows, positions = self.place.rows[:count], self.place.positions[:count, None]
+        mask = torch.zeros(count, width, dtype=self.model.dtype, device=rows.device)
+        mask.masked_fill_(self.numbers[:width] > positions, float("-inf"))
+        hidden = self.body(
+            input_ids=self.history[:count].gather(1, positions),
+            position_ids=positions,
+            attention_mask=mask[:, None, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state
+        self._append(rows, self.head(hidden[:, -1]))
+
+    def _replay(self, count: int, width: int) -> None:
+        """Does `_step`; on a GPU by replaying what it launched before."""
+        if self.pool is None or count not in self.launched:  # a kernel must be loaded before it can be recorded
+            self.launched.add(count)
+            self._step(count, width)
+            return
+        if (count, width) not in self.graphs:
+            graph = torch.cuda.CUDAGraph()
+            graph.register_generator_state(self.generator)
+            with torch.cuda.graph(graph, pool=self.pool):
+                self._step(count, width)
+            self.graphs[count, width] = graph
+        self.graphs[count, width].replay()
+
+    # --- Slots are filled, emptied and moved ------------------------------------------------------------------------------
+
+    def _read(self, prompts: list[tuple[int, ...]]) -> tuple[torch.Tensor, DynamicCache]:
+        """Reads prompts; returns the logits after each, and their keys and values."""
+        longest = max(map(len, prompts))
+        # Padded on the right: what a token sees stands before it.
+        ids = torch.tensor([_filled(prompt, longest) for prompt in prompts], device=self.model.device)
+        cache = DynamicCache(config=self.model.config)
+        hidden = self.body(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=ids.device)
+        return self.head(hidden[torch.arange(len(prompts), device=ids.device), last]), cache
+
+    def _fill(self, slots: list[int], jobs: list[_Job]) -> None:
+        """Puts prompts into slots and gives each its first token; a prompt that several slots have is read once."""
+        for chunk in _chunks(sorted(dict.fromkeys(job.prompt for job in jobs), key=len)):
+            mine = [(slot, job) for slot, job in zip(slots, jobs, strict=True) if job.prompt in chunk]
+            logits, read = self._read(list(chunk))
+            rows = self._numbers([slot for slot, _ in mine])
+            copies = self._numbers([chunk[job.prompt] for _, job in mine])
+            longest = read.get_seq_length()
+            for own, source in zip(self.cache.layers, read.layers, strict=True):
+                own.keys[rows, :longest] = source.keys.transpose(1, 2)[copies]
+                own.values[rows, :longest] = source.values.transpose(1, 2)[copies]
+            self.history[rows] = self._numbers([_filled(job.prompt, self.length) for _, job in mine])
+            self.place.positions[rows] = self._numbers([len(job.prompt) - 1 for _, job in mine])
+            self.limits[rows] = self._numbers([job.limit for _, job in mine])
+            self.ended[rows] = False
+            self._append(rows, logits[copies])
+
+    def _move(self, kept: list[int], count: int) -> None:
+        """Moves slots to the front, in their order, and ends the others of the first `count`."""
+        source = self._numbers(kept)
+        states = [self.history, self.logprobs, self.place.positions, self.limits, self.ended]
+        for state in [*states, *(states for layer in self.cache.layers for states in (layer.keys, layer.values))]:
+            state[: len(kept)] = state[source]
+        self.ended[len(kept) : count] = True
+
+    def _collect(self, slots: list[_Job | None], done: list[Decoded | None]) -> None:
+        """Takes the completions that have ended out of their slots."""
+        ended = self.ended.tolist()
+        taken = [slot for slot, job in enumerate(slots) if job and ended[slot]]
+        if not taken:
+            return
+        rows = self._numbers(taken)
+        states = (self.history[rows], self.logprobs[rows], self.place.positions[rows])
+        for slot, tokens, logprobs, last in zip(taken, *(state.tolist() for state in states), strict=True):
+            job, slots[slot] = slots[slot], None
+            begin = len(job.prompt)
+            done[job.number] = Decoded(tokens[begin : last + 1], logprobs[begin : last + 1])
+
+    def _numbers(self, numbers: list) -> torch.Tensor:
+        return torch.tensor(numbers, device=self.model.device)
+
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
+        """Has the model attend to its slots."""
+        own = self.model.config._attn_implementation
+        self.model.set_attn_implementation(ATTENTION)
+        try:
+            yield
+        finally:
+            self.model.set_attn_implementation(own)
+
+    # --- All of it --------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def __call__(self, prompts: list[list[int]], max_new_tokens: int, seed: int = 0) -> list[Decoded]:
+        """Generates a completion for each prompt.
+
+        Args:
+            prompts: Tokens of each.
+            max_new_tokens: Where a completion is cut.
+            seed: Of the noise that samples.
+
+        Returns:
+            The completions in the order of the prompts.
+        """
+        self.generator.manual_seed(seed)
+        waiting = deque(_Job(number, tuple(prompt), len(prompt) + max_new_tokens) for number, prompt in enumerate(prompts))
+        slots: list[_Job | None] = [None] * min(self.num_slots, len(prompts))
+        done: list[Decoded | None] = [None] * len(prompts)
+        while waiting or any(slots):
+            running = [slot for slot, job in enumerate(slots) if job]
+            free = [slot for slot, job in enumerate(slots) if not job]
+            if waiting and len(free) >= REFILL * len(slots):
+                jobs = [waiting.popleft() for _ in free[: len(waiting)]]
+                self._fill(free[: len(jobs)], jobs)
+                for slot, job in zip(free, jobs, strict=False):
+                    slots[slot] = job
+            elif not waiting and len(slots) > FEWEST_SLOTS and len(running) <= len(slots) // 2:
+                count = len(slots) // 2
+                self._move(running, count)
+                slots = [slots[slot] for slot in running] + [None] * (count - len(running))
+            jobs = [job for job in slots if job]
+            steps = min(STEPS, max(job.limit - job.reached for job in jobs))
+            width = min(self.length, round_up(max(job.reached for job in jobs) + steps, WIDTH))
+            with self._decoding():
+                for _ in range(steps):
+                    self._replay(len(slots), width)
+            for job in jobs:
+                job.reached = min(job.reached + steps, job.limit)
+            self._collect(slots, done)
+        return done
+
+
+def _filled(prompt: tuple[int, ...], length: int) -> list[int]:
+    """Returns a prompt with its first token behind it, up to a length: a penalty on repetitions sees nothing new there."""
+    return [*prompt, *prompt[:1] * (length - len(prompt))]
+
+
+def _chunks(prompts: list[tuple[int, ...]]) -> Iterator[dict[tuple[int, ...], int]]:
+    """Yields prompts that are read together, shortest first, each with its number among them."""
+    chunk: dict[tuple[int, ...], int] = {}
+    for prompt in prompts:
+        if chunk and (len(chunk) + 1) * len(prompt) > PREFILL_TOKENS:
+            yield chunk
+            chunk = {}
+        chunk[prompt] = len(chunk)
+    yield chunk

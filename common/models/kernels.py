@@ -1,0 +1,30 @@
+"""Fused kernels for norms, rotary positions and gated layers on a GPU: the modules of Liger Kernel (arXiv:2410.10989)."""
+
+from common.errors import say
+
+import torch
+from transformers import PreTrainedModel, TrainingArguments
+
+
+def use_liger_modules(model: PreTrainedModel, args: TrainingArguments) -> None:
+    """Gives a model Liger's modules, if `use_liger_kernel` asks for them and there is a GPU; the loss stays the trainer's.
+
+    TRL (1.16) does the same for the flag, and warns that it will no longer from version 2 on: so it is taken back here.
+
+    Args:
+        model: The model as it was loaded, without adapters.
+        args: The training arguments.
+    """
+    if not args.use_liger_kernel:
+        return
+    args.use_liger_kernel = False
+    if not torch.cuda.is_available():
+        say("use_liger_kernel needs an NVIDIA GPU: the model keeps its own modules, which compute the same")
+        return
+    from liger_kernel import transformers as liger  # brings a compiler, which a CPU has no use for
+
+    apply = getattr(liger, f"apply_liger_kernel_to_{model.config.model_type}", None)
+    if apply is None:
+        say(f"use_liger_kernel: Liger has no modules for {model.config.model_type}, which keeps its own")
+        return
+    apply(model=model, cross_entropy=False, fused_linear_cross_entropy=False, **(args.liger_kernel_config or {}))
