@@ -1,8 +1,8 @@
-"""The GRPO recipes on one and two GPUs: time, tokens a second and memory of their configurations at full size.
+"""The GRPO recipes on one and two GPUs, with the rollout engine and as TRL's defaults have it: time, tokens a second, memory.
 
     python benchmarks/grpo_gpu.py --gsm8k train.jsonl --output_dir /tmp/bench --results benchmarks/results/NAME.json
 
-Runs the recipes' own launch command for three steps with each configuration and gathers what the runs left. The model has the
+Runs the recipes' own launch command for some steps with each configuration and gathers what the runs left. The model has the
 shape of Qwen2.5-1.5B and random weights, so it needs no hub: every completion is as long as the limit, its steps cost what real
 ones cost then, and its answers are noise. Accuracy is only read off grpo_math's tiny runs. Of multi_agent_grpo the team is
 measured, not the aggregator and the baseline, whose steps cost what those of grpo_math cost.
@@ -20,17 +20,31 @@ from gpu import Run, benchmark, read_rows, rows_a_step, save_random_model
 
 MATH, TEAM = "grpo_math", "multi_agent_grpo"
 # A checkpoint of 20 GB at the end is not what is measured.
-SHORT = "--max_steps 3 --eval_steps 1000 --save_strategy no"
+SHORT = "--max_steps 6 --eval_steps 1000 --save_strategy no"
 FLAGS = {
-    MATH: "--num_train 512 --num_held_out 32 --per_device_eval_batch_size 32".split(),
+    MATH: "--num_train 2048 --num_held_out 32".split(),
     TEAM: [*"--num_train 64 --num_held_out 4 --aggregator_steps 0 --single_agent".split(), ""],
 }
-VARIANTS = {"adapter_per_agent": "--adapter_per_agent true --max_steps 2"}
+TOKENS = "--max_completion_length 256"
+# What GRPOTrainer does by itself: completions from `generate`, its own modules, recomputation, 16 rows at once.
+TRL = f"{TOKENS} --max_steps 3 --cache_implementation dynamic --use_liger_kernel false --activation_checkpointing true"
+TRL += " --per_device_train_batch_size 16 --gradient_accumulation_steps 4"
+VARIANTS = {
+    "64": TOKENS,
+    "256": f"{TOKENS} --gradient_accumulation_steps 16",
+    "lora": f"{TOKENS} --use_peft true --lora_target_modules all-linear",
+    "trl": TRL,
+    "evaluation": "--num_held_out 1319 --max_steps 1",
+    "adapter_per_agent": "--adapter_per_agent true --max_steps 2",
+}
 
-RUNS = [Run(recipe, "config", stage, n) for recipe in (MATH, TEAM) for n in (1, 2) for stage in ("zero2", "zero3")]
-RUNS += [Run(recipe, "lora_8gb", "zero2", 1) for recipe in (MATH, TEAM)]
-RUNS += [Run(TEAM, "lora_8gb", "zero2", 1, "adapter_per_agent")]
-RUNS += [Run(MATH, "tiny", stage, n) for n in (1, 2) for stage in ("zero2", "zero3")]
+RUNS = [Run(MATH, "config", "zero2", 1, variant) for variant in ("trl", "64", "256", "lora", "evaluation", "")]
+RUNS += [Run(MATH, "config", "zero3", 1, "64"), Run(MATH, "lora_8gb", "zero2", 1)]
+RUNS += [Run(MATH, "config", stage, 2, "64") for stage in ("zero2", "zero3")]
+RUNS += [Run(TEAM, "config", "zero2", 1, variant) for variant in ("trl", "64")]
+RUNS += [Run(TEAM, "lora_8gb", "zero2", 1, variant) for variant in ("", "adapter_per_agent")]
+RUNS += [Run(MATH, "tiny", "zero2", 1, variant) for variant in ("", "generate")]
+VARIANTS["generate"] = "--cache_implementation dynamic"
 
 
 def make_model(recipe: str, folder: Path, gsm8k: Path) -> list[str]:
@@ -69,8 +83,16 @@ def read(run: Run, folder: Path) -> dict:
     rows, completions = read_rows(folder / "metrics.jsonl"), rows_a_step(run, folder)
     # The first step compiles and allocates: it is shown apart, or it would hide what the others cost.
     first, *later = [row for row in rows if "step_time" in row]
-    seconds = median(row["step_time"] for row in later)
-    length = median(row["completions/mean_length"] for row in later)
+    if not later:
+        evaluated = next(row for row in rows if "evaluation_seconds" in row)
+        length = evaluated["metrics"]["mean_completion_length"]["value"]
+        return {
+            "problems": evaluated["count"],
+            "tokens of a completion, mean": round(length),
+            "evaluation s": evaluated["evaluation_seconds"],
+            "peak GPU memory GiB": rows[-1]["peak_memory_gib"],
+        }
+    seconds, length = (median(row[name] for row in later) for name in ("step_time", "completions/mean_length"))
     tokens = (later[-1]["num_tokens"] - first["num_tokens"]) / len(later)
     entry = {
         "completions a step": completions,
@@ -82,6 +104,12 @@ def read(run: Run, folder: Path) -> dict:
         "seconds in all": rows[-1]["seconds"],
         "peak GPU memory GiB": rows[-1]["peak_memory_gib"],
     }
+    if "rollout_time" in first:
+        rollout = median(row["rollout_time"] for row in later)
+        entry["rollout s"] = round(rollout, 3)
+        entry["generated tokens/s/GPU"] = round(completions * length / rollout / run.num_gpus)
+        difference = "sampling/sampling_logp_difference/mean"
+        entry["difference of log-probabilities"] = round(median(row[difference] for row in later), 4)
     if run.config == "tiny":
         evaluations = [row for row in rows if row.get("split") == "held_out"]
         entry["accuracy by step"] = {row["step"]: row["metrics"]["accuracy"]["value"] for row in evaluations}

@@ -83,5 +83,5 @@ class PlainAdapters:
 
 def _forward(base: torch.nn.Module, down: torch.Tensor, up: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
     output = base(states)
-    low = torch.nn.functional.linear(states.flatten(0, -2), down)
-    return torch.addmm(output.flatten(0, -2), low, up.t()).view_as(output)
+    output.view(-1, output.shape[-1]).addmm_(torch.nn.functional.linear(states.flatten(0, -2), down), up.t())
+    return output

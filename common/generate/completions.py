@@ -133,7 +133,7 @@ def generate(
         names = [adapters[index] for index, _ in mine] if adapters else None
         if (open_images or logits_processor) is None and engine_fits(unwrapped, accelerator, config, gather_parameters):
             ids = tokenizer([texts[index] for index, _ in mine], add_special_tokens=False)["input_ids"]
-            seed = int(torch.randint(2**31, ())) if temperature else 0  # a greedy answer draws no random number
+            seed = int(torch.randint(2**62, ())) if temperature else 0  # a greedy answer draws no random number
             done = Decoder(config, batch_size)(unwrapped, ids, max_new_tokens, names, seed)
         else:
             done = []

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from common.generate.next_token import next_tokens, processors_of
-from common.generate.slots import ATTENTION, Place, new_slots
+from common.generate.slots import ATTENTION, new_slots
 
 import torch
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
-WIDTH = 128  # keys are read up to a multiple of so many positions; each width is a graph of its own
+LENGTH = 128  # slots have a multiple of so many positions, so that slightly longer prompts still fit
 STEPS = 16  # decoding steps between two looks at what has ended: a look waits for the GPU
 PREFILL_TOKENS = 16384  # read at once of new prompts, padding included
 REFILL = 0.25  # share of the slots that has ended before new prompts are read into them
@@ -37,11 +37,12 @@ class Decoded:
 
 @dataclass
 class _Job:
-    """A prompt on its way: its number, its tokens, the length that it may not exceed, and how long it may be by now."""
+    """A prompt on its way: its number, its tokens, the length it may not exceed, its seed, and how long it may be by now."""
 
     number: int
     prompt: tuple[int, ...]
     limit: int
+    seed: int
     reached: int = 0
 
     def __post_init__(self):
@@ -68,19 +69,17 @@ class Engine:
         self.model, self.config = model, config
         self.body, self.head = model.base_model, model.get_output_embeddings()
         self.processors = processors_of(config)
-        device, length = model.device, round_up(length, WIDTH)
-        self.generator = torch.Generator(device)
-        rows = torch.arange(slots, device=device)
-        self.place = Place(rows, torch.zeros_like(rows), length)
-        self.cache = new_slots(model.config, self.place, length, model.dtype)
-        # Of each slot: its tokens, their log-probabilities, the position that it may not reach, and whether it has ended.
+        device, length = model.device, round_up(length, LENGTH)
+        # Of each slot: its tokens, their log-probabilities, where the newest stands, the position that it may not reach, the
+        # seed of its noise, and whether it has ended.
         self.history = torch.zeros(slots, length, dtype=torch.long, device=device)
         self.logprobs = torch.zeros(slots, length, device=device)
-        self.limits = torch.zeros_like(rows)
+        self.positions, self.limits, self.seeds = torch.zeros(3, slots, dtype=torch.long, device=device)
         self.ended = torch.ones(slots, dtype=torch.bool, device=device)
-        self.numbers = torch.arange(length, device=device)
+        self.rows = torch.arange(slots, device=device)
+        self.cache = new_slots(model.config, self.positions, length, model.dtype)
         self.ends = torch.tensor(config.eos_token_id, device=device).view(-1)
-        self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}  # by the number of slots
         self.pool = self._new_pool()
         self.launched: set[int] = set()  # numbers of slots whose kernels have been loaded by a step without a graph
 
@@ -106,46 +105,41 @@ class Engine:
 
     def _append(self, rows: torch.Tensor, logits: torch.Tensor) -> None:
         """Gives each of these slots its next token, but those that have ended."""
-        tokens, logprobs = next_tokens(logits, self.history[rows], self.config, self.processors, self.generator)
-        running = ~self.ended[rows]
-        before = self.place.positions[rows]
+        before, running = self.positions[rows], ~self.ended[rows]
+        seeds = self.seeds[rows] + before
+        tokens, logprobs = next_tokens(logits, self.history[rows], self.config, self.processors, seeds)
         after = before + running
         # What has ended writes what stands there.
         tokens = torch.where(running, tokens, self.history[rows, after])
-        logprobs = torch.where(running, logprobs, self.logprobs[rows, after])
         self.history[rows, after] = tokens
-        self.logprobs[rows, after] = logprobs
-        self.place.positions[rows] = after
+        self.logprobs[rows, after] = torch.where(running, logprobs, self.logprobs[rows, after])
+        self.positions[rows] = after
         self.ended[rows] |= (tokens[:, None] == self.ends).any(dim=1) | (after + 1 >= self.limits[rows])
 
-    def _step(self, count: int, width: int) -> None:
-        """Decodes one token in each of the first slots, reading so many positions."""
-        self.place.width = width
-        rows, positions = self.place.rows[:count], self.place.positions[:count, None]
-        mask = torch.zeros(count, width, dtype=self.model.dtype, device=rows.device)
-        mask.masked_fill_(self.numbers[:width] > positions, float("-inf"))
+    def _step(self, count: int) -> None:
+        """Decodes one token in each of the first slots."""
+        positions = self.positions[:count, None]
         hidden = self.body(
             input_ids=self.history[:count].gather(1, positions),
             position_ids=positions,
-            attention_mask=mask[:, None, None],
+            attention_mask=positions[:, None, None],
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state
-        self._append(rows, self.head(hidden[:, -1]))
+        self._append(self.rows[:count], self.head(hidden[:, -1]))
 
-    def _replay(self, count: int, width: int) -> None:
+    def _replay(self, count: int) -> None:
         """Does `_step`; on a GPU by replaying what it launched before."""
         if self.pool is None or count not in self.launched:  # a kernel must be loaded before it can be recorded
             self.launched.add(count)
-            self._step(count, width)
+            self._step(count)
             return
-        if (count, width) not in self.graphs:
+        if count not in self.graphs:
             graph = torch.cuda.CUDAGraph()
-            graph.register_generator_state(self.generator)
             with torch.cuda.graph(graph, pool=self.pool):
-                self._step(count, width)
-            self.graphs[count, width] = graph
-        self.graphs[count, width].replay()
+                self._step(count)
+            self.graphs[count] = graph
+        self.graphs[count].replay()
 
     # --- Slots are filled, emptied and moved ------------------------------------------------------------------------------
 
@@ -171,15 +165,16 @@ class Engine:
                 own.keys[rows, :longest] = source.keys.transpose(1, 2)[copies]
                 own.values[rows, :longest] = source.values.transpose(1, 2)[copies]
             self.history[rows] = self._numbers([_filled(job.prompt, self.length) for _, job in mine])
-            self.place.positions[rows] = self._numbers([len(job.prompt) - 1 for _, job in mine])
+            self.positions[rows] = self._numbers([len(job.prompt) - 1 for _, job in mine])
             self.limits[rows] = self._numbers([job.limit for _, job in mine])
+            self.seeds[rows] = self._numbers([job.seed for _, job in mine])
             self.ended[rows] = False
             self._append(rows, logits[copies])
 
     def _move(self, kept: list[int], count: int) -> None:
         """Moves slots to the front, in their order, and ends the others of the first `count`."""
         source = self._numbers(kept)
-        states = [self.history, self.logprobs, self.place.positions, self.limits, self.ended]
+        states = [self.history, self.logprobs, self.positions, self.limits, self.seeds, self.ended]
         for state in [*states, *(states for layer in self.cache.layers for states in (layer.keys, layer.values))]:
             state[: len(kept)] = state[source]
         self.ended[len(kept) : count] = True
@@ -191,7 +186,7 @@ class Engine:
         if not taken:
             return
         rows = self._numbers(taken)
-        states = (self.history[rows], self.logprobs[rows], self.place.positions[rows])
+        states = (self.history[rows], self.logprobs[rows], self.positions[rows])
         for slot, tokens, logprobs, last in zip(taken, *(state.tolist() for state in states), strict=True):
             job, slots[slot] = slots[slot], None
             begin = len(job.prompt)
@@ -224,8 +219,10 @@ class Engine:
         Returns:
             The completions in the order of the prompts.
         """
-        self.generator.manual_seed(seed)
-        waiting = deque(_Job(number, tuple(prompt), len(prompt) + max_new_tokens) for number, prompt in enumerate(prompts))
+        waiting = deque(
+            _Job(number, tuple(prompt), len(prompt) + max_new_tokens, seed + number * self.length)
+            for number, prompt in enumerate(prompts)
+        )
         slots: list[_Job | None] = [None] * min(self.num_slots, len(prompts))
         done: list[Decoded | None] = [None] * len(prompts)
         while waiting or any(slots):
@@ -242,10 +239,9 @@ class Engine:
                 slots = [slots[slot] for slot in running] + [None] * (count - len(running))
             jobs = [job for job in slots if job]
             steps = min(STEPS, max(job.limit - job.reached for job in jobs))
-            width = min(self.length, round_up(max(job.reached for job in jobs) + steps, WIDTH))
             with self._decoding():
                 for _ in range(steps):
-                    self._replay(len(slots), width)
+                    self._replay(len(slots))
             for job in jobs:
                 job.reached = min(job.reached + steps, job.limit)
             self._collect(slots, done)

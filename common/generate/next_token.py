@@ -67,31 +67,38 @@ def next_tokens(
     history: torch.Tensor,
     config: GenerationConfig,
     processors: LogitsProcessorList,
-    generator: torch.Generator,
+    seeds: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Chooses a token for each row.
 
-    Sampling divides the probabilities by exponential noise and takes the largest, which draws from their distribution
-    without the synchronisation of `torch.multinomial` (the "exponential race", Gumbel 1954; in this form in gpt-fast).
+    Sampling divides the probabilities by exponential noise and takes the largest: a draw from their distribution, without the
+    synchronisation of `torch.multinomial`. The noise comes from the row's own seed: what a completion says does not depend on
+    what is generated beside it.
 
     Args:
         logits: Of shape (rows, vocabulary).
         history: The tokens so far, of shape (rows, positions), for a penalty on repetitions.
         config: How is generated.
         processors: See `processors_of`.
-        generator: Draws the noise.
+        seeds: Of each row, of shape (rows,).
 
     Returns:
         The tokens, of shape (rows,), and their log-probabilities as the model has them at this temperature, before anything
         is penalised or left out: what training computes of them.
     """
-    logits = logits.float()
-    temperature = config.temperature if config.do_sample and config.temperature is not None else 1.0
-    scores = processors(history, logits)
+    sharpness = 1 / config.temperature if config.do_sample and config.temperature else 1.0
+    only_tempered = all(isinstance(processor, TemperatureLogitsWarper) for processor in processors)
+    scores = logits if only_tempered else processors(history, logits.float())
+    if logits.is_cuda:
+        from common.generate.kernels import choose
+
+        return choose(logits, scores, seeds if config.do_sample else None, sharpness, sharpness if only_tempered else 1.0)
+    logits = logits.float() * sharpness
+    scores = logits if only_tempered else scores
     if config.do_sample:
-        noise = torch.empty_like(scores).exponential_(generator=generator).clamp_min_(torch.finfo(torch.float32).tiny)
-        tokens = (scores - noise.log_()).argmax(dim=-1)
-    else:
-        tokens = scores.argmax(dim=-1)
-    tempered = logits if temperature == 1.0 else logits / temperature
-    return tokens, tempered.gather(1, tokens[:, None])[:, 0] - tempered.logsumexp(dim=-1)
+        generator, noise = torch.Generator(), torch.empty_like(scores)
+        for row, seed in zip(noise, seeds.tolist(), strict=True):
+            row.exponential_(generator=generator.manual_seed(seed))
+        scores = scores - noise.log()
+    tokens = scores.argmax(dim=-1)
+    return tokens, logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)

@@ -3,17 +3,18 @@
 from common.errors import say
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, TrainingArguments
 
 
-def use_liger_modules(model: PreTrainedModel, args: TrainingArguments) -> None:
+def use_liger_modules(model: PreTrainedModel | PeftModel, args: TrainingArguments) -> None:
     """Gives a model Liger's modules, if `use_liger_kernel` asks for them and there is a GPU; the loss stays the trainer's.
 
     TRL (1.16) does the same for the flag, and warns that it will no longer from version 2 on: so it is taken back here.
 
     Args:
-        model: The model as it was loaded, without adapters.
-        args: The training arguments.
+        model: The model as it was loaded.
+        args: The arguments of the trainer that gets it.
     """
     if not args.use_liger_kernel:
         return
@@ -23,8 +24,9 @@ def use_liger_modules(model: PreTrainedModel, args: TrainingArguments) -> None:
         return
     from liger_kernel import transformers as liger  # brings a compiler, which a CPU has no use for
 
-    apply = getattr(liger, f"apply_liger_kernel_to_{model.config.model_type}", None)
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    apply = getattr(liger, f"apply_liger_kernel_to_{base.config.model_type}", None)
     if apply is None:
-        say(f"use_liger_kernel: Liger has no modules for {model.config.model_type}, which keeps its own")
+        say(f"use_liger_kernel: Liger has no modules for {base.config.model_type}, which keeps its own")
         return
-    apply(model=model, cross_entropy=False, fused_linear_cross_entropy=False, **(args.liger_kernel_config or {}))
+    apply(model=base, cross_entropy=False, fused_linear_cross_entropy=False, **(args.liger_kernel_config or {}))

@@ -89,6 +89,7 @@ def main() -> None:
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
     from common.models.devices import prepare
+    from common.models.kernels import use_liger_modules
     from common.models.load import load_model, load_tokenizer, with_variables
 
     from data import check_prompts, load_data
@@ -98,7 +99,9 @@ def main() -> None:
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
     check_prompts([problem for problems in held_out.values() for problem in problems], tokenizer, args)
-    model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
+    model = load_model(model_args, tokenizer)
+    use_liger_modules(model, training_args)
+    model, accelerator = prepare(model, training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args, args.num_samples)
     print_results(model_args.model_name_or_path, results)
     accelerator.end_training()

@@ -10,8 +10,10 @@ from typing import Any
 
 from common.data.runs import COMPLETE
 from common.errors import fail
+from common.generate.adapters import BASE
 from common.generate.completions import Completion, generate
 from common.models.devices import prepare
+from common.models.kernels import use_liger_modules
 from common.models.load import load_model
 from common.run.grpo import sampling
 
@@ -29,7 +31,6 @@ from data import conversation
 # `max_completion_length` an answer may take, and whatever else `common.generate.completions.generate` knows; returns the
 # completions in the same order, on every process.
 Ask = Callable[..., list[Completion]]
-BASE = "__base__"  # PEFT's name for "no adapter" where each row of a batch has its own
 
 
 def leave() -> None:
@@ -163,8 +164,10 @@ def opened(setup: Setup, weights: dict[str, Path]) -> Iterator[Ask]:
         weights: See `load_members`.
     """
     args = fresh(setup.training_args)
-    model, accelerator = prepare(load_members(setup, weights), args)
+    members = load_members(setup, weights)
+    use_liger_modules(members, args)
+    model, accelerator = prepare(members, args)
     adapters = {name: name for name in weights} if len(weights) > 1 else None
     yield asker(model, accelerator, setup.tokenizer, args, adapters)
-    del model
+    del members, model
     forget_accelerator()

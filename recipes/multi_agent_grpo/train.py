@@ -47,6 +47,8 @@ def learn(
     **changes: Any,
 ) -> None:
     """Trains the base model, or an adapter on it, in a folder of its own; what is complete there is not repeated."""
+    from common.generate.rollout import rollout_func
+    from common.models.kernels import use_liger_modules
     from common.report.page import Curve
     from common.run.loop import run
 
@@ -70,6 +72,7 @@ def learn(
 
     set_seed(training_args.seed)  # adapters, and a `tiny:` model, begin with random weights
     model = load_for_turn(setup, adapters) if adapters else load_members(setup, {})
+    use_liger_modules(model, training_args)
     prompts = setup.tokenizer.apply_chat_template(list(dataset["prompt"]), return_dict=False, add_generation_prompt=True)
     check_positions(max(map(len, prompts)), model.config, training_args.max_completion_length)
     # For each prompt sample `num_generations` completions, reward each, and make those that did better than the others of their
@@ -83,6 +86,7 @@ def learn(
         peft_config=None if adapters else get_peft_config(setup.model_args),
         callbacks=[WatchRewards(), *([stop] if stop else [])],
     )
+    trainer.rollout_func = rollout_func(trainer)  # on a GPU; several times faster than the trainer's own
     run(
         __file__,
         trainer,

@@ -76,9 +76,9 @@ def assert_same(model: PreTrainedModel | PeftModel, prompts: list[list[int]], do
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("model_type", MODELS)
 def test_greedy_tokens_and_log_probabilities(model_type: str, device: str):
-    model, prompts = tiny(model_type, device), some_prompts(40)
+    model, prompts = tiny(model_type, device), some_prompts(16)
     for config in (greedy(), greedy(repetition_penalty=1.4), greedy(max_new_tokens=1), greedy(eos_token_id=600)):
-        done = Engine(model, config, slots=24, length=80)(prompts, config.max_new_tokens)
+        done = Engine(model, config, slots=10, length=80)(prompts, config.max_new_tokens)
         assert_same(model, prompts, done, config)
     assert {len(one.tokens) for one in done} == {40}  # of the last one, which knows no end
 
@@ -86,8 +86,8 @@ def test_greedy_tokens_and_log_probabilities(model_type: str, device: str):
 @pytest.mark.parametrize("device", DEVICES)
 def test_slots_are_filled_again_and_moved_together(monkeypatch: pytest.MonkeyPatch, device: str):
     """A few slots for many prompts, wide or narrow, read in small parts: the same tokens."""
-    model, prompts, config = tiny("qwen2", device), some_prompts(60), greedy(max_new_tokens=100)
-    expected = Engine(model, config, slots=60, length=140)(prompts, 100)
+    model, prompts, config = tiny("qwen2", device), some_prompts(32), greedy(max_new_tokens=100)
+    expected = Engine(model, config, slots=32, length=140)(prompts, 100)
     lengths = sorted(len(one.tokens) for one in expected)
     assert lengths[0] < 20 < lengths[-1]  # they end at very different times
     monkeypatch.setattr(engine_module, "FEWEST_SLOTS", 2)
@@ -99,7 +99,7 @@ def test_slots_are_filled_again_and_moved_together(monkeypatch: pytest.MonkeyPat
     for _ in range(2):
         assert [one.tokens for one in engine(prompts, 100)] == [one.tokens for one in expected]
     assert moved
-    assert_same(model, prompts, expected, config)
+    assert_same(model, prompts[:8], expected[:8], config)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -157,7 +157,7 @@ def test_adapters_unmerged(device: str):
 def test_a_decoder_makes_room_for_more_and_longer_prompts():
     model, config = tiny("llama", "cpu"), greedy()
     decoder = Decoder(config)
-    for count, longest in ((2, 3), (9, 3), (4, 200), (9, 30)):
+    for count, longest in ((2, 3), (5, 3), (2, 200), (5, 30)):
         prompts = [[10 + number] * longest for number in range(count)]
         assert_same(model, prompts, decoder(model, prompts, 40), config)
 
