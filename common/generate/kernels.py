@@ -151,6 +151,7 @@ def choose(
         The tokens, of shape (rows,), and their log-probabilities by the logits.
     """
     rows, vocabulary = logits.shape
+    logits, scores = logits.contiguous(), scores.contiguous()
     chunks = triton.cdiv(vocabulary, LOGITS)
     largest, totals, best = torch.empty(3, rows, chunks, device=logits.device)
     tokens = torch.empty(rows, chunks, dtype=torch.long, device=logits.device)
