@@ -31,7 +31,7 @@ TRL = f"{TOKENS} --max_steps 3 --cache_implementation dynamic --use_liger_kernel
 TRL += " --per_device_train_batch_size 16 --gradient_accumulation_steps 4"
 VARIANTS = {
     "64": TOKENS,
-    "256": f"{TOKENS} --gradient_accumulation_steps 16",
+    "256": f"{TOKENS} --gradient_accumulation_steps 8",
     "lora": f"{TOKENS} --use_peft true --lora_target_modules all-linear",
     "trl": TRL,
     "evaluation": "--num_held_out 1319 --max_steps 1",
@@ -72,7 +72,11 @@ def make_model(recipe: str, folder: Path, gsm8k: Path) -> list[str]:
         pad_token_id=tokenizer.pad_token_id,
     )
     save_random_model(AutoModelForCausalLM, config, tokenizer, folder)
-    return ["--dataset_name", str(gsm8k), *FLAGS[recipe]]
+    rows = gsm8k.read_text().splitlines(keepends=True)
+    parts = {"dataset_name": rows[1319:], "test_dataset_name": rows[:1319]}  # as many as GSM8K has to report on
+    for name, lines in parts.items():
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+    return [*FLAGS[recipe], *(word for name in parts for word in (f"--{name}", str(folder / f"{name}.jsonl")))]
 
 
 def read(run: Run, folder: Path) -> dict:

@@ -64,3 +64,5 @@ logging.getLogger("transformers.modeling_utils").addFilter(
 )
 # bitsandbytes looks for optional CPU kernels at import, whether 4-bit weights are used or not.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+# Liger Kernel names what it could not import for other kinds of chips.
+logging.getLogger("liger_kernel.backends.registry").addFilter(lambda record: "could not be imported" not in record.msg)

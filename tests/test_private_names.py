@@ -51,6 +51,7 @@ UNDOCUMENTED = [
 ]
 # Libraries whose messages common/__init__.py filters by the logger's name.
 LOGGERS = [
+    "liger_kernel.backends.registry",
     "accelerate.accelerator",
     "datasets.packaged_modules",
     "torch.utils.cpp_extension",

@@ -4,28 +4,32 @@ import time
 from typing import Any
 
 from common.generate.decode import Decoder, engine_fits
+from common.models.zero3 import keep_whole
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
-COMPARED = 4  # completions of a rollout whose log-probabilities are computed once more, as training does
+COMPARED = 2  # completions of a rollout whose log-probabilities are computed once more, as training does
 
 
-def rollout_func(trainer: GRPOTrainer) -> "Rollout | None":
-    """Returns what generates completions for a trainer, or None where it does so itself.
+def use_rollout_engine(trainer: GRPOTrainer) -> None:
+    """Has a trainer sample its completions by the engine; on a CPU, where that gains nothing, it goes on with `generate`.
 
-    It does with vLLM, and with the other ways that it can be told to go; and where the engine does not fit the model.
+    So it does with vLLM and the other ways that it can be told to go, and where the engine does not fit the model.
 
     Args:
-        trainer: With the model as it will be trained; the result is its `rollout_func`.
+        trainer: Ready to train.
     """
     args = trainer.args
+    if args.ds3_gather_for_generation:
+        keep_whole(args.deepspeed_plugin)
     if args.use_vllm or args.use_transformers_continuous_batching or args.cache_implementation:
-        return None
-    fits = engine_fits(trainer.model, trainer.accelerator, trainer.generation_config, args.ds3_gather_for_generation)
-    return Rollout(trainer) if fits else None
+        return
+    if engine_fits(trainer.model, trainer.accelerator, trainer.generation_config, args.ds3_gather_for_generation):
+        trainer.rollout_func = Rollout(trainer)
 
 
 class Rollout:
@@ -97,10 +101,16 @@ def plain_logprobs(model: PreTrainedModel, rows: list[tuple[list[int], list[int]
         rows: Pairs of a prompt and its completion, as tokens.
         temperature: What the logits are divided by.
     """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    longest = max(len(prompt) + len(completion) for prompt, completion in rows)
+    # Padded on the right, where no token of the row looks.
+    padded = [[*prompt, *completion, *[0] * (longest - len(prompt) - len(completion))] for prompt, completion in rows]
+    ids = torch.tensor(padded, device=base.device)
+    states = base.base_model(input_ids=ids, use_cache=False).last_hidden_state
     found = []
-    for prompt, completion in rows:
-        ids = torch.tensor([prompt + completion], device=model.device)
-        logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(completion) + 1).logits[0, :-1].float() / temperature
-        chosen = logits.gather(1, ids[0, len(prompt) :, None])[:, 0] - logits.logsumexp(dim=-1)
+    for row, hidden, (prompt, completion) in zip(ids, states, rows, strict=True):
+        begin, end = len(prompt), len(prompt) + len(completion)
+        logits = base.get_output_embeddings()(hidden[begin - 1 : end - 1]).float() / temperature
+        chosen = logits.gather(1, row[begin:end, None])[:, 0] - logits.logsumexp(dim=-1)
         found.append(chosen.tolist())
     return found

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
+from accelerate import DeepSpeedPlugin
 from transformers import PreTrainedModel
 from transformers.integrations import deepspeed as integration
 
@@ -52,18 +53,36 @@ def prepare(model: PreTrainedModel, adapted_parameters: Iterable[str] = ()) -> N
     if not integration.is_deepspeed_zero3_enabled():
         return
     import deepspeed  # takes seconds, which a run without it can do without
-    from deepspeed.utils import set_z3_leaf_module
+    from deepspeed.utils import set_z3_leaf_module, set_z3_leaf_modules
 
     keep_saved_names(model)
     # TRL's loss reads the output head's weight and never calls the head. DeepSpeed notices, but not when an evaluation
     # before training, which does call it, made it fetch the weight ahead: then the backward pass finds it gone.
     deepspeed.zero.register_external_parameter(model, model.get_output_embeddings().weight)
+    # A decoder layer is gathered as one. DeepSpeed would gather each of its modules by itself, and spend more time in its hooks
+    # than a GPU in the layer (docs/performance.md).
+    if layers := getattr(model.get_decoder(), "layers", None):
+        set_z3_leaf_modules(model, [type(layer) for layer in layers])
     # PEFT (0.21) moves a parameter with an adapter into a submodule while it computes. DeepSpeed (0.19) gathers what a
     # module held after the first step, and stops where that is gone; of a leaf module it gathers all there is below.
     ends = tuple(f".{parameter}" for parameter in adapted_parameters)  # 7.mlp is not 17.mlp
     for parameter, _ in model.named_parameters():
         if f".{parameter}".endswith(ends):
             set_z3_leaf_module(model.get_submodule(parameter.rpartition(".")[0]), True)
+
+
+def keep_whole(plugin: DeepSpeedPlugin | None) -> None:
+    """Lets ZeRO-3 keep weights that it has gathered until their next use: for where the whole model fits on each GPU anyway.
+
+    What the user's own DeepSpeed settings say of it stands.
+
+    Args:
+        plugin: Accelerate's, before the model is prepared; None without DeepSpeed.
+    """
+    if plugin is not None and plugin.zero_stage == 3:
+        settings = plugin.deepspeed_config["zero_optimization"]
+        for name in ("stage3_max_live_parameters", "stage3_max_reuse_distance"):  # 1e9 each by default
+            settings.setdefault(name, 10**12)
 
 
 def sharded_bytes(model: torch.nn.Module) -> int:
