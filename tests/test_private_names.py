@@ -39,6 +39,8 @@ AT_RUN_TIME = [
     ("peft.mapping_func", '"name_or_path"', "common/models/load.py"),  # what is written down as an adapter's base
     ("transformers.training_args", "self.deepspeed_plugin", "common/run/toolchain.py"),
     ("transformers.trainer", "self.callback_handler = ", "common/run/loop.py"),
+    ("transformers.configuration_utils", "_attn_implementation", "common/generate/engine.py"),
+    ("trl.trainer.grpo_trainer", "_metrics", "common/generate/rollout.py"),
 ]
 # Public, but in no documentation.
 UNDOCUMENTED = [
