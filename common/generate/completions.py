@@ -131,7 +131,8 @@ def generate(
         was_training = unwrapped.training
         unwrapped.eval()
         names = [adapters[index] for index, _ in mine] if adapters else None
-        if (open_images or logits_processor) is None and engine_fits(unwrapped, accelerator, config, gather_parameters):
+        plain = not open_images and not logits_processor
+        if mine and plain and engine_fits(unwrapped, accelerator, config, gather_parameters):
             ids = tokenizer([texts[index] for index, _ in mine], add_special_tokens=False)["input_ids"]
             seed = int(torch.randint(2**62, ())) if temperature else 0  # a greedy answer draws no random number
             done = Decoder(config, batch_size)(unwrapped, ids, max_new_tokens, names, seed)

@@ -56,3 +56,22 @@ def test_what_is_sampled_from(only_the_likeliest: dict[str, float]):
     greedy = [done.raw for done in generated(max_new_tokens=8)]
     assert [done.raw for done in generated(max_new_tokens=8, temperature=1.0, **only_the_likeliest)] == greedy
     assert [done.raw for done in generated(max_new_tokens=8, temperature=1.0)] != greedy
+
+
+def test_no_prompts_no_completions(monkeypatch: pytest.MonkeyPatch):
+    """With the engine, too: a process may have none to answer."""
+    monkeypatch.setattr(completions, "engine_fits", lambda *args: True)
+    args = ModelConfig(model_name_or_path="tiny:llama")
+    tokenizer = load_tokenizer(args, ["one two three"])
+    model = load_model(args, tokenizer).float()
+    assert completions.generate(model, Accelerator(cpu=True), tokenizer, [], batch_size=3, max_new_tokens=2) == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.5, "top_k": 1}, {"max_new_tokens": 1}])
+def test_the_engine_and_generate_complete_alike(monkeypatch: pytest.MonkeyPatch, settings: dict[str, float]):
+    expected = generated(**{"max_new_tokens": 12} | settings)
+    monkeypatch.setattr(completions, "engine_fits", lambda *args: True)
+    found = generated(**{"max_new_tokens": 12} | settings)
+    for one, other in zip(found, expected, strict=True):
+        assert (one.raw, one.text, one.num_tokens, one.cut) == (other.raw, other.text, other.num_tokens, other.cut)
+        assert one.confidence == pytest.approx(other.confidence, rel=1e-4, nan_ok=True)
