@@ -20,7 +20,7 @@ from gpu import Run, benchmark, read_rows, rows_a_step, save_random_model
 
 MATH, TEAM = "grpo_math", "multi_agent_grpo"
 # A checkpoint of 20 GB at the end is not what is measured.
-SHORT = "--max_steps 6 --eval_steps 1000 --save_strategy no"
+SHORT = "--max_steps 14 --eval_steps 1000 --save_strategy no"
 FLAGS = {
     MATH: "--num_train 2048 --num_held_out 32".split(),
     TEAM: [*"--num_train 64 --num_held_out 4 --aggregator_steps 0 --single_agent".split(), ""],
