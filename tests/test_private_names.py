@@ -41,6 +41,7 @@ AT_RUN_TIME = [
     ("transformers.trainer", "self.callback_handler = ", "common/run/loop.py"),
     ("transformers.configuration_utils", "_attn_implementation", "common/generate/engine.py"),
     ("trl.trainer.grpo_trainer", "_metrics", "common/generate/rollout.py"),
+    ("trl.trainer.grpo_trainer", "_tokenize_prompts", "tests/common/generate/test_rollout.py"),
 ]
 # Public, but in no documentation.
 UNDOCUMENTED = [

@@ -33,7 +33,7 @@ def unknown_adapters(model: PeftModel) -> str | None:
     """
     for layer in adapted_layers(model):
         if type(layer) is not Linear:
-            return f"adapters of the kind {type(layer).__module__.split('.')[2]}.{type(layer).__name__}"
+            return f"adapters of the kind {type(layer).__name__}"
         if layer.lora_variant or any(layer.lora_bias.values()):
             return "a variant of LoRA"
     return "several adapters at once" if len(model.active_adapters) > 1 else None
