@@ -17,6 +17,7 @@ from transformers import GenerationConfig, PreTrainedModel
 # Decoders whose attention is what `common.generate.slots` computes: a test compares each with `generate`.
 MODELS = ["llama", "mistral", "qwen2", "qwen3", "smollm3"]
 ROOM = 0.5  # share of the free memory that keys and values may take
+KEPT = 0.05  # share of a GPU's memory up to which they are kept for the next prompts: training needs the rest
 
 
 def unfit(model: PreTrainedModel | PeftModel, config: GenerationConfig, gathered: bool = True) -> str | None:
@@ -137,6 +138,10 @@ class Decoder:
             done = engine(prompts, max_new_tokens, seed)
         if sharded_bytes(model):
             engine.forget_graphs()
+        if base.device.type == "cuda":
+            taken = engine.num_slots * slot_bytes(base.config, engine.length, base.dtype)
+            if taken > KEPT * torch.cuda.get_device_properties(base.device).total_memory:
+                self.engine = None
         return done
 
     def _with_adapters(
@@ -156,6 +161,7 @@ class Decoder:
             for name in dict.fromkeys(names):
                 mine = [number for number, other in enumerate(names) if other == name]
                 self.adapters.read(name)
-                answers = engine([prompts[number] for number in mine], max_new_tokens, seed + len(done))
+                own_seed = seed + len(done) * engine.length  # no two completions have one in common
+                answers = engine([prompts[number] for number in mine], max_new_tokens, own_seed)
                 done |= zip(mine, answers, strict=True)
         return [done[number] for number in range(len(prompts))]

@@ -57,7 +57,10 @@ class Rollout:
         if isinstance(prompts[0], str):
             prompt_ids = tokenizer(prompts)["input_ids"]
         else:
-            prompt_ids = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=True)["input_ids"]
+            shown = {"tools": trainer.tools or None, "chat_template": trainer.chat_template, **trainer.chat_template_kwargs}
+            prompt_ids = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=True, **shown)[
+                "input_ids"
+            ]
         # Drawn from what a checkpoint keeps, so a run that is continued samples the same; each process has its own.
         seed = int(torch.randint(2**62, ()))
         with (

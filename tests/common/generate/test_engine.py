@@ -141,6 +141,16 @@ def test_samples_come_from_the_distribution(device: str, settings: dict[str, flo
     assert [one.tokens for one in engine([prompt] * count, 2, seed=2)] != [one.tokens for one in done]
 
 
+def test_what_is_said_does_not_depend_on_what_is_generated_beside_it():
+    model, prompts = tiny("qwen2", "cpu"), some_prompts(24)
+    config = GenerationConfig(do_sample=True, top_k=0, eos_token_id=7, pad_token_id=0)
+    wide, narrow = (Engine(model, config, slots=slots, length=80)(prompts, 40, seed=3) for slots in (24, 4))
+    assert [one.tokens for one in wide] == [one.tokens for one in narrow]
+    again = Engine(model, config, slots=24, length=80)(prompts[:5], 40, seed=3)
+    assert [one.tokens for one in again] == [one.tokens for one in wide[:5]]
+    assert len({tuple(one.tokens) for one in wide}) == 24  # also where prompts are the same
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_adapters_unmerged(device: str):
     model = get_peft_model(tiny("qwen2", device), LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
