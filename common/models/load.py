@@ -192,7 +192,8 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         model = mxfp4.from_pretrained(vision.auto_class(config), config, name, **settings)
     except OSError as error:
         fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; its weights must be there in safetensors")
-    zero3.prepare(model, (model_args.lora_target_parameters or []) if model_args.use_peft else [])
+    adapted = model_args.use_peft
+    zero3.prepare(model, adapted, (model_args.lora_target_parameters or []) if adapted else [])
     for module in model.modules():
         # In evaluations bitsandbytes (0.50, on CPUs with AVX512-BF16) packs 4-bit weights for a kernel without a gradient, and
         # leaves them packed when training goes on.
@@ -200,7 +201,6 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
             module.support_avx512bf16_for_cpu = False
     # GRPOTrainer loads its reference model, of the KL term, by this name. With adapters the base is the reference, and the name
     # goes into the adapter's card.
-    adapted = model_args.use_peft
     model.config.name_or_path = _reloadable(name, "main" if adapted else model_args.model_revision)
     if Path(name).is_dir():
         # What PEFT writes down as an adapter's base, and loads it by: a relative path would be one from where it is loaded.

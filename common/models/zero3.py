@@ -43,11 +43,12 @@ def keep_saved_names(model: PreTrainedModel) -> None:
     model._weight_conversions = None
 
 
-def prepare(model: PreTrainedModel, adapted_parameters: Iterable[str] = ()) -> None:
-    """Tells ZeRO-3, if it is in use, which weights are read outside of the module that holds them.
+def prepare(model: PreTrainedModel, adapted: bool = False, adapted_parameters: Iterable[str] = ()) -> None:
+    """Tells ZeRO-3, if it is in use, which weights are read outside of the module that holds them, and what to gather as one.
 
     Args:
         model: The model as `from_pretrained` returned it.
+        adapted: Whether it gets adapters.
         adapted_parameters: The ends of the names of parameters that get an adapter each, `lora_target_parameters`.
     """
     if not integration.is_deepspeed_zero3_enabled():
@@ -60,8 +61,10 @@ def prepare(model: PreTrainedModel, adapted_parameters: Iterable[str] = ()) -> N
     # before training, which does call it, made it fetch the weight ahead: then the backward pass finds it gone.
     deepspeed.zero.register_external_parameter(model, model.get_output_embeddings().weight)
     # A decoder layer is gathered as one. DeepSpeed would gather each of its modules by itself, and spend more time in its hooks
-    # than a GPU in the layer (docs/performance.md).
-    if layers := getattr(model.get_decoder(), "layers", None):
+    # than a GPU in the layer (docs/performance.md). Not with adapters: where weights are frozen, DeepSpeed (0.19) lets go of a
+    # layer before its backward pass is through.
+    layers = getattr(model.get_decoder(), "layers", None)
+    if layers and not adapted:
         set_z3_leaf_modules(model, [type(layer) for layer in layers])
     # PEFT (0.21) moves a parameter with an adapter into a submodule while it computes. DeepSpeed (0.19) gathers what a
     # module held after the first step, and stops where that is gone; of a leaf module it gathers all there is below.

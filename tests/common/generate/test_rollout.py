@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from common.data.runs import read_rows
 from common.generate import rollout
 from common.generate.decode import unfit
 from common.generate.rollout import Rollout, plain_logprobs, use_rollout_engine
@@ -9,6 +10,7 @@ from common.models.load import load_model, load_tokenizer
 
 import pytest
 import torch
+from conftest import GRPO_MATH, ROOT, accelerate, run_command
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, set_seed
@@ -118,3 +120,25 @@ def test_what_the_engine_does_not_fit():
         weight.ds_numel = weight.numel()  # what DeepSpeed notes on a weight when it shards it
     assert unfit(sharded, config) is None
     assert unfit(sharded, config, gathered=False) == "ZeRO-3 gathers its weights layer by layer"
+
+
+@pytest.mark.slow
+def test_a_run_learns_with_the_engine_as_without_it(tmp_path: Path):
+    """grpo_math's tiny run, its own launch command and ZeRO-3, but for the engine, which a CPU would leave out."""
+    script = tmp_path / "forced.py"
+    script.write_text(
+        "import runpy, sys\n"
+        "import common.generate.rollout\n"
+        "common.generate.rollout.engine_fits = lambda *args: True\n"
+        "sys.argv = sys.argv[1:]\n"
+        "sys.path.insert(0, sys.argv[0].rpartition('/')[0])\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    command = accelerate(str(script), GRPO_MATH, "--output_dir", str(tmp_path / "run"))
+    finished = run_command(command, timeout=900, PYTHONPATH=str(ROOT))
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    rows = read_rows(tmp_path / "run" / "metrics.jsonl")
+    assert all("rollout_time" in row for row in rows if "reward" in row)
+    accuracies = [row["metrics"]["accuracy"]["value"] for row in rows if row.get("split") == "held_out"]
+    assert accuracies[0] < 0.35
+    assert accuracies[-1] > 0.85  # 0.89 to 0.93 without it
