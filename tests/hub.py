@@ -55,18 +55,22 @@ class Hub:
     Attributes:
         url: For HF_ENDPOINT.
         repositories: By `models/OWNER/NAME` or `datasets/OWNER/NAME`.
-        asked: The method, the path and the token of each request.
+        asked: The method, the path and the token of each request, and the byte from which on a file is asked for.
         created: What each request for a new repository said.
-        refuses: The status, error code and message of what is answered to a request, by how its method and path begin.
+        expired: Tokens that are no longer good for anything.
+        uploaded: What has been uploaded as large files, by its SHA-256.
+        is_gone: Whether connections are closed without an answer.
+        is_busy: Whether every answer is that there is none for now.
     """
 
     server: ThreadingHTTPServer
     repositories: dict[str, Repository] = field(default_factory=dict)
-    asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    asked: list[tuple[str, str, str | None, int]] = field(default_factory=list)
     created: list[dict] = field(default_factory=list)
-    refuses: dict[str, tuple[int, str, str]] = field(default_factory=dict)
+    expired: set[str] = field(default_factory=set)
     uploaded: dict[str, bytes] = field(default_factory=dict)
     is_gone: bool = False
+    is_busy: bool = False
 
     @property
     def url(self) -> str:
@@ -81,20 +85,21 @@ class Hub:
 
     def tokens(self, name: str) -> set[str | None]:
         """Returns the tokens that came with the requests about a repository."""
-        return {token for _, path, token in self.asked if name in path}
+        return {token for _, path, token, _ in self.asked if f"{name}/" in f"{path}/"}
 
-    def downloads(self, name: str) -> list[str]:
-        """Returns the files of a repository that have been sent, in order."""
-        return [path.rpartition("/")[2] for method, path, _ in self.asked if method == "GET" and f"{name}/resolve/" in path]
+    def starts(self, name: str, file: str) -> list[int]:
+        """Returns from which byte on a file has been downloaded, each time."""
+        found = [(path, start) for method, path, _, start in self.asked if method == "GET" and f"{name}/resolve/" in path]
+        return [start for path, start in found if path.endswith(f"/{file}")]
 
     @contextmanager
-    def gone(self) -> Iterator[None]:
-        """Closes every connection without an answer, until the end."""
-        self.is_gone = True
+    def out_of_order(self, what: str) -> Iterator[None]:
+        """Sets `is_gone` or `is_busy`, until the end."""
+        setattr(self, what, True)
         try:
             yield
         finally:
-            self.is_gone = False
+            setattr(self, what, False)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -103,6 +108,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_) -> None:
         pass
+
+    @property
+    def start(self) -> int:
+        return int(re.sub(r"\D", "", self.headers.get("Range", "0").partition("-")[0]))
 
     # --- Answers ---
 
@@ -123,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
         commit = {"X-Repo-Commit": repository.commit(revision)}
         if content is None:
             return self.refuse(404, "EntryNotFound", "Entry not found", **commit)
-        start = int(re.sub(r"\D", "", self.headers.get("Range", "0").partition("-")[0]))
+        start = self.start
         headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "Accept-Ranges": "bytes"} | commit
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
@@ -144,11 +153,12 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         token = self.headers.get("Authorization", "").removeprefix("Bearer ") or None
-        self.hub.asked.append((self.command, path, token))
-        for begin, refusal in self.hub.refuses.items():
-            if f"{self.command} {path}".startswith(begin):
-                return self.refuse(*refusal)
-        if match := FILE.fullmatch(path):
+        self.hub.asked.append((self.command, path, token, self.start))
+        if self.hub.is_busy:
+            self.refuse(503, "", "Service Unavailable")
+        elif token in self.hub.expired:
+            self.refuse(401, "", "Invalid credentials in Authorization header")
+        elif match := FILE.fullmatch(path):
             self.ask(f"{match['kind'] or 'models/'}{match['name']}", match["revision"], "resolve", match["path"], token, body)
         elif match := API.fullmatch(path):
             call, revision = match["call"] or "revision", match["revision"] or "main"
@@ -188,7 +198,12 @@ class Handler(BaseHTTPRequestHandler):
         if call == "resolve":
             return self.send_file(repository, found, path)
         if call == "revision":
-            info = {"id": name.partition("/")[2], "sha": repository.commit(found), "private": bool(repository.token), "tags": []}
+            info = {
+                "id": name.partition("/")[2],
+                "sha": repository.commit(found),
+                "private": bool(repository.token),
+                "tags": [],
+            }
             return self.answer(info | {"siblings": [{"rfilename": file} for file in files], "downloads": 0, "likes": 0})
         if call == "tree":
             inside = [file for file in files if file.startswith(f"{path}/" if path else "")]

@@ -15,35 +15,29 @@ QUESTIONS = {"train.jsonl": "".join(f"{json.dumps(row)}\n" for row in ROWS).enco
 TRAIN = "recipes/sft_instruct/train.py"
 SHORT = "--max_steps 2 --num_train 32 --num_held_out 4 --max_length 512 --per_device_train_batch_size 4 --eval_steps 2".split()
 SHORT += "--save_steps 2 --max_new_tokens 2".split()
+REVISION = ["--model_revision", "taught", "--use_peft", "true", "--lora_target_modules", "all-linear"]
 
-Finish = Callable[..., Run]
+Recipes = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
     with serving_hub() as hub:
+        hub.add("someone/model", MODEL)
+        hub.add("someone/questions", QUESTIONS, "datasets")
+        hub.add("someone/gated", MODEL, token=TOKEN, gated=True)
+        hub.add("someone/gated_questions", QUESTIONS, "datasets", token=TOKEN, gated=True)
+        hub.expired.add("hf_expired")
         yield hub
 
 
 @pytest.fixture(scope="module")
 def online(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A process that has imported the libraries and knows no other hub."""
+    """A process that has imported the libraries and knows this hub alone; what its forks download lies in one cache."""
     home = tmp_path_factory.mktemp("home")
     env = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home), "HF_TOKEN": ""}
     with serving(tmp_path_factory.mktemp("output"), **env, NO_PROXY="*") as server:
         yield server
-
-
-@pytest.fixture
-def recipes(online: Server, tmp_path: Path) -> Finish:
-    """Returns a function that runs `recipes ARGUMENTS`, and asserts its exit code."""
-    script = tmp_path / "recipes.py"
-    script.write_text("import sys\nfrom common.commands.main import main\nmain(sys.argv[1:])\n")
-
-    def run(*arguments: object, code: int = 0, **env: str) -> Run:
-        return finish(online.start(str(script), *map(str, arguments), launched=False, **env), code)
-
-    return run
 
 
 def finish(run: Run, code: int = 0) -> Run:
@@ -51,37 +45,166 @@ def finish(run: Run, code: int = 0) -> Run:
     return run
 
 
-def line_of(run: Run) -> str:
-    """Returns the one line with which a command has ended."""
-    text = run.errors.read_text()
-    assert text.count("\n") == 1, text
-    assert "Traceback" not in text
-    return text
+@pytest.fixture(scope="module")
+def recipes(online: Server, tmp_path_factory: pytest.TempPathFactory) -> Recipes:
+    """Returns a function that starts `recipes ARGUMENTS`."""
+    script = tmp_path_factory.mktemp("script") / "recipes.py"
+    script.write_text("import sys\nfrom common.commands.main import main\nmain(sys.argv[1:])\n")
+    return lambda *arguments, **env: online.start(str(script), *map(str, arguments), launched=False, **env)
 
 
-def test_explore(hub, recipes, online, tmp_path):
-    import time
-    hub.add("someone/model", MODEL)
-    hub.add("someone/questions", QUESTIONS, "datasets")
-    def go(*a, env={}):
-        n=len(hub.asked); t=time.time()
-        run = online.start(*a, launched=False, **env)
-        code = run.wait()
-        print("=====", a, code, f"{time.time()-t:.1f}s"); print(run.text()[-3000:])
-        for x in hub.asked[n:]: print("   ", x)
-    script = str(tmp_path / "recipes.py")
-    prep = [script, "prepare", "sft_instruct", "--max_length", "512", "--show", "1"]
-    go(*prep, "--model_name_or_path", "someone/model", "--dataset_name", "someone/questions")
-    with hub.gone():
-        go(*prep, "--model_name_or_path", "someone/model", "--dataset_name", "someone/questions")
-    hub.add("someone/gated", MODEL, token=TOKEN, gated=True)
-    hub.add("someone/gatedq", QUESTIONS, "datasets", token=TOKEN, gated=True)
-    hub.add("someone/private", MODEL, token=TOKEN)
-    hub.add("someone/privateq", QUESTIONS, "datasets", token=TOKEN)
-    for m in ("gated", "missing", "private"):
-        go(*prep, "--model_name_or_path", f"someone/{m}", "--dataset_name", "someone/questions")
-    go(*prep, "--model_name_or_path", f"someone/gated", "--dataset_name", "someone/questions", env={"HF_TOKEN": "hf_other"})
-    go(*prep, "--model_name_or_path", "someone/model", "--dataset_name", "someone/questions", "--model_revision", "nope")
-    for m in ("gatedq", "missing", "privateq"):
-        go(*prep, "--model_name_or_path", f"someone/model", "--dataset_name", f"someone/{m}")
-    go(*prep, "--model_name_or_path", f"someone/private", "--dataset_name", "someone/privateq", env={"HF_TOKEN": TOKEN})
+def flags(model: str, data: str, output_dir: Path, *more: str) -> list[str]:
+    return [*SHORT, "--model_name_or_path", model, "--dataset_name", data, "--output_dir", str(output_dir), *more]
+
+
+def train(online: Server, *arguments, **env: str) -> Run:
+    return online.start(TRAIN, *flags(*arguments), launched=False, **env)
+
+
+def prepare(recipes: Recipes, model: str, data: str) -> Run:
+    names = ["--model_name_or_path", model, "--dataset_name", data]
+    return recipes("prepare", "sft_instruct", *names, "--max_length", "512", "--show", "0")
+
+
+def losses(run: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row["metrics"] if "split" in row else row["loss"] for row in rows if "split" in row or "loss" in row]
+
+
+# --- Models and data ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def private(hub: Hub, online: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of adapters on private data and on a revision of a private model, of which `main` cannot even be read."""
+    repository = hub.add("someone/private", MODEL, token=TOKEN)
+    repository.revisions["taught"] = repository.revisions["main"]
+    repository.revisions["main"] = repository.revisions["taught"] | {"model.safetensors": b"none"}
+    hub.add("someone/letters", QUESTIONS, "datasets", token=TOKEN)
+    folder = tmp_path_factory.mktemp("private")
+    run = finish(train(online, "someone/private", "someone/letters", folder / "run", *REVISION, HF_TOKEN=TOKEN))
+    (folder / "printed").write_text(run.text())
+    return folder / "run"
+
+
+def test_the_token_goes_to_the_hub_and_nowhere_else(hub: Hub, private: Path):
+    assert hub.tokens("someone/private") == hub.tokens("someone/letters") == {TOKEN}
+    files = [path for path in private.parent.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
+
+
+def test_the_card_names_what_came_from_the_hub(private: Path):
+    card = (private / "README.md").read_text()
+    assert "base_model: someone/private\n" in card
+    assert "datasets:\n- someone/letters\n" in card
+
+
+@pytest.mark.parametrize("how", ["is_gone", "is_busy"])
+def test_what_is_there_already_needs_no_hub(hub: Hub, online: Server, private: Path, tmp_path: Path, how: str):
+    """Not even the token; and the same model is trained on the same data."""
+    with hub.out_of_order(how):
+        run = finish(train(online, "someone/private", "someone/letters", tmp_path / "run", *REVISION))
+    assert "Retrying" not in run.text()
+    assert losses(tmp_path / "run") == losses(private)
+
+
+REFUSED = {
+    "gated": ("someone/gated", "someone/questions", "", "model_name_or_path someone/gated cannot be loaded: it is gated; ask "),
+    "not for this token": ("someone/gated", "someone/questions", "hf_other", "model_name_or_path someone/gated cannot be "),
+    "missing": (
+        "someone/missing",
+        "someone/questions",
+        "",
+        "model_name_or_path someone/missing cannot be loaded: the hub has ",
+    ),
+    "expired": ("someone/model", "someone/questions", "hf_expired", "model_name_or_path someone/model cannot be loaded: the "),
+    "gated data": (
+        "someone/model",
+        "someone/gated_questions",
+        "",
+        "dataset_name someone/gated_questions cannot be loaded: it ",
+    ),
+    "missing data": ("someone/model", "someone/missing", "", "dataset_name someone/missing cannot be loaded: the hub has no "),
+}
+
+
+@pytest.mark.parametrize(("model", "data", "token", "line"), REFUSED.values(), ids=REFUSED)
+def test_what_the_hub_refuses_is_one_line(online: Server, tmp_path: Path, model: str, data: str, token: str, line: str):
+    run = finish(train(online, model, data, tmp_path / "run", HF_TOKEN=token), code=2)
+    error = run.errors.read_text()
+    assert error.startswith(f"error: {line}")
+    assert error.count("\n") == 1
+    assert "(`hf auth login`, or HF_TOKEN)" in error
+    assert not token or token not in run.text()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_revision_that_is_not_there(online: Server, tmp_path: Path):
+    run = finish(train(online, "someone/model", "someone/questions", tmp_path / "run", "--model_revision", "none"), code=2)
+    assert run.errors.read_text() == (
+        "error: model_name_or_path someone/model cannot be loaded: it has no such branch, tag or commit; correct --model_revision\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+# --- Transfers that break -----------------------------------------------------------------------------------------------
+
+
+def test_a_transfer_that_breaks_goes_on(hub: Hub, recipes: Recipes):
+    hub.add("someone/slow", MODEL, breaks={"tokenizer.json": [5000]})
+    hub.add("someone/slow_questions", QUESTIONS, "datasets", breaks={"train.jsonl": [1000]})
+    run = finish(prepare(recipes, "someone/slow", "someone/slow_questions"))
+    assert run.output.read_text().startswith(f"{len(ROWS)} rows: ")
+    assert hub.starts("someone/slow", "tokenizer.json") == [0, 5000]
+    assert hub.starts("someone/slow_questions", "train.jsonl") == [0, 1000]
+
+
+def test_a_transfer_that_breaks_for_good_is_said_and_the_next_start_completes(
+    hub: Hub, online: Server, recipes: Recipes, tmp_path: Path
+):
+    """The client tries six times, a second apart, if nothing comes."""
+    never = [0] * 6
+    hub.add("someone/broken", MODEL, breaks={"model.safetensors": list(never)})
+    hub.add("someone/broken_questions", QUESTIONS, "datasets", breaks={"train.jsonl": list(never)})
+    runs = {
+        "model_name_or_path someone/broken": train(online, "someone/broken", "someone/questions", tmp_path / "run"),
+        "dataset_name someone/broken_questions": prepare(recipes, "someone/model", "someone/broken_questions"),
+    }
+    for what, run in runs.items():
+        finish(run, code=2)
+        assert "Traceback" not in run.text()
+        assert run.errors.read_text().splitlines()[-1].startswith(f"error: {what} cannot be loaded: the connection to the hub ")
+    assert not (tmp_path / "run").exists()
+    finish(train(online, "someone/broken", "someone/broken_questions", tmp_path / "run"))
+
+
+# --- Uploads ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_export_is_pushed_into_a_private_repository(hub: Hub, recipes: Recipes, private: Path, tmp_path: Path):
+    """Of adapters on the revision; the model that is uploaded is whole."""
+    run = finish(recipes("export", private, "--output_dir", tmp_path / "mine", "--push", "me/mine", HF_TOKEN=TOKEN))
+    assert run.output.read_text().endswith(f"Uploaded to {hub.url}/me/mine, a private repository.\n")
+    assert TOKEN not in run.text()
+    assert [(one["name"], one["organization"], one["visibility"]) for one in hub.created] == [("mine", "me", "private")]
+    assert hub.tokens("me/mine") == {TOKEN}
+    uploaded = hub.repositories["models/me/mine"].revisions["main"]
+    assert uploaded == {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= uploaded.keys()
+    secrets = [str(place).encode() for place in (ROOT, private, tmp_path, Path.home())] + [TOKEN.encode()]
+    assert [(name, secret) for name, content in uploaded.items() for secret in secrets if secret in content] == []
+    assert "base_model: someone/private\n" in uploaded["README.md"].decode()
+
+
+def test_a_push_that_the_hub_refuses_is_one_line_before_any_work(hub: Hub, recipes: Recipes, private: Path):
+    for name, token, line in (
+        ("someone/gated", TOKEN, "that repository exists already, and nothing is overwritten; choose another name"),
+        ("me/other", "hf_expired", "the hub does not accept the token (Invalid credentials in Authorization header); give "),
+    ):
+        run = finish(recipes("export", private, "--push", name, HF_TOKEN=token), code=2)
+        error = run.errors.read_text()
+        assert error.startswith(f"error: --push {name}: {line}")
+        assert error.count("\n") == 1
+        assert not (private / "export").exists()
+    assert "models/me/other" not in hub.repositories
