@@ -1,4 +1,4 @@
-"""The Hugging Face hub: asked once whether it is there, so that a machine without one does not wait for it, and what it refuses."""
+"""The Hugging Face hub: asked once whether it is there, so that a machine without one does not wait; and what it refuses."""
 
 from functools import cache
 
@@ -48,7 +48,7 @@ def refusal(error: BaseException | None) -> str | None:
         if isinstance(error, httpx.TransportError):
             return f"the connection to the hub broke ({brief(error)}); give the same command again, whole files are kept"
         if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
-            return f"the hub does not accept the token ({brief(error.server_message)}); give another (`hf auth login`, or HF_TOKEN)"
+            return f"the hub does not accept the token ({error.response.status_code}); {LOG_IN}"
         if isinstance(error, HfHubHTTPError) and error.response.status_code >= 429:
             return f"the hub answers with an error ({error.response.status_code}); give the same command again later"
         error = error.__cause__ or error.__context__

@@ -17,6 +17,8 @@ SHORT = "--max_steps 2 --num_train 32 --num_held_out 4 --max_length 512 --per_de
 SHORT += "--save_steps 2 --max_new_tokens 2".split()
 REVISION = ["--model_revision", "taught", "--use_peft", "true", "--lora_target_modules", "all-linear"]
 
+SCRIPTS = ("train", "evaluate")  # how their names begin
+
 Recipes = Callable[..., Run]
 
 
@@ -61,8 +63,8 @@ def train(online: Server, *arguments, **env: str) -> Run:
     return online.start(TRAIN, *flags(*arguments), launched=False, **env)
 
 
-def prepare(recipes: Recipes, model: str, data: str) -> Run:
-    names = ["--model_name_or_path", model, "--dataset_name", data]
+def prepare(recipes: Recipes, model: str, data: str, *more: str) -> Run:
+    names = ["--model_name_or_path", model, "--dataset_name", data, *more]
     return recipes("prepare", "sft_instruct", *names, "--max_length", "512", "--show", "0")
 
 
@@ -142,31 +144,50 @@ def test_what_the_hub_refuses_is_one_line(online: Server, tmp_path: Path, model:
 
 def test_a_revision_that_is_not_there(online: Server, tmp_path: Path):
     run = finish(train(online, "someone/model", "someone/questions", tmp_path / "run", "--model_revision", "none"), code=2)
-    assert run.errors.read_text() == (
-        "error: model_name_or_path someone/model cannot be loaded: it has no such branch, tag or commit; correct --model_revision\n"
-    )
+    line = "it has no such branch, tag or commit; correct --model_revision"
+    assert run.errors.read_text() == f"error: model_name_or_path someone/model cannot be loaded: {line}\n"
     assert not (tmp_path / "run").exists()
+
+
+def test_every_recipe_says_what_the_hub_refuses(online: Server, tmp_path: Path):
+    scripts = [path.relative_to(ROOT) for path in sorted(ROOT.glob("recipes/*/*.py")) if path.name.startswith(SCRIPTS)]
+    assert len(scripts) >= 12
+    runs = {}
+    for number, script in enumerate(scripts):
+        where = ["--output_dir", str(tmp_path / str(number))]
+        for flag, name in (("model_name_or_path", "someone/gated"), ("dataset_name", "someone/gated_questions")):
+            line = f"error: {flag} {name} cannot be loaded: it is gated; ask for access on its page at "
+            runs[script, line] = online.start(str(script), f"--{flag}", name, *where, launched=False)
+    for (script, line), run in runs.items():
+        finish(run, code=2)
+        assert run.errors.read_text().startswith(line), script
+        assert run.errors.read_text().count("\n") == 1, script
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_token_that_is_given_by_a_flag_opens_what_is_gated(hub: Hub, recipes: Recipes):
+    run = finish(prepare(recipes, "someone/gated", "someone/gated_questions", "--hub_token", TOKEN))
+    assert f"\n{len(ROWS)} rows: " in run.output.read_text()
+    assert TOKEN not in run.text()
 
 
 # --- Transfers that break -----------------------------------------------------------------------------------------------
 
 
-def test_a_transfer_that_breaks_goes_on(hub: Hub, recipes: Recipes):
-    hub.add("someone/slow", MODEL, breaks={"tokenizer.json": [5000]})
-    hub.add("someone/slow_questions", QUESTIONS, "datasets", breaks={"train.jsonl": [1000]})
-    run = finish(prepare(recipes, "someone/slow", "someone/slow_questions"))
-    assert run.output.read_text().startswith(f"{len(ROWS)} rows: ")
-    assert hub.starts("someone/slow", "tokenizer.json") == [0, 5000]
-    assert hub.starts("someone/slow_questions", "train.jsonl") == [0, 1000]
+def padded(weights: bytes, by: int) -> bytes:
+    """Returns safetensors with so many spaces more in their header, where they mean nothing."""
+    end = 8 + int.from_bytes(weights[:8], "little")
+    return (end - 8 + by).to_bytes(8, "little") + weights[8:end] + b" " * by + weights[end:]
 
 
 def test_a_transfer_that_breaks_for_good_is_said_and_the_next_start_completes(
     hub: Hub, online: Server, recipes: Recipes, tmp_path: Path
 ):
-    """The client tries six times, a second apart, if nothing comes."""
-    never = [0] * 6
-    hub.add("someone/broken", MODEL, breaks={"model.safetensors": list(never)})
-    hub.add("someone/broken_questions", QUESTIONS, "datasets", breaks={"train.jsonl": list(never)})
+    """The client tries six times, a second apart, if nothing comes; of what comes it keeps pieces of 10 MiB."""
+    piece, never = 10 * 2**20, [0] * 6
+    model = hub.add("someone/broken", MODEL, breaks={"model.safetensors": [*never, piece + 1000]})
+    model.revisions["main"]["model.safetensors"] = padded(model.revisions["main"]["model.safetensors"], piece)
+    hub.add("someone/broken_questions", QUESTIONS, "datasets", breaks={"train.jsonl": [*never, 1000]})
     runs = {
         "model_name_or_path someone/broken": train(online, "someone/broken", "someone/questions", tmp_path / "run"),
         "dataset_name someone/broken_questions": prepare(recipes, "someone/model", "someone/broken_questions"),
@@ -177,6 +198,8 @@ def test_a_transfer_that_breaks_for_good_is_said_and_the_next_start_completes(
         assert run.errors.read_text().splitlines()[-1].startswith(f"error: {what} cannot be loaded: the connection to the hub ")
     assert not (tmp_path / "run").exists()
     finish(train(online, "someone/broken", "someone/broken_questions", tmp_path / "run"))
+    assert hub.starts("someone/broken", "model.safetensors") == [*never, 0, piece]
+    assert hub.starts("someone/broken_questions", "train.jsonl") == [*never, 0, 0]
 
 
 # --- Uploads ------------------------------------------------------------------------------------------------------------
@@ -200,7 +223,7 @@ def test_an_export_is_pushed_into_a_private_repository(hub: Hub, recipes: Recipe
 def test_a_push_that_the_hub_refuses_is_one_line_before_any_work(hub: Hub, recipes: Recipes, private: Path):
     for name, token, line in (
         ("someone/gated", TOKEN, "that repository exists already, and nothing is overwritten; choose another name"),
-        ("me/other", "hf_expired", "the hub does not accept the token (Invalid credentials in Authorization header); give "),
+        ("me/other", "hf_expired", "the hub does not accept the token (401); give "),
     ):
         run = finish(recipes("export", private, "--push", name, HF_TOKEN=token), code=2)
         error = run.errors.read_text()
