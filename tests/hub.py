@@ -58,6 +58,7 @@ class Hub:
         asked: The method, the path and the token of each request, and the byte from which on a file is asked for.
         created: What each request for a new repository said.
         expired: Tokens that are no longer good for anything.
+        readers: Tokens that may read and not write.
         uploaded: What has been uploaded as large files, by its SHA-256.
         is_gone: Whether connections are closed without an answer.
         is_busy: Whether every answer is that there is none for now.
@@ -68,6 +69,7 @@ class Hub:
     asked: list[tuple[str, str, str | None, int]] = field(default_factory=list)
     created: list[dict] = field(default_factory=list)
     expired: set[str] = field(default_factory=set)
+    readers: set[str] = field(default_factory=set)
     uploaded: dict[str, bytes] = field(default_factory=dict)
     is_gone: bool = False
     is_busy: bool = False
@@ -222,10 +224,12 @@ class Handler(BaseHTTPRequestHandler):
         return {"type": "file", "path": path, "size": len(files[path]), "oid": hashlib.sha1(files[path]).hexdigest()}
 
     def create(self, asked: dict, token: str | None) -> None:
+        if token in self.hub.readers:
+            return self.refuse(403, "", "no right to write there")
         self.hub.created.append(asked)
         name = f"{asked['organization']}/{asked['name']}"
         self.hub.repositories[f"models/{name}"] = Repository({"main": {}}, token)
-        self.answer({"url": f"{self.hub.url}/{name}", "name": name})
+        return self.answer({"url": f"{self.hub.url}/{name}", "name": name})
 
     def commit(self, repository: Repository, name: str, revision: str, body: bytes) -> None:
         for line in map(json.loads, body.splitlines()):

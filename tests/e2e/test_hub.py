@@ -17,8 +17,6 @@ SHORT = "--max_steps 2 --num_train 32 --num_held_out 4 --max_length 512 --per_de
 SHORT += "--save_steps 2 --max_new_tokens 2".split()
 REVISION = ["--model_revision", "taught", "--use_peft", "true", "--lora_target_modules", "all-linear"]
 
-SCRIPTS = ("train", "evaluate")  # how their names begin
-
 Recipes = Callable[..., Run]
 
 
@@ -149,19 +147,37 @@ def test_a_revision_that_is_not_there(online: Server, tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
-def test_every_script_says_what_the_hub_refuses(online: Server, tmp_path: Path):
-    scripts = [path.relative_to(ROOT) for path in sorted(ROOT.glob("recipes/*/*.py")) if path.name.startswith(SCRIPTS)]
-    assert len(scripts) >= 12
-    refused = [(str(script), "model_name_or_path", "someone/gated") for script in scripts]
-    refused += [(str(script), "dataset_name", "someone/gated_questions") for script in scripts if script.name == "train.py"]
-    output_dir = ["--output_dir", str(tmp_path / "run")]
-    commands = {(*command, f"--{flag}", name, *output_dir): (flag, name) for *command, flag, name in refused}
-    dequantize = ("recipes/gpt_oss_multilingual/dequantize.py", "someone/gated", str(tmp_path / "run"))
-    for command, (flag, name) in (commands | {dequantize: ("model_name_or_path", "someone/gated")}).items():
-        run = finish(online.start(*command, launched=False), code=2)
-        assert run.errors.read_text().startswith(f"error: {flag} {name} cannot be loaded: it is gated; ask for "), command
-        assert run.errors.read_text().count("\n") == 1, command
-        assert not (tmp_path / "run").exists(), command
+def check_refused(online: Server, folder: Path, script: str, flag: str, name: str) -> None:
+    run = finish(online.start(script, f"--{flag}", name, "--output_dir", str(folder / "run"), launched=False), code=2)
+    assert run.errors.read_text().startswith(f"error: {flag} {name} cannot be loaded: it is gated; ask for "), script
+    assert run.errors.read_text().count("\n") == 1, script
+    assert not (folder / "run").exists(), script
+
+
+def scripts(pattern: str) -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(f"recipes/*/{pattern}.py"))
+
+
+def test_every_recipe_says_that_a_model_is_gated(online: Server, tmp_path: Path):
+    assert len(scripts("train")) >= 6
+    for script in scripts("train"):
+        check_refused(online, tmp_path, script, "model_name_or_path", "someone/gated")
+
+
+@pytest.mark.slow
+def test_every_script_says_what_is_gated(online: Server, tmp_path: Path):
+    for script in scripts("evaluate") + scripts("train_*"):
+        check_refused(online, tmp_path, script, "model_name_or_path", "someone/gated")
+    for script in scripts("train"):
+        check_refused(online, tmp_path, script, "dataset_name", "someone/gated_questions")
+
+
+def test_dequantizing_says_that_a_model_is_gated(online: Server, tmp_path: Path):
+    command = ["recipes/gpt_oss_multilingual/dequantize.py", "someone/gated", str(tmp_path / "run")]
+    run = finish(online.start(*command, launched=False), code=2)
+    assert run.errors.read_text().startswith("error: model_name_or_path someone/gated cannot be loaded: it is gated; ask for ")
+    assert run.errors.read_text().count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_token_that_is_given_by_a_flag_opens_what_is_gated(hub: Hub, recipes: Recipes):
@@ -230,3 +246,17 @@ def test_a_push_that_the_hub_refuses_is_one_line_before_any_work(hub: Hub, recip
         assert error.count("\n") == 1
         assert not (private / "export").exists()
     assert "models/me/other" not in hub.repositories
+
+
+def test_an_export_stays_if_the_token_may_not_write(hub: Hub, recipes: Recipes, private: Path, tmp_path: Path):
+    mine = tmp_path / "mine"
+    hub.readers.add(TOKEN)
+    run = finish(recipes("export", private, "--output_dir", mine, "--push", "they/theirs", HF_TOKEN=TOKEN), code=2)
+    hub.readers.clear()
+    error = run.errors.read_text()
+    assert error.startswith("error: --push they/theirs: ")
+    assert error.endswith(f"; the export is kept: `hf upload they/theirs {mine} . --private` uploads it\n")
+    assert "no right to write there" in error
+    assert error.count("\n") == 1
+    assert TOKEN not in run.text()
+    assert (mine / "model.safetensors").exists()
