@@ -82,8 +82,7 @@ class Hub:
         """Adds a repository with one revision, `main`: files by their paths, or those of a folder."""
         if isinstance(files, Path):
             files = {path.name: path.read_bytes() for path in files.iterdir() if path.is_file()}
-        self.repositories[f"{kind}/{name}"] = Repository({"main": files}, **more)
-        return self.repositories[f"{kind}/{name}"]
+        return self.repositories.setdefault(f"{kind}/{name}", Repository({"main": files}, **more))
 
     def tokens(self, name: str) -> set[str | None]:
         """Returns the tokens that came with the requests about a repository."""
@@ -180,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/":
             self.answer()
         else:
-            self.refuse(404, "NotFound", f"{self.command} {path}: not spoken here")
+            self.refuse(404, "NotFound", "not spoken here")
 
     do_GET = do_HEAD = do_POST = do_PUT = handle_request
 
@@ -190,12 +189,10 @@ class Handler(BaseHTTPRequestHandler):
         allowed = repository is not None and repository.token in (None, token)
         if repository is None or not (allowed or repository.gated):
             return self.refuse(404 if token else 401, "RepoNotFound", "Repository not found")
-        found = repository.find(revision)
-        if found is None:
+        if (found := repository.find(revision)) is None:
             return self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         if not allowed and call == "resolve":
-            short = name.removeprefix("models/")
-            return self.refuse(403 if token else 401, "GatedRepo", f"Access to {short} is restricted.")
+            return self.refuse(403 if token else 401, "GatedRepo", "Access is restricted.")
         files = repository.revisions[found]
         if call == "resolve":
             return self.send_file(repository, found, path)
@@ -247,13 +244,10 @@ def serving_hub() -> Iterator[Hub]:
     """Serves an empty hub on a free port of loopback, until the end."""
     handler = type("HubHandler", (Handler,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
     handler.hub = Hub(server)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield handler.hub
     finally:
         server.shutdown()
         server.server_close()
-        thread.join()
