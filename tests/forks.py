@@ -124,13 +124,13 @@ class Server:
         root: The checkout whose code it runs.
     """
 
-    def __init__(self, output: Path, root: Path = ROOT, imports: str = TRAINING):
+    def __init__(self, output: Path, root: Path = ROOT, imports: str = TRAINING, **env: str):
         self.output, self.count = output, 0
         path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
         self.process = subprocess.Popen(
             [sys.executable, "-c", imports + SERVER],
             cwd=root,
-            env=command_env(PYTHONPATH=path, TMPDIR=str(output)),
+            env=command_env(PYTHONPATH=path, TMPDIR=str(output), **env),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -165,8 +165,8 @@ class Server:
 
 
 @contextmanager
-def serving(output: Path, root: Path = ROOT, imports: str = TRAINING) -> Iterator[Server]:
-    server = Server(output, root, imports)
+def serving(output: Path, root: Path = ROOT, imports: str = TRAINING, **env: str) -> Iterator[Server]:
+    server = Server(output, root, imports, **env)
     try:
         yield server
     finally:

@@ -50,6 +50,8 @@ UNDOCUMENTED = [
     ("datasets", "config.HF_HUB_OFFLINE"),
     ("datasets", "config.HF_DATASETS_CACHE"),
     ("huggingface_hub", "constants.HF_HUB_OFFLINE"),
+    ("huggingface_hub", "constants.ENDPOINT"),
+    ("huggingface_hub", "utils.httpx.TransportError"),
     ("deepspeed.ops", "__compatible_ops__"),
 ]
 # Libraries whose messages common/__init__.py filters by the logger's name.
@@ -114,8 +116,8 @@ def test_masks_say_when_they_are_more_than_causal():
 def test_no_other_private_name_is_used():
     listed = {(name.rpartition(".")[2], user) for _, name, user in PRIVATE + AT_RUN_TIME}
     # Python's own, of which tests/test_errors.py and tests/reliability run every use.
-    python = {"__name__", "__doc__", "__file__", "__cause__", "__mro__", "__dataclass_fields__", "_exit", "_current_frames"}
-    python |= {"_forkserver", "_stop", "_run_exitfuncs", "_clear"}
+    python = {"__name__", "__doc__", "__file__", "__cause__", "__context__", "__mro__", "__dataclass_fields__", "_exit"}
+    python |= {"_current_frames", "_forkserver", "_stop", "_run_exitfuncs", "_clear"}
     found = set()
     for path, tree in sources().items():
         if path.name == Path(__file__).name:

@@ -5,6 +5,7 @@ import shutil
 import warnings
 from pathlib import Path
 
+from common.data.hub import refusal
 from common.data.runs import read_record, read_rows
 from common.errors import brief, fail, say
 from common.models.saved import load_run
@@ -48,7 +49,7 @@ def _check_push(name: str) -> None:
     try:
         exists = huggingface_hub.HfApi().repo_exists(name)
     except Exception as error:  # whatever the HTTP library of this version raises
-        fail(f"--push {name}: the hub does not answer: {brief(error)}")
+        fail(f"--push {name}: {refusal(error) or f'the hub does not answer: {brief(error)}'}")
     if exists:
         fail(f"--push {name}: that repository exists already, and nothing is overwritten; choose another name")
 
@@ -60,7 +61,7 @@ def _push(name: str, folder: Path) -> None:
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="Export of a trained model")
     except Exception as error:  # as above
         fail(f"--push {name}: {brief(error)}; the export is kept: `hf upload {name} {folder} . --private` uploads it")
-    say(f"Uploaded to https://huggingface.co/{name}, a private repository.")
+    say(f"Uploaded to {huggingface_hub.constants.ENDPOINT}/{name}, a private repository.")
 
 
 # --- Comparing ----------------------------------------------------------------------------------------------------------

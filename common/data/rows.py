@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.data.arguments import DataArguments
 from common.data.files import KINDS, Rows, kind_of, read_file
-from common.data.hub import is_path, use_cache_if_unreachable
+from common.data.hub import is_path, refusal, use_cache_if_unreachable
 from common.data.notes import note
 from common.data.sources import sources_of
 from common.data.splits import NAMES, find_splits
@@ -22,6 +22,7 @@ import pyarrow.parquet
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError
 from datasets.table import InMemoryTable
+from huggingface_hub.utils import httpx
 
 UNREADABLE = (DatasetGenerationError, OSError, ValueError, EOFError, zlib.error)  # of a damaged file
 OF_DATASETS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # say what a folder holds
@@ -154,9 +155,9 @@ def load_splits(name: str, config: str | None = None) -> DatasetDict:
         splits = load_dataset(name, None if is_folder else config)
     except DatasetGenerationError as error:
         fail(f"dataset_name {name} cannot be read: {brief(error.__cause__ or error)}; pass one file of it, to learn which row")
-    except UNREADABLE as error:
+    except (*UNREADABLE, httpx.TransportError) as error:
         cure = "pass a folder with a train.jsonl or the like" if is_folder else "without a hub pass a local file or `synthetic`"
-        fail(f"dataset_name {name} cannot be loaded: {brief(error)}; {cure}")
+        fail(f"dataset_name {name} cannot be loaded: {refusal(error) or f'{brief(error)}; {cure}'}")
     found = find_splits(splits)
     if not found:
         fail(f"dataset_name {name} has no split `train` (found: {', '.join(splits)}); call what is to be trained train")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NoReturn
 
+from common.data.hub import refusal
 from common.errors import brief, fail, nearest
 from common.models import tiny, tiny_vision
 from common.models.attention import check_attention
@@ -28,7 +29,7 @@ def fail_to_load(name: str, error: Exception) -> NoReturn:
     cure = "without a hub pass a local folder or --config tiny.yaml"
     if Path(name).is_dir():
         cure = "pass the folder of a saved model"
-    fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")
+    fail(f"model_name_or_path {name} cannot be loaded: {refusal(error) or f'{brief(error)}; {cure}'}")
 
 
 def read_config(model_args: ModelConfig) -> PreTrainedConfig:

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from common.data.hub import refusal
 from common.data.templates import as_text, with_fixed_date, without_marks
 from common.errors import BadRow, brief, fail
 from common.models import mxfp4, tiny, tiny_vision, vision, zero3
@@ -191,7 +192,8 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
     try:
         model = mxfp4.from_pretrained(vision.auto_class(config), config, name, **settings)
     except OSError as error:
-        fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; its weights must be there in safetensors")
+        why = refusal(error) or f"{brief(error)}; its weights must be there in safetensors"
+        fail(f"model_name_or_path {name} cannot be loaded: {why}")
     adapted = model_args.use_peft
     zero3.prepare(model, adapted, (model_args.lora_target_parameters or []) if adapted else [])
     for module in model.modules():

@@ -10,7 +10,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from common.data.hub import is_path, use_cache_if_unreachable
+from common.data.hub import is_path, refusal, use_cache_if_unreachable
 from common.data.runs import COMPLETE, RECORD, newest_complete_checkpoint, read_record
 from common.errors import brief, fail, say
 from common.models.folder import check_folder
@@ -72,7 +72,7 @@ def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
             loaded["quantization_config"] = _in_4_bits(settings, config)
         model = from_pretrained(auto_class(config), config, found or name, **loaded)
     except (OSError, ValueError) as error:
-        fail(f"{adapter}: its base model {name} cannot be loaded: {brief(error)}")
+        fail(f"{adapter}: its base model {name} cannot be loaded: {refusal(error) or brief(error)}")
     if settings.get("load_in_4bit"):
         # The adapter has learned to make up for what these weights lost: beside those that lost nothing it would be wrong.
         return model.dequantize()

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.data.hub import refusal
 from common.data.templates import as_text, without_marks
 from common.errors import BadRow, brief, fail
 from common.models import tiny
@@ -62,7 +63,7 @@ def load_processor(model_args: "ModelConfig", min_pixels: int, max_pixels: int, 
         processor = AutoProcessor.from_pretrained(name, revision=model_args.model_revision, trust_remote_code=False)
     except Exception as error:  # the libraries raise whatever a broken file makes them stumble over
         cure = "pass the folder of a saved model" if Path(name).is_dir() else "without a hub pass a local folder"
-        fail(f"model_name_or_path {name} cannot be loaded: {brief(error)}; {cure}")
+        fail(f"model_name_or_path {name} cannot be loaded: {refusal(error) or f'{brief(error)}; {cure}'}")
     if not hasattr(processor, "image_processor"):
         fail(f"model_name_or_path {name} reads no pictures; use a vision-language model such as Qwen/Qwen2-VL-2B-Instruct")
     processor.image_processor.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}

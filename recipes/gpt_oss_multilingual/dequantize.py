@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from common.errors import fail, say
+from common.models.config import read_config
 from common.models.load import load_model
 from common.run.disk import naming_disk_faults
 from common.run.files import open_to_readers
@@ -27,6 +28,7 @@ def main() -> None:
     if args.output_dir.exists():
         fail(f"{args.output_dir} is there already; choose another folder, or remove it")
     model_args = ModelConfig(model_name_or_path=args.model, dtype="bfloat16")
+    read_config(model_args)  # says in one line what is wrong with a name, a folder or the hub
     # With its template as it is: a run fixes the date in it.
     tokenizer = AutoTokenizer.from_pretrained(args.model, trust_remote_code=False)
     model = load_model(model_args, tokenizer)
