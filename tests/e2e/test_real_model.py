@@ -190,7 +190,7 @@ def test_what_is_exported_says_what_the_run_says(run: tuple[Path, str], chat: Ca
 
 @pytest.mark.slow
 def test_the_held_out_loss_falls_without_a_gpu(output_dir: Path):
-    """The command of the recipe's README: within 10 minutes on two cores."""
+    """The command of the recipe's README, with one thread."""
     flags = "--learning_rate 1e-3 --num_train 64 --num_held_out 16 --num_train_epochs 1"
     flags += " --per_device_train_batch_size 1 --per_device_eval_batch_size 1 --max_new_tokens 1"
     command = [sys.executable, TRAIN, *REAL, *flags.split(), "--output_dir", str(output_dir)]
