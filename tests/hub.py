@@ -1,7 +1,6 @@
 """A small hub on loopback, for huggingface_hub's own client: models and data sets to download, and room for uploads.
 
-It speaks the part of the hub's HTTP interface that the client (2.4) uses: https://huggingface.co/docs/hub/api. Nothing of Xet:
-runs set HF_HUB_DISABLE_XET, so that files go over plain HTTP.
+It speaks what the client (2.4) uses of https://huggingface.co/docs/hub/api. Files go over HTTP: runs set HF_HUB_DISABLE_XET.
 """
 
 import base64
@@ -44,8 +43,7 @@ class Repository:
 
     def find(self, revision: str) -> str | None:
         """Returns the branch or tag that a revision means, which may be a commit too."""
-        names = [name for name in self.revisions if revision in (name, self.commit(name))]
-        return names[0] if names else None
+        return next((name for name in self.revisions if revision in (name, self.commit(name))), None)
 
 
 @dataclass
@@ -114,8 +112,6 @@ class Handler(BaseHTTPRequestHandler):
     def start(self) -> int:
         return int(re.sub(r"\D", "", self.headers.get("Range", "0").partition("-")[0]))
 
-    # --- Answers ---
-
     def answer(self, content: object = None, status: int = 200, headers: dict[str, str] | None = None) -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
@@ -144,8 +140,6 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return None
         return self.answer(content[start:], 206 if start else 200, headers)
-
-    # --- What is asked ---
 
     def handle_request(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
