@@ -18,20 +18,15 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Qwen2Config
 
-VOCABULARY = 151936
+from grpo_gpu import SHAPE
+
 NEW_TOKENS, GENERATIONS, CALLS, KERNELS = 256, 8, 4, 16
 
 
 def random_model(small: bool) -> PreTrainedModel:
     """Returns a model of Qwen2.5-1.5B's shape, or a small one to rehearse without a GPU."""
-    sizes = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28}
-    config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        num_attention_heads=12,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        **({"hidden_size": 96, "intermediate_size": 64, "num_hidden_layers": 2} if small else sizes),
-    )
+    smaller = {"vocab_size": 4096, "hidden_size": 96, "intermediate_size": 64, "num_hidden_layers": 2}
+    config = Qwen2Config(**SHAPE | (smaller if small else {}))
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa").eval()
     use_liger_modules(model, argparse.Namespace(use_liger_kernel=torch.cuda.is_available(), liger_kernel_config=None))
@@ -68,7 +63,7 @@ def main() -> None:
     if args.lora:
         model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")).eval()
     numbers = random.Random(0)
-    end = VOCABULARY  # no token: every completion is as long as the limit
+    end = model.config.vocab_size  # no token: every completion is as long as the limit
     config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, eos_token_id=end, pad_token_id=0)
     for slots in args.slots:
         groups = [[numbers.randrange(end) for _ in range(numbers.randint(60, 180))] for _ in range(slots // GENERATIONS)]

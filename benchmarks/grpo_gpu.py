@@ -18,6 +18,16 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 
 from gpu import Run, benchmark, read_rows, rows_a_step, save_random_model
 
+SHAPE = {  # of Qwen2.5-1.5B
+    "vocab_size": 151936,
+    "hidden_size": 1536,
+    "intermediate_size": 8960,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32768,
+    "tie_word_embeddings": True,
+}
 MATH, TEAM = "grpo_math", "multi_agent_grpo"
 # A checkpoint of 20 GB at the end is not what is measured.
 SHORT = "--max_steps 14 --eval_steps 1000 --save_strategy no"
@@ -35,6 +45,7 @@ VARIANTS = {
     "lora": f"{TOKENS} --use_peft true --lora_target_modules all-linear",
     "trl": TRL,
     "evaluation": "--num_held_out 1319 --max_steps 1",
+    "generate": "--cache_implementation dynamic",
     "adapter_per_agent": "--adapter_per_agent true --max_steps 2",
 }
 
@@ -44,7 +55,6 @@ RUNS += [Run(MATH, "config", stage, 2, "64") for stage in ("zero2", "zero3")]
 RUNS += [Run(TEAM, "config", "zero2", 1, variant) for variant in ("trl", "64")]
 RUNS += [Run(TEAM, "lora_8gb", "zero2", 1, variant) for variant in ("", "adapter_per_agent")]
 RUNS += [Run(MATH, "tiny", "zero2", 1, variant) for variant in ("", "generate")]
-VARIANTS["generate"] = "--cache_implementation dynamic"
 
 
 def make_model(recipe: str, folder: Path, gsm8k: Path) -> list[str]:
@@ -60,14 +70,7 @@ def make_model(recipe: str, folder: Path, gsm8k: Path) -> list[str]:
     """
     tokenizer = tiny_tokenizer(gsm8k.read_text().splitlines()[:2000], vocab_size=8192)
     config = Qwen2Config(
-        vocab_size=151936,
-        hidden_size=1536,
-        intermediate_size=8960,
-        num_hidden_layers=28,
-        num_attention_heads=12,
-        num_key_value_heads=2,
-        max_position_embeddings=32768,
-        tie_word_embeddings=True,
+        **SHAPE,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )

@@ -1,7 +1,7 @@
 """LoRA adapters while tokens are generated: two matrix products a layer, in the model's own precision, and no other work.
 
-PEFT's own forward casts what comes in, scales what goes out and looks up which adapters are active: five launches a layer more,
-which is most of a decoding step. The adapters stay unmerged, so the weights that are trained are not touched.
+PEFT's own forward also casts what comes in, scales what goes out and adds: more launches for every adapted layer and token. The
+adapters stay unmerged, so the weights that are trained are not touched.
 """
 
 from collections.abc import Iterator

@@ -19,7 +19,7 @@ LENGTH = 128  # slots have a multiple of so many positions, so that slightly lon
 STEPS = 16  # decoding steps between two looks at what has ended: a look waits for the GPU
 PREFILL_TOKENS = 16384  # read at once of new prompts, padding included
 REFILL = 0.25  # share of the slots that has ended before new prompts are read into them
-FEWEST_SLOTS = 16  # below this a decoding step costs the same however few slots it has
+FEWEST_SLOTS = 16  # so few are not moved together any more: the weights, which are read at each step, cost far more
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,6 @@ class _Job:
         self.reached = len(self.prompt) + 1  # with the token that follows from reading it
 
 
-def round_up(number: int, unit: int) -> int:
-    """Returns the smallest multiple of `unit` that is not below `number`."""
-    return -(-number // unit) * unit
-
-
 class Engine:
     """Generates with a decoder of full attention; keeps its slots and its graphs for the next prompts."""
 
@@ -69,7 +64,7 @@ class Engine:
         self.model, self.config = model, config
         self.body, self.head = model.base_model, model.get_output_embeddings()
         self.processors = processors_of(config)
-        device, length = model.device, round_up(length, LENGTH)
+        device, length = model.device, -(-length // LENGTH) * LENGTH
         # Of each slot: its tokens, their log-probabilities, where the newest stands, the position that it may not reach, the
         # seed of its noise, and whether it has ended.
         self.history = torch.zeros(slots, length, dtype=torch.long, device=device)

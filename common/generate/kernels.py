@@ -123,7 +123,7 @@ def _look_kernel(
     top = tl.max(logit, 0)
     if SAMPLE:
         uniform = tl.maximum(tl.rand(tl.load(seeds + row), numbers), 1e-10)
-        # Exponential; near 0, where the likely ones of many tokens are decided, 1 - uniform would have lost its digits.
+        # Exponential. A rare token wins by noise near 0, where 1 - uniform has lost its digits.
         noise = tl.where(uniform < 1e-3, uniform * (1 + uniform / 2), -tl.log(1 - uniform))
         score -= tl.log(noise)
     place = row * chunks + chunk

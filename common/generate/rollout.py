@@ -18,7 +18,8 @@ COMPARED = 2  # completions of a rollout whose log-probabilities are computed on
 def use_rollout_engine(trainer: GRPOTrainer) -> None:
     """Has a trainer sample its completions by the engine; on a CPU, where that gains nothing, it goes on with `generate`.
 
-    So it does with vLLM and the other ways that it can be told to go, and where the engine does not fit the model.
+    So it does with vLLM and the other ways that it can be told to go, and where the engine does not fit the model. With
+    `ds3_gather_for_generation` the whole model fits on each GPU, so ZeRO-3 may keep gathered weights while it trains, too.
 
     Args:
         trainer: Ready to train.
@@ -58,9 +59,7 @@ class Rollout:
             prompt_ids = tokenizer(prompts)["input_ids"]
         else:
             shown = {"tools": trainer.tools or None, "chat_template": trainer.chat_template, **trainer.chat_template_kwargs}
-            prompt_ids = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=True, **shown)[
-                "input_ids"
-            ]
+            prompt_ids = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=False, **shown)
         # Drawn from what a checkpoint keeps, so a run that is continued samples the same; each process has its own.
         seed = int(torch.randint(2**62, ()))
         with (

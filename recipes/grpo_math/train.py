@@ -69,7 +69,7 @@ def main() -> None:
         peft_config=get_peft_config(model_args),
         callbacks=[WatchRewards()],
     )
-    use_rollout_engine(trainer)  # on a GPU: the same completions, several times faster
+    use_rollout_engine(trainer)  # on a GPU completions come several times faster
 
     # 4. Measure, train, measure again, write the report.
     weighted = zip(training_args.reward_weights, rewards, strict=True)

@@ -86,7 +86,7 @@ def learn(
         peft_config=None if adapters else get_peft_config(setup.model_args),
         callbacks=[WatchRewards(), *([stop] if stop else [])],
     )
-    use_rollout_engine(trainer)  # on a GPU: the same completions, several times faster
+    use_rollout_engine(trainer)  # on a GPU completions come several times faster
     run(
         __file__,
         trainer,
