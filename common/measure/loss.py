@@ -38,9 +38,10 @@ def mean_loss(
         labels = batch.pop("labels")[:, 1:]
         labels[[not counted for _, counted in chunk]] = -100
         with torch.no_grad(), accelerator.autocast():
-            logits = model(**batch).logits[:, :-1].float()
-        total[0] += torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
-        total[1] += (labels != -100).sum()
+            logits = model(**batch).logits[:, :-1]
+        trained = labels != -100  # only these as float32: a vocabulary of numbers for each token is what takes the memory
+        total[0] += torch.nn.functional.cross_entropy(logits[trained].float(), labels[trained], reduction="sum")
+        total[1] += trained.sum()
     model.train(was_training)
     loss, tokens = accelerator.reduce(total, "sum").tolist()
     return {"value": loss / tokens}

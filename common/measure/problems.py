@@ -11,6 +11,8 @@ from common.data.parts import load_parts
 from common.errors import BadRow
 from common.measure.math_answers import CALCULATION, gold_number, last_boxed, read_number
 
+NO_ANSWER = "no final answer in column `answer`; end it with `#### ` and a number"
+
 
 def gold_answer(solution: str) -> str | None:
     r"""Returns the answer of a reference solution, to compare completions with (`math_answers.is_same`).
@@ -35,6 +37,28 @@ def gold_answer(solution: str) -> str | None:
     return plain if is_one else None
 
 
+def worked_steps(solution: str) -> str:
+    """Returns the worked steps of a solution in GSM8K's form, without calculator notes in << >> and the final answer."""
+    return re.sub(r"<<[^>]*>>", "", solution.rpartition("####")[0]).strip()
+
+
+def with_boxed_answer(solution: str) -> str:
+    r"""Returns a worked solution as it is rewarded: its steps, and the final answer, `#### 42`, as `\boxed{42}`.
+
+    Args:
+        solution: As `gold_answer` reads it; one that ends in a box stays as it is.
+
+    Raises:
+        BadRow: If it gives no answer.
+    """
+    answer = gold_answer(solution)
+    if answer is None:
+        raise BadRow(NO_ANSWER)
+    if gold_number(solution) is None and last_boxed(solution):
+        return solution
+    return f"{worked_steps(solution)}\n\\boxed{{{answer}}}".strip()
+
+
 ANSWER = "the right answer: a number, a calculation, or a solution that ends with `#### ` and it, or has it in a box"
 
 
@@ -56,7 +80,7 @@ def read_right_answer(row: dict[str, Any]) -> RightAnswer:
     """
     answer = gold_answer(text_of(row, "answer"))
     if answer is None:
-        raise BadRow("no final answer in column `answer`; end it with `#### ` and a number")
+        raise BadRow(NO_ANSWER)
     return RightAnswer(answer)
 
 
@@ -74,7 +98,7 @@ def _to_problem(recognised: Recognised, row: dict[str, Any]) -> Conversation:
     question, solution = (message["content"] for message in messages)
     answer = gold_answer(solution)
     if answer is None:
-        raise BadRow("no final answer in column `answer`; end it with `#### ` and a number")
+        raise BadRow(NO_ANSWER)
     return recognised.conversation | {"question": question, "solution": solution, "answer": answer}
 
 

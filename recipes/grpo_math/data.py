@@ -1,6 +1,5 @@
 """Math problems with a number as the answer: GSM8K, a file of your own, or generated ones."""
 
-import re
 from dataclasses import dataclass
 
 from common.data.formats import Conversation
@@ -9,7 +8,7 @@ from common.data.parts import is_lesson
 from common.data.splits import check_num_held_out
 from common.data.tokens import render
 from common.errors import BadRow, fail
-from common.measure.problems import load_problems
+from common.measure.problems import load_problems, worked_steps
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -35,11 +34,6 @@ class Problem:
 
 
 # --- Any data -----------------------------------------------------------------------------------------------------------
-
-
-def worked_steps(solution: str) -> str:
-    """Returns the worked steps of a solution in GSM8K's form, without calculator notes in << >> and the final answer."""
-    return re.sub(r"<<[^>]*>>", "", solution.rpartition("####")[0]).strip()
 
 
 def to_problem(row: Conversation) -> Problem:

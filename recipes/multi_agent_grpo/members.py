@@ -130,10 +130,15 @@ def team_weights(run: Path, team: list[Agent]) -> dict[str, Path]:
     return {name: run / name for name in names}
 
 
+def _load(setup: Setup, model_args: ModelConfig) -> PreTrainedModel:
+    gc.collect()  # the trainer before this, whose parts name each other, would hold its model beside this one
+    return load_model(model_args, setup.tokenizer)
+
+
 def load_base(setup: Setup) -> PreTrainedModel:
     """Loads the base model; each time the same one, also if it is a `tiny:` one, which begins with random weights."""
     set_seed(setup.training_args.seed)
-    return load_model(setup.model_args, setup.tokenizer)
+    return _load(setup, setup.model_args)
 
 
 def load_members(setup: Setup, weights: dict[str, Path]) -> PreTrainedModel | PeftModel:
@@ -145,7 +150,7 @@ def load_members(setup: Setup, weights: dict[str, Path]) -> PreTrainedModel | Pe
     """
     folders = list(weights.values())
     if folders and not (folders[0] / "adapter_config.json").exists():
-        return load_model(replace(setup.model_args, model_name_or_path=str(folders[0])), setup.tokenizer)
+        return _load(setup, replace(setup.model_args, model_name_or_path=str(folders[0])))
     model = load_base(setup)
     for name, folder in weights.items():
         if isinstance(model, PeftModel):
@@ -168,6 +173,9 @@ def opened(setup: Setup, weights: dict[str, Path]) -> Iterator[Ask]:
     use_liger_modules(members, args)
     model, accelerator = prepare(members, args)
     adapters = {name: name for name in weights} if len(weights) > 1 else None
-    yield asker(model, accelerator, setup.tokenizer, args, adapters)
+    asking = [asker(model, accelerator, setup.tokenizer, args, adapters)]
     del members, model
+    # Whoever keeps what is yielded, as a `with` does whose name outlives it, must not keep the model with it.
+    yield lambda *turns, **more: asking[0](*turns, **more)
+    asking.clear()
     forget_accelerator()

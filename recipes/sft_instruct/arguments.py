@@ -10,6 +10,9 @@ class InstructArguments(DataArguments):
     """The recipe's own settings beside its data's; training's are TRL's `SFTConfig`, the model's TRL's `ModelConfig`."""
 
     system_prompt: str = field(default="", metadata={"help": "What the model is told before the question; may be empty."})
+    boxed_answers: bool = field(
+        default=False, metadata={"help": "Write the end of a worked solution, `#### 42`, as `\\boxed{42}`: as it is rewarded."}
+    )
     early_stopping_patience: int = field(
         default=0, metadata={"help": "Stop after so many evaluations without a lower validation loss; 0 trains to the end."}
     )

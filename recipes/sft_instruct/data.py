@@ -1,7 +1,6 @@
 """Questions and answers: letters to shareholders on the hub, a file of your own, or letters of invented companies."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 from common.data.formats import Conversation, Recognised
@@ -9,6 +8,7 @@ from common.data.lesson import check_size, import_lesson
 from common.data.parts import is_lesson, load_parts
 from common.data.splits import check_num_held_out
 from common.data.turns import last_asked
+from common.measure.problems import with_boxed_answer
 
 from arguments import InstructArguments
 
@@ -27,6 +27,13 @@ def with_system_prompt(recognised: Recognised, row: dict[str, Any], system_promp
     if not system_prompt or recognised.form == "messages" or conversation["messages"][0]["role"] == "system":
         return conversation
     return conversation | {"messages": [{"role": "system", "content": system_prompt}, *conversation["messages"]]}
+
+
+def with_box(conversation: Conversation) -> Conversation:
+    """Writes the last answer of a conversation as problems' answers are rewarded, see `problems.with_boxed_answer`."""
+    *turns, last = conversation["messages"]
+    solution = last.get("content") or "" if last["role"] == "assistant" else ""
+    return conversation | {"messages": [*turns, last | {"content": with_boxed_answer(solution)}]}
 
 
 def load_data(
@@ -50,7 +57,12 @@ def load_data(
     if is_lesson(args):
         check_size(args)
         return import_lesson("letters").synthetic_splits(args, seed)
-    train, validation, held_out = load_parts(args, partial(with_system_prompt, system_prompt=args.system_prompt))
+
+    def convert(recognised: Recognised, row: dict[str, Any]) -> Conversation:
+        conversation = with_system_prompt(recognised, row, args.system_prompt)
+        return with_box(conversation) if args.boxed_answers else conversation
+
+    train, validation, held_out = load_parts(args, convert)
     return train, validation, {"held_out": [row | {"messages": last_asked(row["messages"])} for row in held_out]}
 
 

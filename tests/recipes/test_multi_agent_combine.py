@@ -1,6 +1,8 @@
 """Decoding together, votes of some or all, what each way of answering takes, and the one agent that is compared."""
 
 import math
+import sys
+import weakref
 from pathlib import Path
 
 from common.generate.completions import Completion, generate
@@ -178,3 +180,22 @@ def test_one_answer_may_be_as_long_as_those_of_the_team(compared):
     assert limits == [150, 50]  # one answer; then three samples, each as long as an agent's
     assert list(outcomes) == ["single_agent", "self_consistency_1", "self_consistency_2", "self_consistency"]
     assert [outcome.tokens for outcome in outcomes.values()] == [3, 3, 6, 9]
+
+
+def test_a_model_is_gone_once_its_agents_have_been_asked(compared, monkeypatch: pytest.MonkeyPatch):
+    """The next one is loaded where there is room for one."""
+    alive = weakref.WeakSet()
+
+    def load_model(*_) -> torch.nn.Module:
+        model = torch.nn.Linear(1, 1)
+        alive.add(model)
+        return model
+
+    members = sys.modules["members"]
+    monkeypatch.setattr(members, "load_model", load_model)
+    args = GRPOConfig(use_cpu=True, report_to="none", bf16=False)
+    args.run_values = {}
+    with members.opened(members.Setup(args, None, None), {}) as ask:
+        assert len(alive) == 1
+        assert ask([]) == []
+    assert not alive
