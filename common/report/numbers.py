@@ -41,3 +41,12 @@ def format_interval(metric: Mapping[str, float]) -> str:
 def format_metric(metric: Mapping[str, float]) -> str:
     """Returns a metric with its interval, if it has one: 81.5% [77.0%, 85.0%], or 12.3."""
     return f"{format_value(metric)} {format_interval(metric)}".rstrip()
+
+
+def format_gain(difference: Mapping[str, float]) -> str:
+    """Returns the difference of two shares on the same problems, with its 95 % interval: +4.2 points [+2.5, +5.9].
+
+    Args:
+        difference: What `common.measure.statistics.paired_difference` returned.
+    """
+    return "{value:+.1f} points [{low:+.1f}, {high:+.1f}]".format(**{name: 100 * share for name, share in difference.items()})

@@ -8,6 +8,7 @@ from common.data.notes import LINES
 from common.data.runs import COMPLETE, damage
 from common.errors import say
 from common.report.card import write_card
+from common.report.numbers import format_gain
 from common.report.page import Curve, write_report
 from common.run.arguments import seconds_of
 from common.run.checkpoints import best_checkpoint, choose_checkpoint, is_last, loadable, size_of_checkpoint
@@ -79,6 +80,7 @@ def _report(
             **facts,
             "time": f"{totals['seconds']:.0f} s of training and evaluation, {totals['step']} steps",
             "tokens": f"{tokens:,.0f} in prompts and completions, {tokens / training:,.0f} a second of training",
+            **{f"gained on {split}": f"{format_gain(gain)} on the same problems" for split, gain in recorder.gains().items()},
             "peak memory": f"{totals['peak_memory_gib']} GiB ({args.device.type}, the process that took most)",
             **versions(),
         }
@@ -88,6 +90,8 @@ def _report(
         report = write_report(folder, title=title, summary=summary, curves=curves, facts=facts | data)
         open_to_readers(folder)
         (folder / COMPLETE).touch()
+        for split, gain in recorder.gains().items():
+            say(f"{split}: {format_gain(gain)} on the same problems")
         say(f"The model and its card are in {folder}, the report is {report}")
 
 

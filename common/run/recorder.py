@@ -10,6 +10,7 @@ from typing import Any
 
 from common.data.runs import read_rows
 from common.errors import say
+from common.measure.statistics import paired_difference
 from common.report.numbers import format_metric
 
 import torch
@@ -17,7 +18,8 @@ from accelerate.utils import gather_object
 from transformers import Trainer, TrainerCallback
 
 # What an evaluation returns for each held-out set: the metrics (a number, or value/low/high), the samples to show, and how
-# many problems there were; perhaps also `matrices` (see common.report.heatmap).
+# many problems there were; perhaps also `matrices` (see common.report.heatmap), and `right`: whether each
+# counts for the first metric, so that what was gained is measured on the same problems.
 Evaluation = dict[str, dict[str, Any]]
 
 
@@ -88,6 +90,9 @@ class Recorder(TrainerCallback):
                 row["evaluation_seconds"] = took  # of all sets
             if "matrices" in result:
                 row["matrices"] = result["matrices"]
+            if "right" in result:
+                row["right"] = "".join("01"[is_right] for is_right in result["right"])
+                row |= self._gained(row)
             self.rows.append(row)
             self.append("metrics.jsonl", row)
             for sample in result["samples"]:
@@ -97,6 +102,17 @@ class Recorder(TrainerCallback):
             values = {f"{split}/{name}": metric["value"] for name, metric in result["metrics"].items()}
             self._track(values)
         self.last_line = time.monotonic()
+
+    def _gained(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Returns how much more is right than at the first evaluation of the same problems, if this is a later one."""
+        before = next((one for one in self.rows if one.get("split") == row["split"]), None)
+        if before is None or len(before.get("right", "")) != len(row["right"]):
+            return {}
+        return {"gained": paired_difference(*([int(is_right) for is_right in one["right"]] for one in (row, before)))}
+
+    def gains(self) -> dict[str, dict[str, float]]:
+        """Returns by set what the last evaluation gained over the first one."""
+        return {row["split"]: row["gained"] for row in self.rows if "gained" in row}
 
     def _track(self, values: dict[str, float]) -> None:
         """Hands values to the trackers of `report_to`. Not through trainer.log, which would close TRL's own row of the step."""

@@ -51,7 +51,7 @@ def evaluate(
 
     Returns:
         For each set `metrics` (shares with their 95 % intervals, and the mean completion length in tokens), `samples` (the
-        first problems with their completions) and `count`.
+        first problems with their completions), `count`, and for each problem whether it is `right`.
     """
     from data import conversation
 
@@ -79,7 +79,8 @@ def evaluate(
             {"question": problem.question, "answer": problem.answer, "completion": done.text, **verdict}
             for problem, done, verdict in list(zip(problems, greedy, verdicts, strict=True))[:SAMPLES_SHOWN]
         ]
-        results[name] = {"metrics": metrics, "samples": samples, "count": len(problems)}
+        right = [verdict["correct"] for verdict in verdicts]
+        results[name] = {"metrics": metrics, "samples": samples, "count": len(problems), "right": right}
     return results
 
 

@@ -67,7 +67,7 @@ def evaluate(
 
     Returns:
         For each set `metrics` (see `metrics.score`, and `loss` in nats a trained token), `samples` (the first questions with
-        their completions) and `count`.
+        their completions), `count`, and for each question whether it is `right`.
     """
     from common.data.tokens import tokenize
     from common.measure.loss import mean_loss
@@ -94,7 +94,8 @@ def evaluate(
                 :SAMPLES_SHOWN
             ]
         ]
-        results[name] = {"metrics": metrics, "samples": samples, "count": len(conversations)}
+        right = [verdict["correct"] for verdict in verdicts]
+        results[name] = {"metrics": metrics, "samples": samples, "count": len(conversations), "right": right}
     return results
 
 
