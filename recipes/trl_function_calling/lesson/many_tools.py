@@ -186,7 +186,7 @@ def draw_conversation(rng: random.Random) -> dict[str, Any]:
 @dataclass
 class ManyToolsArguments:
     output_file: str = field(metadata={"help": "JSON Lines file to be written; it must not exist yet."})
-    count: int = field(default=16_000, metadata={"help": "Conversations."})
+    count: int = field(default=12_000, metadata={"help": "Conversations."})
     seed: int = 0
 
 
