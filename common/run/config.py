@@ -243,6 +243,6 @@ def parse(
     except (ValueError, ImportError) as error:
         fail(" ".join(str(error).split()))
     training_args.run_values, training_args.has_default_output_dir = run_values, has_default_output_dir
-    check_built(training_args, model_args, trains, prepares=prepares)
+    check_built(training_args, model_args, trains, prepares)
     check_toolchain(training_args)
     return args, training_args, model_args

@@ -147,7 +147,7 @@ def _check_early_stopping(values: Namespace) -> None:
         fail(f"{patience} needs a metric to watch: add `--metric_for_best_model loss`, or set it to 0")
 
 
-def check_built(training_args: TrainingArguments, model_args: ModelConfig, trains: bool, *, prepares: bool = False) -> None:
+def check_built(training_args: TrainingArguments, model_args: ModelConfig, trains: bool, prepares: bool = False) -> None:
     """Checks what depends on the launcher: quantised weights, and weights of 16 bits alone.
 
     Args:
