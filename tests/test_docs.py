@@ -38,10 +38,10 @@ def check_recipes_command(python: Python, words: list[str], where: str) -> None:
     """Checks a call of the command `recipes`: the subcommand and its options, and the sources under recipes/."""
     subcommand, arguments = words[1], words[2:]
     command: tuple[Path | str, ...] = (BIN / "recipes", subcommand)
-    if subcommand == "prepare":  # takes the flags of a run, and two of its own
+    if subcommand == "prepare":  # takes the flags of a run, `--config` too, and two of its own
         command = (ROOT / "recipes" / arguments[0] / "train.py",)
         assert (command[0].parent / "prepare.py").exists(), where
-        arguments = [word for word in arguments if word not in ("--json", "--show")]
+        arguments = [word for word in arguments if word not in ("--config", "--json", "--show")]
     if subcommand == "chat":
         # What follows the run is for the chat itself: the recipe's own, by its name in outputs/NAME/..., or the common one.
         own = ROOT / "recipes" / Path(arguments[0]).parts[1] / "chat.py"

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from common.data.files import Unreadable, text_of
 from common.data.hub import refusal
 from common.data.templates import as_text, with_fixed_date, without_marks
 from common.errors import BadRow, brief, fail
@@ -81,7 +82,10 @@ def _fixed_texts(model_type: str, day: date) -> set[str]:
 
 
 def load_tokenizer(
-    model_args: ModelConfig, texts: Iterable[str] = (), day: date = date(2024, 7, 26)
+    model_args: ModelConfig,
+    texts: Iterable[str] = (),
+    day: date = date(2024, 7, 26),
+    chat_template_file: str | None = None,
 ) -> PreTrainedTokenizerBase:
     """Loads a model's tokenizer, with a chat template and a padding token.
 
@@ -89,9 +93,10 @@ def load_tokenizer(
         model_args: Names the model.
         texts: What a `tiny:` model will read and write; its tokenizer is trained on it.
         day: What a chat template that names the day names; the default is the one that Llama's falls back to.
+        chat_template_file: A chat template in the place of the model's own.
 
     Raises:
-        SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there or an unreachable hub.
+        SystemExit: With code 2 for an unknown tiny architecture, a folder or file that is not there or an unreachable hub.
     """
     name = model_args.model_name_or_path
     if name.startswith(tiny.PREFIX):
@@ -107,6 +112,12 @@ def load_tokenizer(
             fail_to_load(name, error)
     if tokenizer.chat_template is None and model_type in CHAT_TEMPLATES:
         tokenizer.chat_template = _trl_chat_template(model_type)
+    if chat_template_file:
+        name += f" with chat_template_file {chat_template_file}"
+        try:
+            tokenizer.chat_template = text_of(Path(chat_template_file))
+        except Unreadable as error:
+            fail(f"chat_template_file: {error}")
     try:
         tokenizer.chat_template = without_marks(with_fixed_date(as_text(tokenizer.chat_template), day))
     except BadRow as error:

@@ -28,7 +28,8 @@ import yaml
 from transformers import TrainingArguments
 from trl import ModelConfig, TrlParser
 
-OF_THE_MACHINE = {"use_cpu", "deepspeed"}  # what evaluate.py does not take from the run that it is given
+# What evaluate.py does not take from the run that it is given: what is the machine's, and what is saved with the model.
+NOT_OF_THE_RUN = {"use_cpu", "deepspeed", "chat_template_file"}
 LONGEST = 400  # characters of what argparse says, which repeats what was given
 _UNSET = object()
 
@@ -115,7 +116,7 @@ def _read_yaml(path: Path, parser: _Parser) -> dict[str, Any]:
         if key not in parser.standard:
             fail(f"{where}: unknown key `{key}`{nearest(key, list(parser.standard)) or '; `--help` lists every setting'}")
         values[key] = _value(parser, key, node, where)
-        if key.endswith("_name_or_path") and isinstance(values[key], str) and values[key].startswith("./"):
+        if key.endswith(("_name_or_path", "_file")) and isinstance(values[key], str) and values[key].startswith("./"):
             values[key] = str(path.parent / values[key])  # a model beside the yaml moves with it when a recipe is copied
     return values
 
@@ -209,7 +210,7 @@ def parse(
     hide_token(settings, given, flags)
     usual, chosen = (settings | given).get("dataset_name"), given | flags
     if not trains:
-        settings |= _settings_of_run(chosen.get(run_flag), recipe, set(parser.standard) - OF_THE_MACHINE - {run_flag})
+        settings |= _settings_of_run(chosen.get(run_flag), recipe, set(parser.standard) - NOT_OF_THE_RUN - {run_flag})
     settings |= chosen
 
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -242,6 +243,6 @@ def parse(
     except (ValueError, ImportError) as error:
         fail(" ".join(str(error).split()))
     training_args.run_values, training_args.has_default_output_dir = run_values, has_default_output_dir
-    check_built(training_args, model_args, trains)
+    check_built(training_args, model_args, trains, prepares)
     check_toolchain(training_args)
     return args, training_args, model_args

@@ -147,13 +147,14 @@ def _check_early_stopping(values: Namespace) -> None:
         fail(f"{patience} needs a metric to watch: add `--metric_for_best_model loss`, or set it to 0")
 
 
-def check_built(training_args: TrainingArguments, model_args: ModelConfig, trains: bool) -> None:
+def check_built(training_args: TrainingArguments, model_args: ModelConfig, trains: bool, prepares: bool = False) -> None:
     """Checks what depends on the launcher: quantised weights, and weights of 16 bits alone.
 
     Args:
         training_args: As built.
         model_args: As built; one name among its `lora_target_modules` becomes a list again.
         trains: Whether the script trains.
+        prepares: Whether it only shows what would be trained: how the training will be launched is not known then.
 
     Raises:
         SystemExit: With code 2.
@@ -173,7 +174,7 @@ def check_built(training_args: TrainingArguments, model_args: ModelConfig, train
                 f"{name} under ZeRO-3: quantised weights are not sharded when they are loaded, and are wrong after DeepSpeed "
                 "has sharded them; launch with zero2.yaml, where each GPU holds them whole"
             )
-    if trains and plugin is None and model_args.dtype == "bfloat16" and not model_args.use_peft:
+    if trains and not prepares and plugin is None and model_args.dtype == "bfloat16" and not model_args.use_peft:
         fail(
             "dtype bfloat16 for all weights needs DeepSpeed, which keeps a float32 copy; without one small updates are rounded "
             "away: add `--dtype float32` (the computation stays in bfloat16), or launch with a zero*.yaml"

@@ -50,10 +50,11 @@ REFUSED: dict[str, dict[str, str]] = {
         **dict.fromkeys(
             [
                 *("dataset_num_proc", "dataset_text_field", "dataset_kwargs", "completion_only_loss", "assistant_only_loss"),
-                *("chat_template_path", "eos_token"),
+                "eos_token",
             ],
             f"{OWN_ROWS}; what the assistant writes is trained, and nothing else",
         ),
+        "chat_template_path": f"{OWN_ROWS}; trl_function_calling takes a template as `--chat_template_file FILE`",
         "padding_free": "rows that are packed (`--packing true`) have no padding already",
         "truncation_mode": f"{OWN_ROWS}; a row longer than max_length is an error, never cut",
     },

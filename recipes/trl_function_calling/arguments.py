@@ -12,6 +12,9 @@ class CallingArguments(DataArguments):
     dataset_name: str = field(
         metadata={"help": "`synthetic`, a hub id, a local file or folder, or several; to evaluate also a folder of BFCL."}
     )
+    chat_template_file: str | None = field(
+        default=None, metadata={"help": "A chat template (Jinja) in the place of the model's own, if that one shows no tools."}
+    )
     chat_dataset_name: str | None = field(
         default=None, metadata={"help": "Conversations without tools (`messages`), to see what is forgotten; none if empty."}
     )

@@ -194,7 +194,7 @@ def main() -> None:
 
     _, _, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out)
-    tokenizer = load_tokenizer(model_args)
+    tokenizer = load_tokenizer(model_args, chat_template_file=args.chat_template_file)
     use_training_template(tokenizer)
     form = check_form(tokenizer, model_args.model_name_or_path)
     held_out = check_held_out(held_out, tokenizer, args, training_args, form)

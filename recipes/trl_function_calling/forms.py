@@ -189,5 +189,5 @@ def form_of(tokenizer: "PreTrainedTokenizerBase") -> Form:
     families = ", ".join(form.name for form in FORMS)
     raise BadRow(
         f"the chat template writes a call as {written[:80]!r}, in none of the forms that can be read ({families}); take the "
-        "instruct version of another model, or give the tokenizer a chat template that shows calls"
+        "instruct version of another model, or give it a chat template that shows calls, `--chat_template_file FILE`"
     )

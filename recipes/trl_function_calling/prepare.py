@@ -24,7 +24,7 @@ def prepare(argv: list[str], show: int) -> Prepared:
 
     check_model(model_args, packing=training_args.packing)
     train, validation, held_out = load_data(args, training_args.seed)
-    tokenizer = load_tokenizer(model_args)
+    tokenizer = load_tokenizer(model_args, chat_template_file=args.chat_template_file)
     use_training_template(tokenizer)
     form = check_form(tokenizer, model_args.model_name_or_path, train)
     turns = check_held_out(held_out, tokenizer, args, training_args, form)

@@ -43,7 +43,7 @@ def main() -> None:
     check_model(model_args, packing=training_args.packing)
     train, validation, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out, train, validation)
-    tokenizer = load_tokenizer(model_args)
+    tokenizer = load_tokenizer(model_args, chat_template_file=args.chat_template_file)
     use_training_template(tokenizer)
     form = check_form(tokenizer, model_args.model_name_or_path, train)
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}

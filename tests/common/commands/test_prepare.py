@@ -55,6 +55,7 @@ def test_text(python: Python, tmp_path: Path):
     with open(path, "a") as file:
         file.write('{"question": "a"}\n' + json.dumps({"question": "Long?", "answer": "word " * 300}) + "\n")
     flags = ["--dataset_name", path, "--skip_bad_rows", "true", "--show", "1"]
+    flags += ["--dtype", "bfloat16"]  # a training needs DeepSpeed for it: how it will be launched is not known here
     said = prepare(python, "sft_instruct", *flags).stdout
     assert f"{path}: 41 rows of questions and answers (question, answer). The first: user: What is 0 + 1? | assistant:" in said
     assert f"Left out 1 of 42 rows of {path} (train). The first: {path}, line 41: no `answer`" in said
