@@ -17,8 +17,8 @@ PATCH_SIZE, MERGE_SIZE = 14, 2  # as in Qwen2-VL: 28 x 28 pixels are a token
 # The first has sizes that learn to read lines of 28 pixels in minutes on a CPU core, 0.9 million parameters, more of them for
 # seeing than for writing: with a language model of 128 by 384 a step costs more, and the same number of steps reads worse. The
 # rotary frequencies are high, and nearly all count columns: what is read next stands one column further right, and there are
-# few. The second, 7 million parameters for minutes on a GPU, is for the print of real receipts. The narrower a model, the larger
-# its first weights are to be: Qwen2-VL's are 0.02.
+# few. The second, of 7 million for minutes on a GPU, is for the print of real receipts. The narrower a model, the larger its
+# first weights: Qwen2-VL's are 0.02.
 SIZES = {
     "qwen2_vl": {
         "text_config": {
