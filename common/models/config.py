@@ -42,7 +42,7 @@ def read_config(model_args: ModelConfig) -> PreTrainedConfig:
         SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there or an unreachable hub.
     """
     name = model_args.model_name_or_path
-    if name == tiny_vision.TINY:
+    if name in tiny_vision.TINY:
         return Qwen2VLConfig()
     if name.startswith(tiny.PREFIX):
         config, sizes = tiny.ARCHITECTURES[tiny_architecture(name)]

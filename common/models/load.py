@@ -14,7 +14,7 @@ from common.data.files import Unreadable, text_of
 from common.data.hub import refusal
 from common.data.templates import as_text, with_fixed_date, without_marks
 from common.errors import BadRow, brief, fail
-from common.models import mxfp4, tiny, tiny_vision, vision, zero3
+from common.models import mxfp4, pictures, tiny, tiny_vision, vision, zero3
 from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
 from common.models.config import fail_to_load, read_config, tiny_architecture
@@ -145,8 +145,8 @@ def quantization_of(model_args: ModelConfig, config: PreTrainedConfig) -> BitsAn
 
 def _build_tiny(name: str, processing: PreTrainedTokenizerBase | ProcessorMixin, folder: str) -> None:
     """Saves a tiny model with random weights, the same ones under every ZeRO stage."""
-    if name == tiny_vision.TINY:
-        config = tiny_vision.tiny_vision_config(processing)
+    if name in tiny_vision.TINY:
+        config = tiny_vision.tiny_vision_config(name, processing)
     else:
         config = tiny.tiny_config(tiny_architecture(name), processing)
     with zero3.unsharded():
@@ -205,6 +205,9 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
     except OSError as error:
         why = refusal(error) or f"{brief(error)}; its weights must be there in safetensors"
         fail(f"model_name_or_path {name} cannot be loaded: {why}")
+    # On a CPU, which waits for no program, padding costs more than it saves.
+    if config.model_type in pictures.MODELS and settings["attn_implementation"] in (None, "sdpa") and torch.cuda.is_available():
+        pictures.see_together(model)
     adapted = model_args.use_peft
     zero3.prepare(model, adapted, (model_args.lora_target_parameters or []) if adapted else [])
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""A tiny Qwen2-VL and its processor, built on the spot: `--model_name_or_path tiny:qwen2_vl`."""
+"""A tiny Qwen2-VL and its processor, built on the spot: `--model_name_or_path tiny:qwen2_vl`, or `tiny:qwen2_vl_wide`."""
 
 from collections.abc import Iterable
 from importlib.resources import files
@@ -12,23 +12,40 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-TINY = f"{tiny.PREFIX}qwen2_vl"
 PATCH_SIZE, MERGE_SIZE = 14, 2  # as in Qwen2-VL: 28 x 28 pixels are a token
 
-# Sizes that learn to read lines of 28 pixels in minutes on a CPU core, 0.9 million parameters, more of them for seeing than for
-# writing: with a language model of 128 by 384 a step costs more, and the same number of steps reads worse. The rotary
-# frequencies are high, and nearly all count columns: what is read next stands one column further right, and there are few.
-TEXT_SIZES = {
-    "hidden_size": 96,
-    "intermediate_size": 256,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 1024,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 10.0, "mrope_section": [1, 1, 10]},
+# The first has sizes that learn to read lines of 28 pixels in minutes on a CPU core, 0.9 million parameters, more of them for
+# seeing than for writing: with a language model of 128 by 384 a step costs more, and the same number of steps reads worse. The
+# rotary frequencies are high, and nearly all count columns: what is read next stands one column further right, and there are
+# few. The second, of 7 million for minutes on a GPU, is for the print of real receipts. The narrower a model, the larger its
+# first weights: Qwen2-VL's are 0.02.
+SIZES = {
+    "qwen2_vl": {
+        "text_config": {
+            "hidden_size": 96,
+            "intermediate_size": 256,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10.0, "mrope_section": [1, 1, 10]},
+        },
+        "vision_config": {"depth": 2, "embed_dim": 128, "num_heads": 4, "mlp_ratio": 2},
+        "initializer_range": 0.08,
+    },
+    "qwen2_vl_wide": {
+        "text_config": {
+            "hidden_size": 256,
+            "intermediate_size": 768,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 8,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [1, 1, 14]},
+        },
+        "vision_config": {"depth": 4, "embed_dim": 256, "num_heads": 8, "mlp_ratio": 2},
+        "initializer_range": 0.05,
+    },
 }
-VISION_SIZES = {"depth": 2, "embed_dim": 128, "num_heads": 4, "mlp_ratio": 2}
-INITIALIZER_RANGE = 0.08  # a width of 128 takes larger first weights than one of 1536
+TINY = [f"{tiny.PREFIX}{name}" for name in SIZES]
 
 
 def tiny_processor(min_pixels: int, max_pixels: int, phrases: Iterable[str]) -> Qwen2VLProcessor:
@@ -47,16 +64,19 @@ def tiny_processor(min_pixels: int, max_pixels: int, phrases: Iterable[str]) -> 
     )
 
 
-def tiny_vision_config(processor: Qwen2VLProcessor) -> Qwen2VLConfig:
+def tiny_vision_config(name: str, processor: Qwen2VLProcessor) -> Qwen2VLConfig:
     """Returns the configuration of a tiny Qwen2-VL.
 
     Args:
+        name: One of `TINY`.
         processor: The processor whose tokens and patches the model gets.
     """
     tokenizer, images = processor.tokenizer, processor.image_processor
+    sizes = SIZES[name.removeprefix(tiny.PREFIX)]
+    initial = {"initializer_range": sizes["initializer_range"]}
     ids = {
-        f"{name}_token_id": tokenizer.convert_tokens_to_ids(token)
-        for name, token in {
+        f"{kind}_token_id": tokenizer.convert_tokens_to_ids(token)
+        for kind, token in {
             "image": "<|image_pad|>",
             "video": "<|video_pad|>",
             "vision_start": "<|vision_start|>",
@@ -69,18 +89,19 @@ def tiny_vision_config(processor: Qwen2VLProcessor) -> Qwen2VLConfig:
             "bos_token_id": None,
             "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
-            "initializer_range": INITIALIZER_RANGE,
-            **TEXT_SIZES,
+            "max_position_embeddings": 1024,
+            **initial,
+            **sizes["text_config"],
         },
         vision_config={
-            "hidden_size": TEXT_SIZES["hidden_size"],
+            "hidden_size": sizes["text_config"]["hidden_size"],
             "patch_size": images.patch_size,
             "spatial_merge_size": images.merge_size,
             "temporal_patch_size": images.temporal_patch_size,
-            "initializer_range": INITIALIZER_RANGE,
-            **VISION_SIZES,
+            **initial,
+            **sizes["vision_config"],
         },
-        initializer_range=INITIALIZER_RANGE,
         tie_word_embeddings=True,
+        **initial,
         **ids,
     )

@@ -1,4 +1,4 @@
-"""Vision-language models and their processors: a hub id, a folder, an adapter, or `tiny:qwen2_vl`."""
+"""Vision-language models and their processors: a hub id, a folder, an adapter, or a tiny one."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,8 +55,8 @@ def load_processor(model_args: "ModelConfig", min_pixels: int, max_pixels: int, 
     """
     name = model_args.model_name_or_path
     if name.startswith(tiny.PREFIX):
-        if name != TINY:
-            fail(f"model_name_or_path {name}: the only tiny model that reads pictures is {TINY}")
+        if name not in TINY:
+            fail(f"model_name_or_path {name}: the only tiny models that read pictures are {' and '.join(TINY)}")
         return tiny_processor(min_pixels, max_pixels, phrases)
     check_source(name)
     try:

@@ -28,6 +28,13 @@ class OcrArguments:
         metadata={"help": "Print generated pictures in italics, which no other run sees: for an adapter to learn."},
     )
     plain: bool = field(default=False, metadata={"help": "Capitals, digits and . : / - alone in generated lines."})
+    thermal: bool = field(
+        default=False,
+        metadata={
+            "help": "Generated lines as tills print them: their words, in any case, worn print on thermal paper; the "
+            "transcription is in capitals."
+        },
+    )
     shortest: int = field(default=3, metadata={"help": "Fewest characters of a generated line."})
     longest: int = field(default=32, metadata={"help": "Most characters of a generated line."})
     line_height: int = field(default=28, metadata={"help": "Height of a generated line in pixels."})

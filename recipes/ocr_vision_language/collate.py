@@ -1,6 +1,7 @@
 """Rows with pictures as the model's input: tokens are prepared before training, pictures are opened when their batch comes."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from common.data.tokens import IGNORED, tokenize
@@ -58,6 +59,9 @@ class Collator:
         self.image_token = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
         # A table of `datasets` holds their numbers: it could not hold pictures that are not drawn yet.
         self.rows: list[Row] = []
+        # The model's `get_rope_index`, once there is one: the loader's processes then say where in the picture a token stands,
+        # which takes a GPU several small kernels for each row.
+        self.get_positions: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def tokenize(self, rows: list[Row], *, where: str) -> tuple[Dataset, list[Row]]:
         """Turns rows into tokens and labels; only what the assistant writes is trained. Rows too long are left out, never cut.
@@ -98,7 +102,8 @@ class Collator:
 
         Returns:
             `input_ids`, `labels`, `attention_mask` and `mm_token_type_ids` of shape (rows, tokens) and, unless no row has a
-            picture, `pixel_values` of shape (patches, values of a patch) and `image_grid_thw` of shape (pictures, 3).
+            picture, `pixel_values` of shape (patches, values of a patch) and `image_grid_thw` of shape (pictures, 3); with
+            `get_positions` also `position_ids` of shape (3, rows, tokens).
         """
         rows = [self.rows[tokens["images"]] for tokens in batch]
         images = [image for row in rows for image in fitted_images(row, self.processor, self.args)]
@@ -117,4 +122,10 @@ class Collator:
             "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
             "attention_mask": pad_sequence([torch.ones_like(tokens) for tokens in input_ids], batch_first=True),
         }
-        return {**padded, "mm_token_type_ids": (padded["input_ids"] == self.image_token).long(), **pixels}
+        padded["mm_token_type_ids"] = (padded["input_ids"] == self.image_token).long()
+        if pixels and self.get_positions:
+            of_pictures = {"image_grid_thw": pixels["image_grid_thw"], "mm_token_type_ids": padded["mm_token_type_ids"]}
+            padded["position_ids"], _ = self.get_positions(
+                padded["input_ids"], attention_mask=padded["attention_mask"], **of_pictures
+            )
+        return {**padded, **pixels}

@@ -58,6 +58,7 @@ def main() -> None:
     # 2. Model: any that reads pictures in Qwen2-VL's way. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, processor)
+    collator.get_positions = model.model.get_rope_index
     peft_config = get_peft_config(model_args)
     if args.freeze_vision_tower and peft_config:
         peft_config.exclude_modules = r".*\.visual\..*"

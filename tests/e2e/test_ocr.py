@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, Python, accelerate, run_command
+from forks import BIN
 from PIL import Image
 from safetensors.torch import load_file
 from test_resume import interrupt
+from vision_families import save_vision_model
 
 TRAIN, EVALUATE = "recipes/ocr_vision_language/train.py", "recipes/ocr_vision_language/evaluate.py"
 SROIE = ROOT.parent / "shared" / "data" / "sroie"
@@ -102,6 +104,19 @@ def test_a_folder_of_ones_own_pictures(tmp_path: Path, python: Python):
     # Of the rows with a bad picture two are left out: its own, and the one with two.
     flags = [*settings, "--skip_bad_images", "true", "--output_dir", str(tmp_path / "new")]
     assert "Left out 2 of 7 rows" in python(TRAIN, *SHORT, "--dataset_name", str(folder), *flags).stdout
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_other_families_train_and_are_read_back(family: str, tmp_path: Path, python: Python):
+    save_vision_model(family, tmp_path / "model")
+    run, more = tmp_path / "run", ["--max_length", "256", *ADAPTERS, *ZERO2]
+    python(TRAIN, *SHORT, *more, "--model_name_or_path", str(tmp_path / "model"), "--output_dir", str(run))
+    first, second = losses(run)
+    assert 4 < first < 8  # of 320 tokens, with random weights
+    assert second != first
+    python(str(BIN / "recipes"), "export", str(run))  # puts the adapters into the weights, reads them back and compares
+    exported = ["--use_peft", "false", "--model_name_or_path", str(run / "export"), "--num_held_out", "4"]
+    assert f"{error_rates(run, 'held_out')[2]:.1%}" in python(EVALUATE, *exported, "--max_length", "256").stdout
 
 
 @pytest.mark.skipif(not SROIE.exists(), reason=f"needs receipts of SROIE in {SROIE}")

@@ -71,7 +71,7 @@ def vocabulary() -> dict[str, list[str]]:
     return {kind: sorted(word for word in words if word.isascii() and word.isalpha()) for kind, words in found.items()}
 
 
-def _draw(kind: str, rng: random.Random) -> str:
+def draw_part(kind: str, rng: random.Random) -> str:
     """Draws one of the things that stand in a line of a receipt."""
     pick, number = rng.choice, rng.randint
 
@@ -86,8 +86,8 @@ def _draw(kind: str, rng: random.Random) -> str:
         "word": lambda: word("words", "names", "cities"),
         "thing": lambda: " ".join(word("words") for _ in range(number(1, 2))),
         "amount": lambda: f"{rng.randrange(10 ** number(1, 4))}.{digits(2)}",
-        "item": lambda: f"{number(1, 12)} {_draw('thing', rng)} {_draw('amount', rng)}",
-        "total": lambda: f"{pick(TOTALS)}{pick([' ', ': '])}{_draw('amount', rng)}",
+        "item": lambda: f"{number(1, 12)} {draw_part('thing', rng)} {draw_part('amount', rng)}",
+        "total": lambda: f"{pick(TOTALS)}{pick([' ', ': '])}{draw_part('amount', rng)}",
         "date": lambda: pick(DATES).format(d=day, m=month, y=year, s=year % 100, name=MONTHS[month - 1]),
         "time": lambda: f"{rng.randrange(24):02}:{rng.randrange(60):02}" + pick(["", f":{rng.randrange(60):02}"]),
         "company": lambda: " & ".join(word("names") for _ in range(pick([1, 1, 1, 2]))) + f" {pick(FORMS)}",
@@ -130,7 +130,7 @@ def draw_text(
     is_code = rng.random() < code_share
     while True:
         # A second chance, or narrow limits that no other kind of line meets would be searched for ever.
-        text = _code(rng, shortest, longest) if is_code or rng.random() < 0.02 else _draw(rng.choice(KINDS), rng)
+        text = _code(rng, shortest, longest) if is_code or rng.random() < 0.02 else draw_part(rng.choice(KINDS), rng)
         if rng.random() < 0.5 or not any(character.islower() for character in characters):
             text = text.upper()
         if shortest <= len(text) <= longest and is_held_out(text) == held_out and set(text) <= set(characters):
@@ -150,11 +150,11 @@ def draw_receipt(rng: random.Random, *, held_out: bool) -> tuple[list[tuple[str,
     """
     while True:
         case = rng.choice([str, str.upper])
-        company, street, city, date = (case(_draw(kind, rng)) for kind in ("company", "street", "city", "date"))
+        company, street, city, date = (case(draw_part(kind, rng)) for kind in ("company", "street", "city", "date"))
         prices = [rng.randrange(50, 5000) for _ in range(rng.randint(1, 4))]
         total = f"{sum(prices) / 100:.2f}"
-        lines = [(company, ""), (f"{street},", ""), (city, ""), (case("Date: ") + date, _draw("time", rng))]
-        lines += [(f"{rng.randint(1, 9)} {case(_draw('thing', rng))}", f"{price / 100:.2f}") for price in prices]
+        lines = [(company, ""), (f"{street},", ""), (city, ""), (case("Date: ") + date, draw_part("time", rng))]
+        lines += [(f"{rng.randint(1, 9)} {case(draw_part('thing', rng))}", f"{price / 100:.2f}") for price in prices]
         lines += [(case(rng.choice(["Total", "Total:", "Total RM", "Amount due"])), total)]
         if is_held_out(receipt_text(lines)) == held_out:
             return lines, {"company": company, "address": f"{street}, {city}", "date": date, "total": total}

@@ -18,6 +18,8 @@ from lesson.render import (
     draw_text,
     receipt_text,
 )
+from lesson.thermal import THERMAL_FONTS, ThermalLine, font_for
+from lesson.till import draw_thermal_text
 
 
 def _generate(
@@ -37,9 +39,12 @@ def _generate(
         difficulty = 1.0 if held_out else min(1.0, (len(rows) + 1) / (args.curriculum * count + 1))
         if unit == "lines":
             longest = max(min(args.shortest + 2, args.longest), round(args.longest * difficulty))
-            limits = {"characters": characters, "shortest": args.shortest, "longest": longest}
-            code_share = 0.25 if held_out else args.code_share
-            text = lines = draw_text(rng, held_out=held_out, code_share=code_share, **limits)
+            limits = {"shortest": args.shortest, "longest": longest, "code_share": 0.25 if held_out else args.code_share}
+            if args.thermal:
+                lines = draw_thermal_text(rng, held_out=held_out, **limits)
+            else:
+                lines = draw_text(rng, held_out=held_out, characters=characters, **limits)
+            text = lines.upper() if args.thermal else lines
         else:
             lines, fields = draw_receipt(rng, held_out=held_out)
             text = receipt_text(lines)
@@ -47,7 +52,9 @@ def _generate(
             continue
         seen.add(text)
         strength = args.strength * difficulty
-        picture = Picture(lines, rng.choice(fonts), rng.getrandbits(32), args.line_height, strength)
+        font = font_for(lines, rng, fonts) if args.thermal else rng.choice(fonts)
+        make = ThermalLine if args.thermal else Picture
+        picture = make(lines, font, rng.getrandbits(32), args.line_height, strength)
         row = {"text": text, "fields": fields, "images": [picture], "drawn": True}
         rows.append(to_row(row, args.question, f"synthetic, {seed} {number}"))
         if len(rows) == count:
@@ -75,7 +82,10 @@ def synthetic_splits(args: OcrArguments, seed: int) -> tuple[list[Row], list[Row
     for name in ("strength", "code_share", "curriculum"):
         if not 0 <= getattr(args, name) <= 1:
             fail(f"{name} is {getattr(args, name)}: use a number from 0 to 1")
-    fonts = {"held_out": TRAINED_FONTS, "unseen_font": UNSEEN_FONTS}
+    if args.thermal and (args.plain or args.italics or args.units != "lines"):
+        other = "plain" if args.plain else "italics" if args.italics else f"units {args.units}"
+        fail(f"thermal does not go with {other}: it draws lines of till receipts with fonts of its own; leave out one of them")
+    fonts = {"held_out": THERMAL_FONTS if args.thermal else TRAINED_FONTS, "unseen_font": UNSEEN_FONTS}
     if args.italics:
         fonts = {"held_out": ADAPTATION_FONTS, "upright": TRAINED_FONTS}
     train, validation, held_out, units = [], [], {}, UNITS[args.units]
