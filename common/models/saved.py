@@ -74,7 +74,7 @@ def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
     except (OSError, ValueError) as error:
         fail(f"{adapter}: its base model {name} cannot be loaded: {refusal(error) or brief(error)}")
     if settings.get("load_in_4bit"):
-        # The adapter has learned to make up for what these weights lost: beside those that lost nothing it would be wrong.
+        # The adapter was trained and measured beside these weights: beside those that lost nothing it is another model.
         return model.dequantize()
     if settings.get("load_in_8bit"):
         say(f"The adapter was trained on its base model in 8 bits and is applied to it in {str(model.dtype)[6:]} here.")
