@@ -86,22 +86,29 @@ def test_pictures_seen_at_once_are_seen_as_one_after_the_other(recipe, loaded):
     assert model.config.model_type in pictures.MODELS
     batch = batch_of(recipe, processor)
 
+    one = {name: batch[name][:1] for name in ("input_ids", "attention_mask", "mm_token_type_ids", "image_grid_thw")}
+    one["pixel_values"] = batch["pixel_values"][: one["image_grid_thw"].prod()]
+
+    def completion() -> list[int]:
+        return model.generate(**one, max_new_tokens=8, do_sample=False, pad_token_id=0)[0].tolist()
+
     def gradients() -> dict[str, torch.Tensor]:
         model.zero_grad()
         model(**batch).loss.backward()
         return {name: weight.grad.clone() for name, weight in model.named_parameters()}
 
-    expected = gradients()
+    expected, written = gradients(), completion()
     assert all(gradient.abs().max() > 0 for name, gradient in expected.items() if "qkv.weight" in name)
     pictures.see_together(model)
     together = []
     original = pictures.scaled_dot_product_attention
     try:
         pictures.scaled_dot_product_attention = lambda *args, **more: together.append(1) or original(*args, **more)
-        found = gradients()
+        found, written_again = gradients(), completion()
     finally:
         pictures.scaled_dot_product_attention = original
         model.set_attn_implementation({"vision_config": "sdpa"})
-    assert len(together) == 2  # once in each layer of the tower
+    assert len(together) == 4  # once in each layer of the tower, to train and to write
+    assert written_again == written
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
