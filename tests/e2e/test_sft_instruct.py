@@ -222,8 +222,8 @@ def test_adapters_under_zero3(base: Path, output_dir: Path):
             "load_in_8bit without use_peft: quantised weights are frozen, so nothing would be trained; ...",
         ),
         (
-            "--load_in_4bit true --use_peft true --lora_modules_to_save lm_head --bf16 false",
-            "load_in_4bit with lora_modules_to_save needs bf16: ...; add `--bf16 true`",
+            "--load_in_4bit true --use_peft true --lora_modules_to_save lm_head --dtype float32",
+            "load_in_4bit with lora_modules_to_save and dtype float32: ...; add `--dtype bfloat16`",
         ),
         (
             "--load_in_4bit true --use_peft true --deepspeed accelerate_configs/ds_zero3.json",
