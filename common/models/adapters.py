@@ -8,6 +8,7 @@ from common.models import vision, zero3
 
 import torch
 from peft import get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, PreTrainedConfig
 from trl import ModelConfig, get_peft_config
 
@@ -51,6 +52,11 @@ def check_lora_targets(model_args: ModelConfig, config: PreTrainedConfig) -> Non
     try:
         with zero3.unsharded(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said again of the model that is trained
-            get_peft_model(model, get_peft_config(model_args))
+            adapted = get_peft_model(model, get_peft_config(model_args))
     except ValueError as error:
         fail(f"adapters do not fit {config.model_type}: {brief(error)}; change the settings that begin with `lora_`")
+    if isinstance(adapted.get_output_embeddings(), BaseTunerLayer):
+        fail(
+            f"adapters of the output head of {config.model_type} would not be trained: TRL's loss reads the weight alone; "
+            "leave it out of `lora_target_modules`, or train it whole with `--lora_modules_to_save lm_head`"
+        )

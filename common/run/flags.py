@@ -167,6 +167,11 @@ def check_built(training_args: TrainingArguments, model_args: ModelConfig, train
         name = "load_in_4bit" if model_args.load_in_4bit else "load_in_8bit"
         if trains and not model_args.use_peft:
             fail(f"{name} without use_peft: quantised weights are frozen, so nothing would be trained; add `--use_peft true`")
+        if trains and model_args.lora_modules_to_save and model_args.dtype == "float32":
+            fail(
+                f"{name} with lora_modules_to_save and dtype float32: TRL keeps in bfloat16 what is trained beside quantised "
+                "weights, and a whole module does not take float32 then; add `--dtype bfloat16`"
+            )
         if plugin is not None and plugin.zero_stage == 3:
             # transformers shards only what is not quantised while it loads (PreTrainedModel.from_pretrained), so nothing would
             # be saved (bitsandbytes#1249). A tiny model began with a loss of 5.4, that of random weights, instead of 1.9.

@@ -222,6 +222,10 @@ def test_adapters_under_zero3(base: Path, output_dir: Path):
             "load_in_8bit without use_peft: quantised weights are frozen, so nothing would be trained; ...",
         ),
         (
+            "--load_in_4bit true --use_peft true --lora_modules_to_save lm_head --dtype float32",
+            "load_in_4bit with lora_modules_to_save and dtype float32: ...; add `--dtype bfloat16`",
+        ),
+        (
             "--load_in_4bit true --use_peft true --deepspeed accelerate_configs/ds_zero3.json",
             "load_in_4bit under ZeRO-3: quantised weights are not sharded when they are loaded, ...; launch with zero2.yaml...",
         ),

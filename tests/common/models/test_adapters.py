@@ -1,4 +1,4 @@
-"""A name that adapters are asked for and that the model does not have is refused before the weights load."""
+"""A name that adapters are asked for and that the model does not have, or cannot train, is refused before the weights load."""
 
 from common.models.adapters import check_lora_targets
 from common.models.load import load_tokenizer
@@ -31,9 +31,10 @@ def check(config: PreTrainedConfig, **settings) -> None:
             {"lora_target_parameters": ["mlp.experts.down_proj"]},
             "lora_target_parameters: llama has no `mlp.experts.down_proj`",
         ),
+        ({"lora_target_modules": ["q_proj", "lm_head"]}, "adapters of the output head of llama would not be trained: "),
     ],
 )
-def test_a_name_that_matches_nothing(config: PreTrainedConfig, settings: dict, line: str, capsys: pytest.CaptureFixture[str]):
+def test_what_would_not_be_trained(config: PreTrainedConfig, settings: dict, line: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         check(config, **settings)
     assert ended.value.code == 2
