@@ -98,6 +98,7 @@ def learn(
         facts={"batch": describe_batch(training_args)},
         more_follows=True,
     )
+    trainer.accelerator.free_memory()  # DeepSpeed's hooks would hold the weights and their optimizer beside the next ones
     forget_accelerator()
 
 

@@ -63,6 +63,8 @@ def test_it_leaves_what_the_readme_promises(trained):
     report = (folder / "report.html").read_text()
     assert f"{100 * accuracy:.1f}" in report
     assert "DeepSpeed ZeRO-3" in report
+    first, *_, last = (row["metrics"]["accuracy"]["value"] for row in evaluations(folder, "held_out").values())
+    assert f"held_out: {100 * (last - first):+.1f} points [" in log
     # A screen or two, and nothing that the user can do nothing about.
     assert len(log.splitlines()) < 60
     assert not re.search(r"warn|deprecat|traceback", log.replace("[WARNING] [real_accelerator", ""), re.IGNORECASE), log

@@ -263,3 +263,16 @@ def test_the_team_learns_and_no_answer_is_cut(output_dir: Path, seed: int):
     for part in ("untrained", "trained", "aggregator", "single"):
         for name, outcome in json.loads((output_dir / f"{part}.json").read_text())["outcomes"].items():
             assert name == "mean_logits" or outcome["cut"] < 0.02, f"{name}, {part}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapters", ["", ADAPTERS], ids=["shared", "adapters"])
+def test_each_phase_begins_with_an_empty_memory(output_dir: Path, adapters: str):
+    """Weights and optimizer of one that is over would stand beside its own. Under ZeRO-3 DeepSpeed keeps a process's parts."""
+    flags = [*SHORT.split(), *adapters.split(), "--output_dir", str(output_dir)]
+    command = accelerate("tests/e2e/models_at_once.py", *flags, config="zero2")
+    finished = run_command(command, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    counts = re.findall("models in memory: (.+)", finished.stdout)
+    assert len(counts) > 5
+    assert set(counts) == {"0"}

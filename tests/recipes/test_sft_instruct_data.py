@@ -144,3 +144,29 @@ def test_the_last_turn_of_the_assistant_is_scored_whoever_speaks_last(recipe):
     ]
     _, verdicts = recipe["metrics"].score([{"messages": messages}] * 2, ["Oslo", "Thanks, bye"])
     assert [verdict["correct"] for verdict in verdicts] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("answer", "trained"),
+    [
+        ("6*7=<<6*7=42>>42 pens\n#### 42", "6*7=42 pens\n\\boxed{42}"),
+        ("That is a lot.\n#### 1,200", "That is a lot.\n\\boxed{1200}"),
+        ("It is \\boxed{\\frac{1}{2}}.", "It is \\boxed{\\frac{1}{2}}."),
+        ("42", "\\boxed{42}"),
+    ],
+)
+def test_worked_solutions_end_in_a_box_if_asked_to(recipe, tmp_path: Path, answer: str, trained: str):
+    path = tmp_path / "solutions.jsonl"
+    path.write_text("".join(json.dumps({"question": f"{number}?", "answer": answer}) + "\n" for number in range(40)))
+    for boxed, expected in ((True, trained), (False, answer)):
+        rows, _, held_out = load(recipe, dataset_name=str(path), boxed_answers=boxed)
+        assert {said for _, said in pairs([*rows, *held_out["held_out"]])} == {expected}
+
+
+def test_a_solution_without_an_answer_has_no_box(recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "solutions.jsonl"
+    path.write_text("".join(json.dumps({"question": f"{number}?", "answer": "I do not know."}) + "\n" for number in range(40)))
+    with pytest.raises(SystemExit) as ended:
+        load(recipe, dataset_name=str(path), boxed_answers=True)
+    assert ended.value.code == 2
+    assert "solutions.jsonl, line 1: no final answer" in capsys.readouterr().err

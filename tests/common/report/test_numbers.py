@@ -1,6 +1,9 @@
 """Measured numbers have one form wherever they are read."""
 
-from common.report.numbers import format_metric, print_results
+import re
+
+from common.measure.statistics import paired_difference
+from common.report.numbers import format_gain, format_metric, print_results
 
 import pytest
 
@@ -29,3 +32,9 @@ def test_results_on_a_terminal(capsys: pytest.CaptureFixture[str]):
         "  accuracy                  50.0%   95 % interval [25.0%, 75.0%]",
         "  mean_completion_length     18.4",
     ]
+
+
+def test_a_gain_in_a_line():
+    gain = paired_difference([1, 1, 1, 0] * 50, [0, 1, 0, 1] * 50)
+    assert re.fullmatch(r"\+25\.0 points \[\+1\d\.\d, \+3\d\.\d\]", format_gain(gain))
+    assert format_gain({"value": -0.012, "low": -0.031, "high": 0.004}) == "-1.2 points [-3.1, +0.4]"

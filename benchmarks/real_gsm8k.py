@@ -1,0 +1,95 @@
+"""GSM8K with a real model, end to end: as it was pretrained, after supervised training on worked solutions, after GRPO.
+
+    python benchmarks/real_gsm8k.py --gsm8k train.jsonl --output_dir /tmp/gsm8k --results benchmarks/results/real_gsm8k.json
+
+Holds 1,319 problems out of every stage, those whose questions have the smallest hashes (as many as GSM8K's test has, which is
+on the hub), and for each seed gives the two commands of docs/gsm8k.md; prints a table of what the runs left. Needs `make
+real-model`, and an idle GPU if the seconds are to mean something.
+"""
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from common.data.runs import read_rows
+from common.data.splits import take
+from common.report.numbers import format_gain, format_metric
+from common.run.record import versions
+
+ROOT = Path(__file__).parent.parent
+HELD_OUT = 1319
+
+
+def split(gsm8k: Path, folder: Path) -> list[str]:
+    """Writes the training and the held-out problems, and returns the flags that name them."""
+    lines = gsm8k.read_text(encoding="utf-8").splitlines()
+    test, train = take(lines, lambda line: json.loads(line)["question"], HELD_OUT)
+    flags = []
+    for name, rows in {"dataset_name": train, "test_dataset_name": test}.items():
+        path = folder / f"{name}.jsonl"
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        flags += [f"--{name}", str(path)]
+    return flags
+
+
+def launch(script: str, flags: list[str], log_path: Path) -> float:
+    """Runs a recipe's script by its launch command and returns how many seconds it took, its start included."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/zero2.yaml"]
+    command += ["--num_processes", "1", "--main_process_port", "0", f"recipes/{script}", "--config", "real.yaml", *flags]
+    begun = time.monotonic()
+    with open(log_path, "w") as log:
+        subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=True)
+    return round(time.monotonic() - begun)
+
+
+def base_row(log: Path) -> str:
+    """Returns the strict accuracy that evaluate.py printed."""
+    (line,) = (line for line in log.read_text().splitlines() if line.split()[:1] == ["accuracy"])
+    return line.split("accuracy")[1].replace("95 % interval", "").strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gsm8k", type=Path, required=True, help="GSM8K's train.jsonl")
+    parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
+    parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
+    parser.add_argument("--model", default="pretrained/SmolLM2-135M-Instruct", help="the model of `make real-model`")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--supervised_flags", default="", help="more flags of the supervised runs, in one word")
+    parser.add_argument("--grpo_flags", default="", help="more flags of the GRPO runs and the evaluation, in one word")
+    args = parser.parse_args()
+    folder = args.output_dir.resolve()
+    folder.mkdir(parents=True)
+    data = split(args.gsm8k, folder)
+    record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
+    launch("grpo_math/evaluate.py", ["--model_name_or_path", args.model, *data, *args.grpo_flags.split()], folder / "base.log")
+    record["as it was pretrained"] = base_row(folder / "base.log")
+    print(f"as it was pretrained: {record['as it was pretrained']}", flush=True)
+    for seed in args.seeds:
+        supervised, rewarded = folder / f"supervised_{seed}", folder / f"grpo_{seed}"
+        common = [*data, "--seed", str(seed)]
+        flags = ["--model_name_or_path", args.model, *common, *args.supervised_flags.split()]
+        first = launch("sft_instruct/train.py", [*flags, "--output_dir", str(supervised)], supervised.with_suffix(".log"))
+        flags = ["--model_name_or_path", str(supervised), *common, *args.grpo_flags.split()]
+        second = launch("grpo_math/train.py", [*flags, "--output_dir", str(rewarded)], rewarded.with_suffix(".log"))
+        before, *_, after = (row for row in read_rows(rewarded / "metrics.jsonl") if row.get("split") == "held_out")
+        values = {
+            "seed": seed,
+            "after supervised training": format_metric(before["metrics"]["accuracy"]),
+            "after GRPO": format_metric(after["metrics"]["accuracy"]),
+            "gained by GRPO": format_gain(after["gained"]),
+            "seconds": f"{first} + {second}",
+        }
+        if not record["runs"]:
+            print("| " + " | ".join(values) + " |\n|" + "---|" * len(values), flush=True)
+        print("| " + " | ".join(map(str, values.values())) + " |", flush=True)
+        record["runs"].append(values)
+        args.results.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
