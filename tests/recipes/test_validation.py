@@ -20,7 +20,8 @@ def stop(**settings):
     print("EVALUATED", [tokenizer.decode(tokens) for tokens in settings["eval_dataset"]["input_ids"]], flush=True)
     sys.exit(7)
 
-common.models.load.load_model = lambda *_, **__: SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=0))
+MODEL = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=0), model=SimpleNamespace(get_rope_index=None))
+common.models.load.load_model = lambda *_, **__: MODEL
 trl.SFTTrainer = stop
 sys.argv = sys.argv[1:]
 sys.path[0] = os.path.dirname(sys.argv[0])
