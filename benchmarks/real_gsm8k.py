@@ -49,7 +49,7 @@ def launch(script: str, flags: list[str], log_path: Path) -> float:
 def base_row(log: Path) -> str:
     """Returns the strict accuracy that evaluate.py printed."""
     (line,) = (line for line in log.read_text().splitlines() if line.split()[:1] == ["accuracy"])
-    return line.split("accuracy")[1].replace("95 % interval", "").strip()
+    return " ".join(line.split("accuracy")[1].replace("95 % interval", "").split())
 
 
 def main() -> None:
