@@ -8,6 +8,7 @@ from pathlib import Path
 from common.data.hub import refusal
 from common.data.runs import read_record, read_rows
 from common.errors import brief, fail, say
+from common.models.older_readers import write_for_older_readers
 from common.models.saved import load_run
 from common.models.vision import auto_class
 from common.report.card import write_card
@@ -174,6 +175,7 @@ def _make(folder: Path, working: Path) -> None:
     _cast(model, dtype)
     model.save_pretrained(working)
     tokenizer.save_pretrained(working)
+    write_for_older_readers(working)
     _check_tensors(working)
     _cast(model, torch.float32)
     rounded = _logits(model, tokenizer)
