@@ -22,9 +22,19 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from PIL import Image
 from safetensors import safe_open
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 
 SAMPLE = "A train leaves at 9:40 and arrives at 13:05. It stops four times, 6 minutes each. How long does it move? Explain."
+# What transformers refuses to save for a model that does not sample.
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
 # How far float32 arithmetic in another order may move a logit, relative to the largest one; float32 has 7 digits.
 TOLERANCE = 1e-4
 
@@ -128,6 +138,16 @@ def _merge(model: PeftModel) -> PreTrainedModel:
         return model.merge_and_unload()
 
 
+def _mend(config: GenerationConfig) -> None:
+    """Leaves out how to sample where the base model's own settings do not: they say nothing, and could not be saved."""
+    unused = {} if config.do_sample else {name: value for name in SAMPLING if (value := getattr(config, name)) is not None}
+    for name in unused:
+        setattr(config, name, None)
+    if unused:
+        listed = ", ".join(f"{name} {value}" for name, value in unused.items())
+        say(f"Left out of generation_config.json, by which the model does not sample: {listed}.")
+
+
 def _write_card(working: Path, folder: Path, exported: str) -> None:
     """Writes the run's card, or for a checkpoint one with the measures up to its step, and how the export was made."""
     run, record = read_record(folder)
@@ -173,6 +193,7 @@ def _make(folder: Path, working: Path) -> None:
     model.config.use_cache = True  # training turns it off
 
     _cast(model, dtype)
+    _mend(model.generation_config)
     model.save_pretrained(working)
     tokenizer.save_pretrained(working)
     write_for_older_readers(working)
@@ -182,7 +203,8 @@ def _make(folder: Path, working: Path) -> None:
     del model, base  # one model at a time
     reloaded = auto_class(AutoConfig.from_pretrained(working)).from_pretrained(working).eval()
     _cast(reloaded, torch.float32)
-    exported = _logits(reloaded, tokenizer)
+    processing = AutoProcessor if isinstance(tokenizer, ProcessorMixin) else AutoTokenizer
+    exported = _logits(reloaded, processing.from_pretrained(working))
     _check_equal(rounded, exported, "the export read back is not what was saved")
 
     name = str(dtype).removeprefix("torch.")

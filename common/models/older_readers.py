@@ -1,7 +1,7 @@
-"""A saved model as transformers 4 reads it too, which many engines still are built on; transformers 5 reads the same model.
+"""A saved model as transformers 4 reads it too, on which many engines still are built; transformers 5 reads the same model.
 
 Transformers 5 has other names for what it saves, and transformers 4 passes over a name that it does not know: without what is
-written here a Llama 3.2 gets other rotary frequencies, without a word. Tried with 4.57, see tests/e2e/test_older_readers.py.
+written here a Llama 3.2 gets other rotary frequencies, without a word. Tried with 4.57: tests/reliability/test_older_readers.py
 """
 
 import json
@@ -27,7 +27,7 @@ def _older_rope(rope: dict[str, Any]) -> dict[str, Any]:
         rope: The parameters; in Gemma 3 those of each kind of attention.
     """
     older = {}
-    if "sliding_attention" in rope:
+    if rope.keys() >= {"full_attention", "sliding_attention"}:
         older["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
         rope = rope["full_attention"]
     names = [name for name in ("rope_theta", "partial_rotary_factor") if name in rope]
@@ -40,10 +40,12 @@ def _older_rope(rope: dict[str, Any]) -> dict[str, Any]:
 def _with_older_names(config: dict[str, Any]) -> dict[str, Any]:
     """Returns a model's configuration, or the part of it for text, with the older names beside the newer ones."""
     older = {"torch_dtype": config["dtype"]} if "dtype" in config else {}
-    if "rope_parameters" in config:
+    if config.get("rope_parameters"):
         older |= _older_rope(config["rope_parameters"])
+    if "num_local_experts" in config:
+        older["num_experts"] = config["num_local_experts"]  # as Qwen's mixtures of experts call them
     if "text_config" in config:
-        tied = {name: config[name] for name in ("tie_word_embeddings",) if name in config}
+        tied = {"tie_word_embeddings": config.get("tie_word_embeddings", False)}
         older["text_config"] = _with_older_names(config["text_config"] | tied)
     return config | older
 
@@ -63,6 +65,9 @@ def write_for_older_readers(folder: Path) -> None:
         tokenizer["tokenizer_class"] = "PreTrainedTokenizerFast"
     if isinstance(tokenizer.get("extra_special_tokens"), list):  # only one of the two names may be there
         tokenizer["additional_special_tokens"] = tokenizer.pop("extra_special_tokens")
+    template = folder / "chat_template.jinja"
+    if template.exists():
+        tokenizer["chat_template"] = template.read_text(encoding="utf-8")
     _write(path, tokenizer)
 
     path = folder / "processor_config.json"

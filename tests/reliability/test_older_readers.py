@@ -10,16 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from common.commands.export import export_run
+from common.models.mxfp4 import from_pretrained
 
 import pytest
 import torch
 from families import FAMILIES, Family, build, shipped
 from forks import ROOT, command_env
-from older_reader import read
+from mxfp4_checkpoint import write_mxfp4
+from older_reader import QUESTION, read
 from peft import LoraConfig, get_peft_model
 from saved_model import load_whole
 from templates import load
-from transformers import AutoConfig, AutoTokenizer, GptOssConfig, LlamaConfig, Qwen2Config
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GptOssConfig,
+    LlamaConfig,
+    PreTrainedModel,
+    Qwen2Config,
+)
 from vision_families import FAMILIES as VISION
 from vision_families import save_vision_model
 
@@ -36,7 +46,7 @@ GEMMA_3_ROPE = {
     "full_attention": {"rope_type": "linear", "rope_theta": 2e6, "factor": 8.0},
     "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
 }
-EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8}
+EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8, "max_position_embeddings": 32 * 4096}
 TEXT = {family.name: family for family in FAMILIES}
 TEXT |= {
     "Llama 3.2": Family("Llama 3.2", LlamaConfig, **shipped("llama3_2"), sizes={"rope_parameters": LLAMA_3_ROPE}),
@@ -45,17 +55,30 @@ TEXT |= {
     "Gemma 3": replace(TEXT["Gemma 3"], sizes=TEXT["Gemma 3"].sizes | {"rope_parameters": GEMMA_3_ROPE}),
     "gpt-oss": Family("gpt-oss", GptOssConfig, **shipped("gptoss"), sizes=EXPERTS),
 }
-MODELS = [*TEXT, *VISION]
+MODELS = [*TEXT, "gpt-oss, MXFP4, adapters merged", *VISION]
+
+
+def save_adapter(model: PreTrainedModel, folder: Path, experts: list[str] | None = None) -> None:
+    """Saves an adapter with random weights: of attention, and of experts if they are named."""
+    torch.manual_seed(0)
+    args = LoraConfig(r=4, init_lora_weights=False, target_modules=["o_proj"], target_parameters=experts)
+    get_peft_model(model, args).save_pretrained(folder)
 
 
 def make_run(name: str, folder: Path) -> None:
-    """Writes what a run of a family leaves: its model with random weights, and its record."""
+    """Writes what a run of a family leaves: its model, or adapters on one in MXFP4, with random weights, and its record."""
     if name in TEXT:
         build(TEXT[name], folder)
         load(folder, TEXT[name].template).save_pretrained(folder)
-    else:
+    elif name in VISION:
         save_vision_model(name, folder)
-    record = {"recipe": "sft_instruct", "world_size": 1, "settings": {"model_name_or_path": name}}
+    else:
+        base = folder.with_name("base")
+        write_mxfp4(base, [QUESTION])
+        model = from_pretrained(AutoModelForCausalLM, AutoConfig.from_pretrained(base), str(base))
+        save_adapter(model, folder, experts=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])
+        AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    record = {"recipe": "sft_instruct", "world_size": 1, "settings": {"model_name_or_path": str(folder)}}
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "README.md").write_text("# A run\n")
     (folder / "complete").touch()
@@ -79,6 +102,7 @@ ROPE = {
     "Llama 3.2": {"rope_theta": 5e5, "rope_scaling": LLAMA_3_SCALING},
     "Qwen 2.5": {"rope_theta": 1e6, "rope_scaling": None},
     "Qwen 3": {"rope_theta": 1e4, "rope_scaling": None},
+    "Qwen 3, experts": {"rope_theta": 1e4, "rope_scaling": None, "num_experts": 4},
     "Gemma 3": {"rope_theta": 2e6, "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "rope_local_base_freq": 500.0},
     "gpt-oss": {"rope_theta": 150000.0, "rope_scaling": YARN},
 }
@@ -94,13 +118,14 @@ def test_an_export_has_the_older_names_too(name: str, tmp_path: Path):
     assert config["torch_dtype"] == config["dtype"] == "float32"
     of_text = config["text_config"] if name in VISION else config
     assert {key: of_text[key] for key in ROPE[name]} == ROPE[name]
-    # And to this transformers it is the model of the run.
-    kept, found = (AutoConfig.from_pretrained(folder).to_dict() for folder in (run, export))
+    # And this transformers reads the same of both names, or the export's own comparison of logits had failed.
+    kept, found = (AutoConfig.from_pretrained(folder).get_text_config().rope_parameters for folder in (run, export))
     assert found == kept
 
     tokenizer, saved = read_json(export / "tokenizer_config.json"), read_json(run / "tokenizer_config.json")
     assert tokenizer["tokenizer_class"] in ("PreTrainedTokenizerFast", "Qwen2Tokenizer")
     assert "extra_special_tokens" not in tokenizer
+    assert tokenizer["chat_template"] == (export / "chat_template.jinja").read_text(encoding="utf-8")
     assert tokenizer["additional_special_tokens"] == saved["extra_special_tokens"]
     assert AutoTokenizer.from_pretrained(export).all_special_tokens == AutoTokenizer.from_pretrained(run).all_special_tokens
 
@@ -112,16 +137,6 @@ def test_an_export_has_the_older_names_too(name: str, tmp_path: Path):
 
 
 # --- Read by transformers 4.57 --------------------------------------------------------------------------------------------
-
-
-def save_adapter(base: Path, folder: Path) -> None:
-    """Saves an adapter with random weights of an exported model."""
-    model, _ = load_whole(str(base))
-    torch.manual_seed(0)
-    args = LoraConfig(
-        task_type="CAUSAL_LM", r=4, init_lora_weights=False, target_modules=r".*\.(o_proj|down_proj|gate_up_proj)"
-    )
-    get_peft_model(model, args).save_pretrained(folder)
 
 
 def difference(found: dict[str, Any], expected: dict[str, Any]) -> float:
@@ -137,18 +152,14 @@ def test_transformers_4_reads_the_same_model(tmp_path: Path):
     requests = []
     for name in MODELS:
         make_run(name, tmp_path / name)
-        export = export_run(tmp_path / name)
-        save_adapter(export, tmp_path / f"adapter of {name}")
-        requests += [
-            {"folder": str(export), "base": None},
-            {"folder": str(tmp_path / f"adapter of {name}"), "base": str(export)},
-        ]
+        export, adapter = export_run(tmp_path / name), tmp_path / f"adapter of {name}"
+        save_adapter(load_whole(str(export))[0], adapter)
+        requests += [{"folder": str(export), "base": None}, {"folder": str(adapter), "base": str(export)}]
     path = tmp_path / "requests.json"
     path.write_text(json.dumps(requests))
     command = [OLD_PYTHON, ROOT / "tests" / "reliability" / "older_reader.py", path]
-    finished = subprocess.run(
-        command, cwd=tmp_path, env=command_env(PYTHONPATH=""), capture_output=True, text=True, timeout=600
-    )
+    env = command_env(PYTHONPATH="")
+    finished = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
     assert finished.returncode == 0, finished.stderr
 
     print("\n| family | export | adapter |\n|---|---|---|")
