@@ -2,7 +2,8 @@
 
     python older_reader.py REQUESTS
 
-REQUESTS is a json list. Each entry names the `folder` and the `base` of an adapter (else null), and gets what was `found`.
+REQUESTS is a json list. Each entry names the `folder` and the `base` of an adapter (else null), and gets what was `found`, and
+what `minijinja`, which engines in Rust take for Jinja, makes of the chat template.
 """
 
 import json
@@ -18,17 +19,33 @@ from transformers import AutoProcessor, AutoTokenizer
 QUESTION = "What is 2 + 2? One two three four five six seven eight."
 
 
+def turns_of(source: Path) -> list[dict[str, Any]]:
+    """Returns the question, with a picture if the model reads pictures."""
+    content: Any = QUESTION
+    if (source / "preprocessor_config.json").exists():
+        content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
+    return [{"role": "user", "content": content}]
+
+
+def render_by_minijinja(source: Path) -> str:
+    """Returns the question as the chat template in tokenizer_config.json writes it, without transformers."""
+    import minijinja
+
+    config = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
+    environment = minijinja.Environment(trim_blocks=True, lstrip_blocks=True, auto_escape_callback=lambda name: False)
+    values = {"messages": turns_of(source), "add_generation_prompt": True, **config}
+    return environment.render_str(config["chat_template"], **values)
+
+
 def read(folder: str, base: str | None) -> dict[str, Any]:
     """Returns the question as the model sees it, the logits of its tokens, what ends an answer, and what was not found."""
     source = Path(base or folder)
-    content: Any = QUESTION
     if (source / "preprocessor_config.json").exists():
         processor = AutoProcessor.from_pretrained(source)
-        tokenizer, content = processor.tokenizer, [{"type": "image"}, {"type": "text", "text": QUESTION}]
+        tokenizer = processor.tokenizer
     else:
         processor = tokenizer = AutoTokenizer.from_pretrained(source)
-    turns = [{"role": "user", "content": content}]
-    text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    text = processor.apply_chat_template(turns_of(source), add_generation_prompt=True, tokenize=False)
     if processor is tokenizer:
         inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")
         inputs.pop("token_type_ids", None)
@@ -51,5 +68,7 @@ def read(folder: str, base: str | None) -> dict[str, Any]:
 if __name__ == "__main__":
     path = Path(sys.argv[1])
     requests = json.loads(path.read_text())
-    answers = [request | {"found": read(**request)} for request in requests]
-    path.write_text(json.dumps(answers))
+    for request in requests:
+        found, text = read(**request), render_by_minijinja(Path(request["base"] or request["folder"]))
+        request |= {"found": found, "minijinja": text}
+    path.write_text(json.dumps(requests))

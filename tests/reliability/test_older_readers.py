@@ -168,6 +168,7 @@ def test_transformers_4_reads_the_same_model(tmp_path: Path):
         expected = read(answer["folder"], answer["base"])
         assert answer["found"] | {"logits": None} == expected | {"logits": None}, answer["folder"]
         assert expected["wrong"] == {}
+        assert answer["minijinja"] == expected["text"], answer["folder"]
         differences.append(difference(answer["found"], expected))
     for name, export, adapter in zip(MODELS, differences[::2], differences[1::2], strict=True):
         print(f"| {name} | {export:.1e} | {adapter:.1e} |")
