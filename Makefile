@@ -84,7 +84,7 @@ old-reader: install
 	uv pip install --quiet --python .venv-old/bin/python --no-deps \
 	    "transformers==4.57.6" "tokenizers>=0.22,<=0.23.0" "huggingface-hub>=0.34,<1" "minijinja>=2"
 	$(BIN)/python -c $(PURELIB) > $$(.venv-old/bin/python -c $(PURELIB))/behind.pth
-	python -m pytest -s tests/reliability/test_older_readers.py
+	python -m pytest tests/reliability/test_older_readers.py
 
 lint: install
 	ruff check

@@ -9,6 +9,7 @@ from common.data.hub import refusal
 from common.data.runs import read_record, read_rows
 from common.errors import brief, fail, say
 from common.models.older_readers import write_for_older_readers
+from common.models.sampling import leave_out_unused_sampling
 from common.models.saved import load_run
 from common.models.vision import auto_class
 from common.report.card import write_card
@@ -26,15 +27,12 @@ from transformers import (
     AutoConfig,
     AutoProcessor,
     AutoTokenizer,
-    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
 
 SAMPLE = "A train leaves at 9:40 and arrives at 13:05. It stops four times, 6 minutes each. How long does it move? Explain."
-# What transformers refuses to save for a model that does not sample.
-SAMPLING = ("temperature", "top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
 # How far float32 arithmetic in another order may move a logit, relative to the largest one; float32 has 7 digits.
 TOLERANCE = 1e-4
 
@@ -138,16 +136,6 @@ def _merge(model: PeftModel) -> PreTrainedModel:
         return model.merge_and_unload()
 
 
-def _mend(config: GenerationConfig) -> None:
-    """Leaves out how to sample where the base model's own settings do not: they say nothing, and could not be saved."""
-    unused = {} if config.do_sample else {name: value for name in SAMPLING if (value := getattr(config, name)) is not None}
-    for name in unused:
-        setattr(config, name, None)
-    if unused:
-        listed = ", ".join(f"{name} {value}" for name, value in unused.items())
-        say(f"Left out of generation_config.json, by which the model does not sample: {listed}.")
-
-
 def _write_card(working: Path, folder: Path, exported: str) -> None:
     """Writes the run's card, or for a checkpoint one with the measures up to its step, and how the export was made."""
     run, record = read_record(folder)
@@ -193,7 +181,7 @@ def _make(folder: Path, working: Path) -> None:
     model.config.use_cache = True  # training turns it off
 
     _cast(model, dtype)
-    _mend(model.generation_config)
+    leave_out_unused_sampling(model)
     model.save_pretrained(working)
     tokenizer.save_pretrained(working)
     write_for_older_readers(working)

@@ -171,7 +171,7 @@ def test_what_a_base_suggests_for_sampling_though_it_does_not_sample_is_left_out
     (like_lora_run / "generation_config.json").write_text(json.dumps({"do_sample": False, "temperature": 0.6, "top_k": 20}))
     assert recipes("export", str(like_lora_run)) == 0
     printed = capsys.readouterr().out
-    assert "Left out of generation_config.json, by which the model does not sample: temperature 0.6, top_k 20.\n" in printed
+    assert "what that suggests for sampling is left out: temperature 0.6, top_k 20.\n" in printed
     saved = json.loads((like_lora_run / "export" / "generation_config.json").read_text())
     assert not {"temperature", "top_k"} & saved.keys()
 
