@@ -36,7 +36,7 @@ def test_four_bit_weights_keep_their_gradient_after_an_evaluation(tmp_path: Path
 
 @pytest.mark.parametrize("samples", [True, False])
 def test_how_to_sample_is_kept_if_the_model_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str], samples: bool):
-    """Transformers refuses to save a temperature beside `do_sample: false` once a trainer has set the tokens that end a turn."""
+    """Transformers refuses to save a temperature beside `do_sample: false` once a trainer has set what ends a turn."""
     tokenizer = load_tokenizer(ModelConfig(model_name_or_path="tiny:qwen3"), ["one two three"])
     load_model(ModelConfig(model_name_or_path="tiny:qwen3"), tokenizer).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
