@@ -9,7 +9,6 @@ from common.data.hub import refusal
 from common.data.runs import read_record, read_rows
 from common.errors import brief, fail, say
 from common.models.older_readers import write_for_older_readers
-from common.models.sampling import leave_out_unused_sampling
 from common.models.saved import load_run
 from common.models.vision import auto_class
 from common.report.card import write_card
@@ -181,7 +180,6 @@ def _make(folder: Path, working: Path) -> None:
     model.config.use_cache = True  # training turns it off
 
     _cast(model, dtype)
-    leave_out_unused_sampling(model)
     model.save_pretrained(working)
     tokenizer.save_pretrained(working)
     write_for_older_readers(working)

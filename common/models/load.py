@@ -20,7 +20,6 @@ from common.models.attention import choose_attention
 from common.models.config import fail_to_load, read_config, tiny_architecture
 from common.models.end_of_turn import set_end_of_turn
 from common.models.folder import config_folder
-from common.models.sampling import leave_out_unused_sampling
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -206,7 +205,6 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
     except OSError as error:
         why = refusal(error) or f"{brief(error)}; its weights must be there in safetensors"
         fail(f"model_name_or_path {name} cannot be loaded: {why}")
-    leave_out_unused_sampling(model)
     # On a CPU, which waits for no program, padding costs more than it saves.
     if config.model_type in pictures.MODELS and settings["attn_implementation"] in (None, "sdpa") and torch.cuda.is_available():
         pictures.see_together(model)

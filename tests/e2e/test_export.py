@@ -163,19 +163,6 @@ def test_whole_weights_are_exported_bit_by_bit(like_lora_run: Path):
     assert all(expected[name].equal(found[name]) for name in expected)
 
 
-def test_what_a_base_suggests_for_sampling_though_it_does_not_sample_is_left_out(
-    like_lora_run: Path, capsys: pytest.CaptureFixture[str]
-):
-    for name in ("config.json", "model.safetensors"):
-        shutil.copy(TINY_BASE / name, like_lora_run)
-    (like_lora_run / "generation_config.json").write_text(json.dumps({"do_sample": False, "temperature": 0.6, "top_k": 20}))
-    assert recipes("export", str(like_lora_run)) == 0
-    printed = capsys.readouterr().out
-    assert "what that suggests for sampling is left out: temperature 0.6, top_k 20.\n" in printed
-    saved = json.loads((like_lora_run / "export" / "generation_config.json").read_text())
-    assert not {"temperature", "top_k"} & saved.keys()
-
-
 @pytest.mark.parametrize(
     ("factor", "line"),
     [

@@ -1,6 +1,5 @@
 """Loading: 4-bit weights keep their gradients, and pictures are read by models that were made for it."""
 
-import json
 from datetime import date
 from pathlib import Path
 
@@ -32,27 +31,6 @@ def test_four_bit_weights_keep_their_gradient_after_an_evaluation(tmp_path: Path
         model.eval()(input_ids=torch.arange(8)[None])
     assert before.abs().max() > 0
     torch.testing.assert_close(gradient(), before)
-
-
-@pytest.mark.parametrize("samples", [True, False])
-def test_how_to_sample_is_kept_if_the_model_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str], samples: bool):
-    """Transformers refuses to save a temperature beside `do_sample: false` once a trainer has set what ends a turn."""
-    tokenizer = load_tokenizer(ModelConfig(model_name_or_path="tiny:qwen3"), ["one two three"])
-    load_model(ModelConfig(model_name_or_path="tiny:qwen3"), tokenizer).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    suggested = {"do_sample": samples, "temperature": 0.6, "top_k": 20}
-    (tmp_path / "generation_config.json").write_text(json.dumps(suggested))
-    model = load_model(ModelConfig(model_name_or_path=str(tmp_path)), tokenizer)
-    model.generation_config.eos_token_id = [tokenizer.eos_token_id]
-    model.save_pretrained(tmp_path / "saved")
-    saved = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
-    assert {name: saved[name] for name in suggested if name in saved} == (suggested if samples else {"do_sample": False})
-    assert capsys.readouterr().out == (
-        ""
-        if samples
-        else "By its generation_config.json the model does not sample; what that suggests for sampling is left out: "
-        "temperature 0.6, top_k 20.\n"
-    )
 
 
 def test_a_model_that_reads_pictures_is_loaded_as_one(tmp_path: Path):
