@@ -7,6 +7,7 @@
 # make lint      ruff, the layers of common/, and the documentation's strict build
 # make campaign  a hundred runs killed at random moments and continued: none may end with other weights (about an hour on 2 cores)
 # make newest    the tests with the newest versions of everything, in an environment of their own (.venv-newest)
+# make old-reader  what an export is to transformers 4.57, on which many engines are built (.venv-old, beside .venv's torch)
 # make lock      pin the newest versions that pyproject.toml allows
 
 PYTHON ?= python3
@@ -19,10 +20,13 @@ ifeq ($(shell command -v nvidia-smi),)
 export DS_ACCELERATOR := cpu
 endif
 
+# Prints where an environment has its packages.
+PURELIB := 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
 # mkdocs-material announces its successor at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: install demo demo-smoke test test-all learn real-model test-real campaign newest lint docs lock
+.PHONY: install demo demo-smoke test test-all learn real-model test-real campaign newest old-reader lint docs lock
 
 install: $(VENV)/installed
 
@@ -73,6 +77,14 @@ newest: install
 	uv pip install --quiet --python .venv-newest/bin/python --upgrade --extra dev -r .venv-newest/pyproject.toml
 	uv pip install --quiet --python .venv-newest/bin/python --no-deps --editable .
 	.venv-newest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not real"
+
+# What it does not find of its own, such as torch, it takes from .venv, which stands behind it in the path.
+old-reader: install
+	uv venv --quiet --clear --python $(BIN)/python .venv-old
+	uv pip install --quiet --python .venv-old/bin/python --no-deps \
+	    "transformers==4.57.6" "tokenizers>=0.22,<=0.23.0" "huggingface-hub>=0.34,<1" "minijinja>=2"
+	$(BIN)/python -c $(PURELIB) > $$(.venv-old/bin/python -c $(PURELIB))/behind.pth
+	python -m pytest tests/reliability/test_older_readers.py
 
 lint: install
 	ruff check

@@ -8,6 +8,7 @@ from pathlib import Path
 from common.data.hub import refusal
 from common.data.runs import read_record, read_rows
 from common.errors import brief, fail, say
+from common.models.older_readers import write_for_older_readers
 from common.models.saved import load_run
 from common.models.vision import auto_class
 from common.report.card import write_card
@@ -21,7 +22,14 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from PIL import Image
 from safetensors import safe_open
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 
 SAMPLE = "A train leaves at 9:40 and arrives at 13:05. It stops four times, 6 minutes each. How long does it move? Explain."
 # How far float32 arithmetic in another order may move a logit, relative to the largest one; float32 has 7 digits.
@@ -174,13 +182,15 @@ def _make(folder: Path, working: Path) -> None:
     _cast(model, dtype)
     model.save_pretrained(working)
     tokenizer.save_pretrained(working)
+    write_for_older_readers(working)
     _check_tensors(working)
     _cast(model, torch.float32)
     rounded = _logits(model, tokenizer)
     del model, base  # one model at a time
     reloaded = auto_class(AutoConfig.from_pretrained(working)).from_pretrained(working).eval()
     _cast(reloaded, torch.float32)
-    exported = _logits(reloaded, tokenizer)
+    processing = AutoProcessor if isinstance(tokenizer, ProcessorMixin) else AutoTokenizer
+    exported = _logits(reloaded, processing.from_pretrained(working))
     _check_equal(rounded, exported, "the export read back is not what was saved")
 
     name = str(dtype).removeprefix("torch.")

@@ -119,11 +119,15 @@ def place(server: Server, reader: Server, tmp_path_factory: pytest.TempPathFacto
     return place
 
 
-def check_template(folder: Path) -> None:
-    """Checks that the saved chat template is one to infer with: plain Jinja reads it, and knows no marks of training."""
+def check_template(folder: Path, exported: bool) -> None:
+    """Checks that the saved chat template is one to infer with: plain Jinja reads it, and knows no marks of training.
+
+    An export has it in tokenizer_config.json too, for older readers.
+    """
     template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
     assert not re.search(r"\{%-?\s*(end)?generation\s*-?%\}", template)
-    assert "chat_template" not in json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert tokenizer_config.get("chat_template") == (template if exported else None)
     turns = [{"role": "user", "content": "Alpha?"}]
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     assert "Alpha?" in environment.from_string(template).render(messages=turns, add_generation_prompt=True)
@@ -135,8 +139,8 @@ def check(here: Place, run: Path, base: Path | None, what: str, exported: bool =
     trained = [here.folder / "trained" / run.name / f"{part.name}.safetensors" for part in parts]
     assert all(path.exists() for path in trained)
     exports = [here.export(part, f"export-{run.name}-{part.name}") for part in parts if exported]
-    for part in [*parts, *exports]:
-        check_template(part)
+    for folder in [*parts, *exports]:
+        check_template(folder, exported=folder in exports)
     saved = [(part, base, file) for part, file in zip(parts, trained, strict=True)]
     saved += [(export, None, file) for export, file in zip(exports, trained, strict=exported)]
     found = here.read(saved)
