@@ -54,14 +54,16 @@ def _set_up_wandb(run: Path) -> None:
 
     try:
         settings = wandb.setup().settings
-        run_id = settings.run_id or (parse_record(run) or {}).get("id")  # 0.1.0 recorded none
-        if run_id and settings.resume != "auto" and not settings.resume_from and not settings.fork_from:  # they name a run
-            wandb.setup(settings=wandb.Settings(run_id=run_id, resume=settings.resume or "allow"))
     except Exception:  # whatever is wrong with its settings: its callback fails of it too, and says so
         return
+    chosen: dict[str, str] = {}
+    run_id = settings.run_id or (parse_record(run) or {}).get("id")  # 0.1.0 recorded none
+    if run_id and settings.resume != "auto" and not settings.resume_from and not settings.fork_from:  # they name a run
+        chosen |= {"run_id": run_id, "resume": settings.resume or "allow"}
     if settings.mode == "online" and not _answers(settings.base_url):
-        wandb.setup(settings=wandb.Settings(mode="offline"))
+        chosen["mode"] = "offline"
         _warn(f"wandb: {settings.base_url} does not answer; the run is logged in {settings.wandb_dir}, for `wandb sync`")
+    wandb.setup(settings=wandb.Settings(**chosen))  # one call: another one, while it is online, took 50 s without a network
 
 
 class _Survivor:
