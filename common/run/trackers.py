@@ -63,7 +63,8 @@ def _set_up_wandb(run: Path) -> None:
     if settings.mode == "online" and not _answers(settings.base_url):
         chosen["mode"] = "offline"
         _warn(f"wandb: {settings.base_url} does not answer; the run is logged in {settings.wandb_dir}, for `wandb sync`")
-    wandb.setup(settings=wandb.Settings(**chosen))  # one call: another one, while it is online, took 50 s without a network
+    if chosen:  # in one call: another one, while it is online, took 50 s without a network
+        wandb.setup(settings=wandb.Settings(**chosen))
 
 
 class _Survivor:
