@@ -9,10 +9,11 @@ from common.data.hub import refusal
 from common.data.runs import read_record, read_rows
 from common.errors import brief, fail, say
 from common.models.older_readers import write_for_older_readers
-from common.models.saved import load_run
+from common.models.sampling import mend_sampling
+from common.models.saved import load_run, size_of_model
 from common.models.vision import auto_class
-from common.report.card import write_card
-from common.run.disk import naming_disk_faults
+from common.report.card import card_of_export, write_card
+from common.run.disk import check_memory, check_room, naming_disk_faults
 from common.run.files import open_to_readers
 
 import huggingface_hub
@@ -34,6 +35,9 @@ from transformers import (
 SAMPLE = "A train leaves at 9:40 and arrives at 13:05. It stops four times, 6 minutes each. How long does it move? Explain."
 # How far float32 arithmetic in another order may move a logit, relative to the largest one; float32 has 7 digits.
 TOLERANCE = 1e-4
+# The peak of memory is the model in float32, in which it is compared, beside the weights that it is read from, and a little:
+# of 135 million parameters 6.5 to 7.1 bytes each in 16 bits and 8.3 to 8.6 in 32 were measured, some of it always the same.
+MORE = 1.05
 
 
 def _target(run: Path, folder: Path, output_dir: Path | None) -> Path:
@@ -42,6 +46,14 @@ def _target(run: Path, folder: Path, output_dir: Path | None) -> Path:
     if os.path.lexists(target):
         fail(f"output_dir {target} is there already; choose another --output_dir, or remove it")
     return target
+
+
+def _check_room(folder: Path, target: Path) -> None:
+    """Fails before anything is loaded if the memory or the disk is too small."""
+    parameters, dtype = size_of_model(folder)
+    what = f"{folder}: exporting {parameters:,} parameters"
+    check_memory(int(MORE * (4 + dtype.itemsize) * parameters), what, "end other programs, or export on a machine with more")
+    check_room(target, parameters * dtype.itemsize, "make room, or choose another --output_dir", "the export")
 
 
 def _check_push(name: str) -> None:
@@ -157,8 +169,8 @@ def _write_card(working: Path, folder: Path, exported: str) -> None:
             facts={"ran on" if name == record["recipe"] else name: value for name, _, value in header},
             model_name=run.name,
         )
-    text = card.read_text(encoding="utf-8").replace("library_name: peft", "library_name: transformers", 1)
-    card.write_text(f"{text}\n## Export\n\n{exported}\n", encoding="utf-8")
+    text = card_of_export(card.read_text(encoding="utf-8"), working, record["settings"], exported)
+    card.write_text(text, encoding="utf-8")
 
 
 def _make(folder: Path, working: Path) -> None:
@@ -169,6 +181,7 @@ def _make(folder: Path, working: Path) -> None:
     base = model.get_base_model() if adapted else model
     if hasattr(base.config, "quantization_config"):
         fail(f"{folder}: {settings['model_name_or_path']} is stored quantized; an export needs a full-precision base model")
+    mend_sampling(base, settings["model_name_or_path"] if adapted else str(folder))
     dtype = base.dtype
     _cast(model, torch.float32)
     trained = _logits(model, tokenizer)
@@ -229,12 +242,13 @@ def export_run(folder: Path, output_dir: Path | None = None, push: str | None = 
 
     Raises:
         SystemExit: With code 2 and one line if the run cannot be exported, the folder is there already, the export is
-            not the trained model, or the upload failed.
+            not the trained model, the memory or the disk is too small, or the upload failed.
     """
     run, _ = read_record(folder)
     target = _target(run, folder, output_dir)
     if push:
         _check_push(push)
+    _check_room(folder, target)
 
     working = target.with_name(f".{target.name}.{os.getpid()}")
     try:

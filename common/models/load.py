@@ -20,6 +20,7 @@ from common.models.attention import choose_attention
 from common.models.config import fail_to_load, read_config, tiny_architecture
 from common.models.end_of_turn import set_end_of_turn
 from common.models.folder import config_folder
+from common.models.sampling import mend_sampling
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -215,6 +216,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         # leaves them packed when training goes on.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+    mend_sampling(model, f"model_name_or_path {model_args.model_name_or_path}")
     # GRPOTrainer loads its reference model, of the KL term, by this name. With adapters the base is the reference, and the name
     # goes into the adapter's card.
     model.config.name_or_path = _reloadable(name, "main" if adapted else model_args.model_revision)

@@ -46,8 +46,8 @@ def _in_4_bits(settings: dict[str, Any], config: PreTrainedConfig) -> BitsAndByt
     return quantization_of(model_args, config)
 
 
-def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
-    """Loads the model that an adapter was trained on, in the dtype it had then; 4 bits are put back into that."""
+def _base_of(adapter: Path, settings: dict[str, Any]) -> str:
+    """Returns where the model is that an adapter was trained on: its folder or its hub id."""
     trained_on = settings["model_name_or_path"]
     name = PeftConfig.from_pretrained(adapter).base_model_name_or_path
     if not name:
@@ -62,15 +62,21 @@ def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
                 f"`base_model_name_or_path` in {adapter / 'adapter_config.json'}"
             )
         use_cache_if_unreachable()
+    return found or name
+
+
+def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
+    """Loads the model that an adapter was trained on, in the dtype it had then; 4 bits are put back into that."""
+    name = _base_of(adapter, settings)
     try:
         revision = settings.get("model_revision")
-        config = AutoConfig.from_pretrained(found or name, revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
         loaded = {"revision": revision}
         if settings.get("dtype") not in ("auto", None):
             loaded["dtype"] = getattr(torch, settings["dtype"])
         if settings.get("load_in_4bit"):
             loaded["quantization_config"] = _in_4_bits(settings, config)
-        model = from_pretrained(auto_class(config), config, found or name, **loaded)
+        model = from_pretrained(auto_class(config), config, name, **loaded)
     except (OSError, ValueError) as error:
         fail(f"{adapter}: its base model {name} cannot be loaded: {refusal(error) or brief(error)}")
     if settings.get("load_in_4bit"):
@@ -153,6 +159,45 @@ def _load(
     return base, model, tokenizer, processing
 
 
+def _settings_of(folder: Path) -> dict[str, Any]:
+    """Returns the settings of a run whose model can be loaded."""
+    run, record = read_record(folder)
+    if not (folder / COMPLETE).exists():
+        checkpoint = newest_complete_checkpoint(run)
+        cure = f"pass {checkpoint}" if checkpoint else "the command that started the run continues it"
+        fail(f"{folder} is not complete; {cure}")
+    parts = [str(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))]
+    if parts:
+        fail(f"{folder} is a run of several parts and holds no model itself; pass one of {', '.join(parts)}")
+    return record["settings"]
+
+
+def size_of_model(folder: Path) -> tuple[int, torch.dtype]:
+    """Returns how many parameters the model of a run has, its base model included, and their dtype; loads no weights.
+
+    Args:
+        folder: The run's folder, or one of its checkpoints.
+
+    Raises:
+        SystemExit: As `load_run`.
+    """
+    settings, name, revision, dtype = _settings_of(folder), str(folder), None, None
+    kind, what, cure = _kind_of_weights(folder), folder, "; pass another run, or a checkpoint-N of this one"
+    if kind != "shards":
+        check_folder(name)
+    try:
+        if kind == "adapter":
+            name, revision, dtype = _base_of(folder, settings), settings.get("model_revision"), settings.get("dtype")
+            what, cure = f"{folder}: its base model {name}", ""
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        with torch.device("meta"):
+            model = auto_class(config).from_config(config, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        fail(f"{what} cannot be loaded: {refusal(error) or brief(error)}{cure}")
+    dtype = getattr(torch, dtype) if dtype not in ("auto", None) else config.dtype or torch.float32
+    return sum(parameter.numel() for parameter in model.parameters()), dtype
+
+
 def load_run(
     folder: str | Path, device: str | None = None
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase | ProcessorMixin, dict[str, Any]]:
@@ -172,15 +217,7 @@ def load_run(
             pickles, or the adapter's base model is missing.
     """
     folder = Path(folder)
-    run, record = read_record(folder)
-    settings = record["settings"]
-    if not (folder / COMPLETE).exists():
-        checkpoint = newest_complete_checkpoint(run)
-        cure = f"pass {checkpoint}" if checkpoint else "the command that started the run continues it"
-        fail(f"{folder} is not complete; {cure}")
-    parts = [str(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))]
-    if parts:
-        fail(f"{folder} is a run of several parts and holds no model itself; pass one of {', '.join(parts)}")
+    settings = _settings_of(folder)
     try:
         base, model, tokenizer, processing = _load(folder, settings)
     except (OSError, ValueError, SafetensorError) as error:

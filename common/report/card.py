@@ -1,5 +1,6 @@
-"""The model card: what the model is, what was measured, how it was made."""
+"""The model card: what the model is, what was measured and how, how it was made, how to use it."""
 
+import json
 import math
 import re
 from pathlib import Path
@@ -10,7 +11,9 @@ from common.data.sources import sources_of
 from common.report.numbers import format_metric
 
 import yaml
+from huggingface_hub import metadata_load, try_to_load_from_cache
 
+USE = "## Use"
 SOURCES = r"[\w./-]+(:[\d.]+)?( [\w./-]+(:[\d.]+)?)*"  # what can name data sets of the hub, with their weights
 
 
@@ -21,6 +24,10 @@ def _is_of_hub(name: str) -> bool:
 def _named(name: str) -> str:
     """Returns how a card names a model or data: of a local one only the last part of its path, the rest is the machine's."""
     return Path(name).absolute().name if is_path(name) or Path(name).exists() else name
+
+
+def _on_a_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _as_code(text: str) -> str:
@@ -35,8 +42,104 @@ SIGNS = r"^[-+=]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.|[^\w\s.,;:%()/=+'-]
 
 def _as_text(text: str) -> str:
     """Returns a text on one line of which Markdown and HTML make nothing: their signs are written as numbers."""
-    text = re.sub(SIGNS, lambda match: f"&#{ord(match[0])};", " ".join(text.split()))
+    text = re.sub(SIGNS, lambda match: f"&#{ord(match[0])};", _on_a_line(text))
     return re.sub(r"^(\d+)([.)])", lambda match: f"{match[1]}&#{ord(match[2])};", text)  # a numbered list
+
+
+def _license_of(base: str) -> dict[str, str]:
+    """Returns what the card of a base model says of its license: in its folder, or where the hub's files are kept."""
+    try:
+        card = Path(base) / "README.md" if Path(base).is_dir() else try_to_load_from_cache(base, "README.md")
+        said = metadata_load(card) if isinstance(card, str | Path) and Path(card).is_file() else None
+    except (OSError, ValueError, yaml.YAMLError):  # somebody else's file, and no name that the hub could know
+        return {}
+    said = said or {}
+    names = ["license", "license_name", "license_link"]
+    found = {name: said[name] for name in names if isinstance(said.get(name), str)}
+    if "license_link" in found and not found["license_link"].startswith("https://"):
+        del found["license_link"]  # a file beside that card
+    return found
+
+
+def _model_index(name: str, task: str, data: str, after: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns what was measured in the form that the hub reads (`EvalResult` of huggingface_hub)."""
+    results = []
+    for split, row in after.items():
+        metrics = [
+            {"name": _on_a_line(metric), "type": _on_a_line(metric), "value": values["value"]}
+            for metric, values in row["metrics"].items()
+            if math.isfinite(values["value"])
+        ]
+        if metrics:
+            of = {"name": f"{data} ({_on_a_line(split)})", "type": data}
+            results.append({"task": {"type": task}, "dataset": of, "metrics": metrics})
+    return [{"name": _on_a_line(name), "results": results}]
+
+
+def _decoding(settings: dict[str, Any], after: dict[str, dict[str, Any]]) -> str:
+    """Returns with what a model was measured, as a sentence."""
+    is_sampled = any("self_consistency" in name for row in after.values() for name in row["metrics"])
+    text = f"Decoding: greedy (the likeliest token, no penalty{'; self_consistency: sampled' if is_sampled else ''})"
+    cut, prompt = _longest(settings), settings.get("system_prompt")
+    text += f", cut after {cut} tokens" if cut else ""
+    return f"{text}; the system prompt was {_as_code(_on_a_line(prompt))}." if prompt else f"{text}."
+
+
+def _longest(settings: dict[str, Any]) -> int | None:
+    return settings.get("max_new_tokens") or settings.get("max_completion_length")
+
+
+def usage(folder: Path, settings: dict[str, Any]) -> str:
+    """Returns how the model in a folder is used, as a section of its card; nothing if there are no weights in it.
+
+    Args:
+        folder: The model's folder: whole weights, or an adapter.
+        settings: The run's settings by name.
+    """
+    adapted = (folder / "adapter_config.json").exists()
+    if not any(folder.glob("*.safetensors")):
+        return ""
+    sees = (folder / "processor_config.json").exists()
+    auto, reader = ("AutoModelForImageTextToText", "AutoProcessor") if sees else ("AutoModelForCausalLM", "AutoTokenizer")
+    base, dtype = _on_a_line(settings["model_name_or_path"]), settings.get("dtype") or "auto"
+    load = [f'model = {auto}.from_pretrained(folder, dtype="auto")']
+    if adapted:
+        where = "" if _is_of_hub(base) else "  # its base model: pass the folder in which you have it"
+        load = [
+            f"base = {json.dumps(_named(base), ensure_ascii=False)}{where}",
+            f'model = PeftModel.from_pretrained({auto}.from_pretrained(base, dtype="{dtype}"), folder)',
+        ]
+    content = [{"type": "image", "path": "picture.png"}, {"type": "text", "text": "..."}] if sees else "..."
+    system = [{"role": "system", "content": settings["system_prompt"]}] if settings.get("system_prompt") else []
+    messages = json.dumps([*system, {"role": "user", "content": content}], ensure_ascii=False)
+    template = 'add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"'
+    greedy = f"max_new_tokens={_longest(settings) or 256}, do_sample=False, repetition_penalty=1.0"
+    code = [
+        *(["from peft import PeftModel"] if adapted else []),
+        f"from transformers import {auto}, {reader}",
+        "",
+        'folder = "."  # this one, or its name on the hub',
+        *load,
+        f"reader = {reader}.from_pretrained(folder)",
+        f"messages = {messages}",
+        f"inputs = reader.apply_chat_template(messages, {template})",
+        f"output = model.generate(**inputs, {greedy})",
+        'print(reader.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
+    ]
+    return "\n".join([USE, "", "```python", *code, "```", ""])
+
+
+def card_of_export(card: str, folder: Path, settings: dict[str, Any], exported: str) -> str:
+    """Returns the card of a standalone model, made of the card of its run.
+
+    Args:
+        card: That of the run.
+        folder: The standalone model.
+        settings: The run's settings by name.
+        exported: How it was made of the run.
+    """
+    card = card.partition(f"\n{USE}\n")[0].replace("library_name: peft", "library_name: transformers", 1)
+    return f"{card.rstrip()}\n\n{usage(folder, settings)}\n## Export\n\n{exported}\n"
 
 
 def write_card(
@@ -60,29 +163,35 @@ def write_card(
         facts: Lines such as the launcher, the time and the versions.
         model_name: The model's name; the folder's if not given.
     """
-    base, data = (" ".join(settings[name].split()) for name in ("model_name_or_path", "dataset_name"))  # on one line
+    base, data = (_on_a_line(settings[name]) for name in ("model_name_or_path", "dataset_name"))
+    evaluations = [row for row in rows if "split" in row]
+    before, after = ({row["split"]: row for row in order} for order in (reversed(evaluations), evaluations))
+    task = "image-text-to-text" if (folder / "processor_config.json").exists() else "text-generation"
     header: dict[str, Any] = {
         "library_name": "peft" if settings["use_peft"] else "transformers",
+        "pipeline_tag": task,
         "tags": ["zero-recipes", "trl"],
+        **_license_of(base),
     }
     if _is_of_hub(base):
         header["base_model"] = base
     named = sources_of(data) if re.fullmatch(SOURCES, data) else []
     on_hub = [name for name, _ in named if _is_of_hub(name)]
+    data = " ".join(_named(name) for name, _ in named) if len(named) > 1 else _named(data)
     if on_hub:
         header["datasets"] = on_hub
-    evaluations = [row for row in rows if "split" in row]
-    before, after = ({row["split"]: row for row in order} for order in (reversed(evaluations), evaluations))
+    if after:
+        header["model-index"] = _model_index(model_name or folder.name, task, data, after)
     last_step = next((row["step"] for row in after.values()), 0)
     lines = [
         "---",
-        yaml.safe_dump(header, width=math.inf).strip(),
+        yaml.safe_dump(header, width=math.inf, allow_unicode=True).strip(),
         "---",
         f"# {_as_text(model_name or folder.name)}: {title}",
         "",
         summary,
         "",
-        f"Trained from {_as_code(_named(base))} on {_as_code(_named(data))}. The run's config.yaml holds every setting, its "
+        f"Trained from {_as_code(_named(base))} on {_as_code(data)}. The run's config.yaml holds every setting, its "
         "report.html curves and samples.",
         "",
         "## Measured",
@@ -96,6 +205,7 @@ def write_card(
             values = [format_metric(first) if first else "", format_metric(metric)]
             cells = [_as_text(split), str(row["count"]), _as_text(name), *values]
             lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "In brackets: 95 % intervals.", "", "## How it was made", ""]
+    lines += ["", f"In brackets: 95 % intervals. {_decoding(settings, after)}", "", "## How it was made", ""]
     lines += [f"- {_as_text(name)}: {_as_text(value)}" for name, value in facts.items()]
-    (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines += ["", usage(folder, settings)]
+    (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The disk of a run: whether a checkpoint fits, and one line when it is full or the folder has gone."""
+"""The disk and the memory: whether what is to come fits, and one line when the disk is full or the folder has gone."""
 
 import errno
 import os
@@ -10,23 +10,46 @@ from pathlib import Path
 from common.data.runs import COMPLETE, checkpoint_steps
 from common.errors import fail, is_main_process
 
+import psutil
 from safetensors import SafetensorError
 
 
-def check_room(folder: Path, needed: int, then: str) -> None:
-    """Makes sure that a checkpoint fits on the disk.
+def _first_that_exists(folder: Path) -> Path:
+    """Returns a folder, or the nearest one above it that is there."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.isdir(path))
+
+
+def check_room(folder: Path, needed: int, then: str, what: str = "a checkpoint") -> None:
+    """Makes sure that a checkpoint, or something else, fits on the disk.
 
     Args:
-        folder: The run's folder.
+        folder: Into which it is written; it may have to be made.
         needed: In bytes.
+        then: What to do about it.
+        what: What is written.
+
+    Raises:
+        SystemExit: With code 2 and one line that says how much is needed and how much there is.
+    """
+    free = shutil.disk_usage(_first_that_exists(folder)).free
+    if is_main_process() and free < needed:
+        fail(f"output_dir {folder}: {what} needs {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free there; {then}")
+
+
+def check_memory(needed: int, what: str, then: str) -> None:
+    """Makes sure that something fits into the memory of this machine.
+
+    Args:
+        needed: In bytes.
+        what: What is to be loaded.
         then: What to do about it.
 
     Raises:
         SystemExit: With code 2 and one line that says how much is needed and how much there is.
     """
-    free = shutil.disk_usage(folder).free
-    if is_main_process() and free < needed:
-        fail(f"output_dir {folder}: a checkpoint needs {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free there; {then}")
+    free = psutil.virtual_memory().available
+    if free < needed:
+        fail(f"{what} needs {needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free; {then}")
 
 
 def _is_full(error: BaseException, folder: Path) -> bool:
@@ -59,7 +82,7 @@ def naming_disk_faults(
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.isdir(path))
+        there = _first_that_exists(folder)
         if _is_full(error, there):
             for step in checkpoint_steps(folder):
                 if not (folder / f"checkpoint-{step}" / COMPLETE).exists():

@@ -119,7 +119,7 @@ def run(
         curves: The report's plots.
         shown: Label to key of the trainer's log: what the progress lines show.
         facts: More lines for the report.
-        more_follows: Whether this process trains or measures something else afterwards: its processes stay connected.
+        more_follows: Whether this is a part of a run, whose folder is the one above: the processes stay connected for the rest.
     """
     args, accelerator = trainer.args, trainer.accelerator
     folder = Path(args.output_dir)
@@ -132,7 +132,7 @@ def run(
     if getattr(config, "output_router_logits", False):
         config.output_router_logits = False  # TRL asks for them itself at each step; left on, they would break generation
     args.logging_nan_inf_filter = False  # it would show a loss that is not a number as the one before
-    survive(trainer)
+    survive(trainer, folder.parent if more_follows else folder)
     needed = size_of_checkpoint(trainer.model, trainer.is_deepspeed_enabled)
     limit = args.run_values.get("max_run_time")
     request = StopRequest(seconds_of(limit) if limit else None)

@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from common.data.runs import COMPLETE, RECORD, parse_record
 from common.errors import fail, is_main_process, say
@@ -241,7 +242,8 @@ def write_record(script: str, args: TrainingArguments) -> None:
     with naming_disk_faults(folder, then="give the same command again"):
         folder.mkdir(parents=True, exist_ok=True)
         if parse_record(folder) is None:
-            write_whole(folder / RECORD, json.dumps(_record(script, args), indent=1) + "\n")
+            record = _record(script, args) | {"id": uuid4().hex[:8]}  # by which a tracker knows it when it is continued
+            write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n")
             (folder / "config.yaml").unlink(missing_ok=True)
         if not (folder / "config.yaml").exists():
             header = [f"# {recipe_name(script)}: {launcher(args)}"]

@@ -1,14 +1,17 @@
-"""Trackers (`report_to`) that fail: the training goes on without them."""
+"""Trackers (`report_to`): a run that is continued is one run there, and one that fails does not end the training."""
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from common.data.runs import parse_record
 from common.errors import brief, is_main_process
 
 from transformers import Trainer, TrainerCallback
@@ -37,17 +40,31 @@ def _answers(url: str) -> bool:
     return answered.wait(PATIENCE)
 
 
-def _log_offline_if_unreachable() -> None:
-    """Lets wandb log into a folder if its server does not answer: by itself it waits for 101 s, and fails (wandb 0.31)."""
+def _is_disabled() -> bool:
+    """Returns whether the environment turns wandb off as transformers 4 read it; 5 does not look at the variable any more."""
+    return os.environ.get("WANDB_DISABLED", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _set_up_wandb(run: Path) -> None:
+    """Lets wandb take up the run that was interrupted, and log into a folder if its server does not answer.
+
+    By itself it begins another run at each start; it waits for a server for 101 s, and fails (wandb 0.31).
+    """
     import wandb  # where it is not asked for, it need not be installed
 
     try:
         settings = wandb.setup().settings
     except Exception:  # whatever is wrong with its settings: its callback fails of it too, and says so
         return
+    chosen: dict[str, str] = {}
+    run_id = settings.run_id or (parse_record(run) or {}).get("id")  # 0.1.0 recorded none
+    if run_id and settings.resume != "auto" and not settings.resume_from and not settings.fork_from:  # they name a run
+        chosen |= {"run_id": run_id, "resume": settings.resume or "allow"}
     if settings.mode == "online" and not _answers(settings.base_url):
-        wandb.setup(settings=wandb.Settings(mode="offline"))
+        chosen["mode"] = "offline"
         _warn(f"wandb: {settings.base_url} does not answer; the run is logged in {settings.wandb_dir}, for `wandb sync`")
+    if chosen:  # in one call: another one, while it is online, took 50 s without a network
+        wandb.setup(settings=wandb.Settings(**chosen))
 
 
 class _Survivor:
@@ -85,14 +102,22 @@ class _Survivor:
         return call
 
 
-def survive(trainer: Trainer) -> None:
+def survive(trainer: Trainer, run: Path) -> None:
     """Lets a trainer train on when a tracker fails: a network that has gone must not cost a run.
+
+    In wandb a run that is continued stays one run. WANDB_RUN_ID and WANDB_RESUME win over the id of the record.
 
     Args:
         trainer: The trainer, whose callbacks of `report_to` are replaced.
+        run: The folder with the record of the run, of which the trainer may train a part.
     """
-    trackers = tuple(get_reporting_integration_callbacks(trainer.args.report_to))
-    callbacks = trainer.callback_handler.callbacks
+    callbacks, names = trainer.callback_handler.callbacks, trainer.args.report_to
+    if "wandb" in names and _is_disabled():
+        wandb = tuple(get_reporting_integration_callbacks(["wandb"]))
+        callbacks[:] = [callback for callback in callbacks if not isinstance(callback, wandb)]
+        trainer.args.report_to = names = [name for name in names if name != "wandb"]
+        _warn("report_to wandb: WANDB_DISABLED is set, so nothing is logged there")
+    trackers = tuple(get_reporting_integration_callbacks(names))
     callbacks[:] = [_Survivor(callback) if isinstance(callback, trackers) else callback for callback in callbacks]
-    if "wandb" in trainer.args.report_to and is_main_process():
-        _log_offline_if_unreachable()
+    if "wandb" in names and is_main_process():
+        _set_up_wandb(run)

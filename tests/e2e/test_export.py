@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 from common.commands.main import main
 
@@ -13,7 +15,7 @@ import torch
 from conftest import GRPO_MATH, ROOT, SHORT, accelerate, command_env, run_command
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 TINY_BASE = ROOT / "recipes" / "grpo_math" / "lesson" / "tiny_base"
 QUESTION = "Ada has 6 jars with 7 pens in each. How many pens does Ada have?"
@@ -95,6 +97,87 @@ def test_an_adapter_is_merged_and_the_model_stays_the_same(lora_run: Path, capsy
         f"error: output_dir {export} is there already; choose another --output_dir, or remove it\n"
     )
     assert {path: path.stat().st_mtime_ns for path in lora_run.rglob("*")} == files
+
+
+def test_the_code_of_a_card_says_what_was_measured(
+    lora_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """That of the adapter, which is told where its base is, and that of its export."""
+    if not (lora_run / "export").exists():
+        assert recipes("export", str(lora_run)) == 0
+    tokenizer = AutoTokenizer.from_pretrained(lora_run)
+    inputs = tokenizer.apply_chat_template([{"role": "user", "content": QUESTION}], add_generation_prompt=True, tokenize=False)
+    inputs = tokenizer(inputs, return_tensors="pt", add_special_tokens=False)
+    output = with_adapter(lora_run).eval().generate(**inputs, do_sample=False, max_new_tokens=40)
+    expected = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert expected.strip()
+    for folder in (lora_run, lora_run / "export"):
+        card = (folder / "README.md").read_text()
+        assert str(ROOT) not in card
+        code = card.partition("```python\n")[2].partition("```")[0]
+        assert ('base = "tiny_base"' in code) == (folder == lora_run)
+        monkeypatch.chdir(folder)
+        capsys.readouterr()
+        exec(code.replace('"tiny_base"', repr(str(TINY_BASE))).replace('"..."', repr(QUESTION)), {})
+        assert capsys.readouterr().out == f"{expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("memory", "disk", "line"),
+    [
+        (2e6, 1e12, "{run}: exporting {count:,} parameters needs {memory:.3g} GB of memory, and 0.002 GB are free; "),
+        (1e12, 2e6, "output_dir {target}: the export needs {disk:.3g} GB, and 0.002 GB are free there; make room, or "),
+    ],
+)
+def test_too_little_memory_or_disk_is_said_before_anything_is_loaded(
+    lora_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    memory: float,
+    disk: float,
+    line: str,
+):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=memory))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=disk))
+    monkeypatch.setattr("common.commands.export.load_run", lambda *_, **__: pytest.fail("it was loaded"))
+    target = tmp_path / "new" / "export"
+    assert recipes("export", str(lora_run), "--output_dir", str(target)) == 2
+    error = capsys.readouterr().err
+    count = sum(weight.numel() for weight in load_file(TINY_BASE / "model.safetensors").values())
+    sizes = {"count": count, "memory": 8.4e-9 * count, "disk": 4e-9 * count}  # trained in float32
+    assert error.startswith("error: " + line.format(run=lora_run, target=target, **sizes))
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["whole", "adapter"])
+def test_what_a_base_suggests_in_vain_is_taken_out(
+    like_lora_run: Path, lora_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+):
+    """transformers loads a temperature beside `do_sample: false`, and refuses to save it."""
+    base = Path(shutil.copytree(TINY_BASE, tmp_path / "base"))
+    suggested = base / "generation_config.json"
+    suggested.write_text(json.dumps(json.loads(suggested.read_text()) | {"do_sample": False, "temperature": 0.6, "top_p": 0.9}))
+    if kind == "whole":
+        for path in [*base.glob("*config.json"), base / "model.safetensors"]:
+            if path.name != "tokenizer_config.json":
+                shutil.copy(path, like_lora_run)
+    else:
+        for path in lora_run.glob("adapter*"):
+            shutil.copy(path, like_lora_run)
+        config = like_lora_run / "adapter_config.json"
+        config.write_text(config.read_text().replace(str(TINY_BASE), str(base)))
+    assert recipes("export", str(like_lora_run)) == 0
+    said = "its generation_config.json sets temperature 0.6, top_p 0.9, which has no effect beside the rest; taken out.\n"
+    assert capsys.readouterr().out.count(said) == 1
+    exported = GenerationConfig.from_pretrained(like_lora_run / "export")
+    exported.validate(strict=True)
+    assert exported.do_sample is not True
+    assert not exported.temperature
+    mask = os.umask(0)
+    os.umask(mask)
+    assert {path.stat().st_mode & 0o777 for path in (like_lora_run / "export").iterdir()} == {0o666 & ~mask}
 
 
 def test_each_line_of_a_pipe_is_a_turn(lora_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

@@ -230,6 +230,7 @@ def export(recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def export(push: str, hub: Hub, token: str | None = "secret") -> SimpleNamespace:
         monkeypatch.setattr("huggingface_hub.HfApi", hub)
         monkeypatch.setattr("huggingface_hub.get_token", lambda: token)
+        monkeypatch.setattr(module, "_check_room", lambda *_: None)
         monkeypatch.setattr(module, "_make", lambda folder, working: (working / "model.safetensors").touch())
         code, out, error = recipes("export", str(run), "--push", push)
         return SimpleNamespace(code=code, out=out, error=error, run=run)
