@@ -87,7 +87,7 @@ def test_training_begins_where_pretraining_ended(run: tuple[Path, str]):
     assert 0.3 < first < 3
     assert 0.3 < held_out_losses(folder)[0] < 3
     (trained,) = re.findall(r"assistant\n»([^»«]+)«", printed)
-    assert "####" in trained
+    assert "\\boxed{" in trained
     assert trained.endswith("<|im_end|>")
 
 
