@@ -20,7 +20,8 @@ from common.data.runs import read_rows
 from common.report.numbers import format_value
 from common.run.record import versions
 
-ROOT = Path(__file__).parent.parent
+from learn import LAUNCHER, ROOT
+
 RECIPE = "recipes/trl_function_calling"
 COLUMNS = {
     "simple": ("simple_python", "exact_call"),
@@ -33,9 +34,8 @@ COLUMNS = {
 
 
 def launch(script: str, flags: list[str], log_path: Path) -> str:
-    """Runs one of the recipe's scripts by its launch command; returns what it printed, which is kept in a file as well."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/zero2.yaml"]
-    command += ["--num_processes", "1", "--main_process_port", "0", f"{RECIPE}/{script}", *flags]
+    """Runs a recipe's script by its launch command; returns what it printed, which is kept in a file as well."""
+    command = [*LAUNCHER, "--config_file", "accelerate_configs/zero2.yaml", "--num_processes", "1", script, *flags]
     with open(log_path, "w") as log:
         subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=True)
     return log_path.read_text()
@@ -68,7 +68,6 @@ def main() -> None:
     parser.add_argument("--model", default=str(ROOT / "pretrained" / "SmolLM2-135M-Instruct"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--count", type=int, default=12_000, help="generated conversations")
-    parser.add_argument("--mix", nargs=2, default=["20", "1"], help="the weights of generated and real conversations")
     parser.add_argument("--flags", default="", help="of train.py and evaluate.py")
     args = parser.parse_args()
     args.output_dir.mkdir(parents=True)
@@ -77,7 +76,7 @@ def main() -> None:
     subprocess.run(writer, cwd=ROOT, check=True)
 
     bfcl = ["--dataset_name", str(args.bfcl.resolve()), *args.flags.split()]
-    data = [f"{path.resolve()}:{weight}" for path, weight in zip([generated, args.glaive], args.mix, strict=True)]
+    data = [f"{generated.resolve()}:20", f"{args.glaive.resolve()}:1"]  # as in real.yaml
     trained = ["--config", "real.yaml", "--model_name_or_path", args.model, "--dataset_name", *data]
     trained += ["--chat_dataset_name", str(args.chat.resolve()), *args.flags.split()]
     record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "models": []}
@@ -92,18 +91,18 @@ def main() -> None:
         args.results.write_text(json.dumps(record, indent=1) + "\n")
 
     before = ["--config", "real.yaml", "--model_name_or_path", args.model, *bfcl]
-    measured = read_printed(launch("evaluate.py", before, args.output_dir / "before.log"))
+    measured = read_printed(launch(f"{RECIPE}/evaluate.py", before, args.output_dir / "before.log"))
     for seed in args.seeds:
         folder = args.output_dir / f"seed_{seed}"
         started = time.monotonic()
-        launch("train.py", [*trained, "--seed", str(seed), "--output_dir", str(folder)], folder.with_suffix(".log"))
+        launch(f"{RECIPE}/train.py", [*trained, "--seed", str(seed), "--output_dir", str(folder)], folder.with_suffix(".log"))
         seconds = f"{time.monotonic() - started:.0f}"
         rows = read_rows(folder / "metrics.jsonl")
         losses = [format_value(row["metrics"]["loss"]) for row in rows if row.get("split") == "plain_chat"]
         if seed == args.seeds[0]:
             add("as it was pretrained", measured, losses[0], "")
         asked = ["--model_name_or_path", str(folder), *bfcl]
-        after = read_printed(launch("evaluate.py", asked, args.output_dir / f"after_{seed}.log"))
+        after = read_printed(launch(f"{RECIPE}/evaluate.py", asked, args.output_dir / f"after_{seed}.log"))
         add(f"trained, seed {seed}", after, losses[-1], seconds)
 
 

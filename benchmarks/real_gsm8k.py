@@ -10,7 +10,6 @@ real-model`, and an idle GPU if the seconds are to mean something.
 import argparse
 import datetime
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,7 +19,8 @@ from common.data.splits import take
 from common.report.numbers import format_gain, format_metric
 from common.run.record import versions
 
-ROOT = Path(__file__).parent.parent
+from real_calls import launch, read_printed
+
 HELD_OUT = 1319
 
 
@@ -36,20 +36,12 @@ def split(gsm8k: Path, folder: Path) -> list[str]:
     return flags
 
 
-def launch(script: str, flags: list[str], log_path: Path) -> float:
-    """Runs a recipe's script by its launch command and returns how many seconds it took, its start included."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/zero2.yaml"]
-    command += ["--num_processes", "1", "--main_process_port", "0", f"recipes/{script}", "--config", "real.yaml", *flags]
+def train(recipe: str, flags: list[str], folder: Path) -> int:
+    """Trains with a recipe's real.yaml and returns how many seconds it took, its start included."""
     begun = time.monotonic()
-    with open(log_path, "w") as log:
-        subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=True)
+    flags = ["--config", "real.yaml", *flags, "--output_dir", str(folder)]
+    launch(f"recipes/{recipe}/train.py", flags, folder.with_suffix(".log"))
     return round(time.monotonic() - begun)
-
-
-def base_row(log: Path) -> str:
-    """Returns the strict accuracy that evaluate.py printed."""
-    (line,) = (line for line in log.read_text().splitlines() if line.split()[:1] == ["accuracy"])
-    return " ".join(line.split("accuracy")[1].replace("95 % interval", "").split())
 
 
 def main() -> None:
@@ -66,16 +58,17 @@ def main() -> None:
     folder.mkdir(parents=True)
     data = split(args.gsm8k, folder)
     record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
-    launch("grpo_math/evaluate.py", ["--model_name_or_path", args.model, *data, *args.grpo_flags.split()], folder / "base.log")
-    record["as it was pretrained"] = base_row(folder / "base.log")
+    asked = ["--config", "real.yaml", "--model_name_or_path", args.model, *data, *args.grpo_flags.split()]
+    printed = launch("recipes/grpo_math/evaluate.py", asked, folder / "base.log")
+    record["as it was pretrained"] = read_printed(printed)["held_out"]["accuracy"]
     print(f"as it was pretrained: {record['as it was pretrained']}", flush=True)
     for seed in args.seeds:
         supervised, rewarded = folder / f"supervised_{seed}", folder / f"grpo_{seed}"
         common = [*data, "--seed", str(seed)]
         flags = ["--model_name_or_path", args.model, *common, *args.supervised_flags.split()]
-        first = launch("sft_instruct/train.py", [*flags, "--output_dir", str(supervised)], supervised.with_suffix(".log"))
+        first = train("sft_instruct", flags, supervised)
         flags = ["--model_name_or_path", str(supervised), *common, *args.grpo_flags.split()]
-        second = launch("grpo_math/train.py", [*flags, "--output_dir", str(rewarded)], rewarded.with_suffix(".log"))
+        second = train("grpo_math", flags, rewarded)
         before, *_, after = (row for row in read_rows(rewarded / "metrics.jsonl") if row.get("split") == "held_out")
         values = {
             "seed": seed,
