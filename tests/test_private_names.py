@@ -40,7 +40,9 @@ AT_RUN_TIME = [
     ("transformers.training_args", "self.deepspeed_plugin", "common/run/toolchain.py"),
     ("transformers.trainer", "self.callback_handler = ", "common/run/loop.py"),
     ("transformers.configuration_utils", "_attn_implementation", "common/generate/engine.py"),
+    ("transformers.configuration_utils", "_attn_implementation", "common/generate/scoring.py"),
     ("trl.trainer.grpo_trainer", "_metrics", "common/generate/rollout.py"),
+    ("trl.trainer.grpo_trainer", "_get_per_token_logps_and_entropies", "common/generate/scoring.py"),
     ("trl.trainer.grpo_trainer", "_tokenize_prompts", "tests/common/generate/test_rollout.py"),
 ]
 # Public, but in no documentation.

@@ -17,7 +17,9 @@ from transformers import GenerationConfig, PreTrainedModel
 # Decoders whose attention is what `common.generate.slots` computes: a test compares each with `generate`.
 MODELS = ["llama", "mistral", "qwen2", "qwen3", "smollm3"]
 ROOM = 0.5  # share of the free memory that keys and values may take
-KEPT = 0.05  # share of a GPU's memory up to which they are kept for the next prompts: training needs the rest
+# They are kept for the next prompts up to a share of a GPU's memory, or while all that stands in it, weights and optimizer
+# included, is little of it: training needs the rest. TRL's default leaves vLLM 0.3 (`vllm_gpu_memory_utilization`).
+KEPT, LITTLE = 0.05, 0.3
 
 
 def unfit(model: PreTrainedModel | PeftModel, config: GenerationConfig, gathered: bool = True) -> str | None:
@@ -140,7 +142,8 @@ class Decoder:
             engine.forget_graphs()
         if base.device.type == "cuda":
             taken = engine.num_slots * slot_bytes(base.config, engine.length, base.dtype)
-            if taken > KEPT * torch.cuda.get_device_properties(base.device).total_memory:
+            there = torch.cuda.get_device_properties(base.device).total_memory
+            if taken > KEPT * there and torch.cuda.memory_allocated(base.device) > LITTLE * there:
                 self.engine = None
         return done
 

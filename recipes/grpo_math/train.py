@@ -29,6 +29,7 @@ def main() -> None:
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
     from common.generate.rollout import use_rollout_engine
+    from common.generate.scoring import skip_padding
     from common.models.config import check_model, read_config
     from common.models.kernels import use_liger_modules
     from common.models.load import load_model, load_tokenizer, with_variables
@@ -70,6 +71,7 @@ def main() -> None:
         callbacks=[WatchRewards()],
     )
     use_rollout_engine(trainer)  # on a GPU completions come several times faster
+    skip_padding(trainer)  # and only real tokens are computed
 
     # 4. Measure, train, measure again, write the report.
     weighted = zip(training_args.reward_weights, rewards, strict=True)

@@ -48,6 +48,7 @@ def learn(
 ) -> None:
     """Trains the base model, or an adapter on it, in a folder of its own; what is complete there is not repeated."""
     from common.generate.rollout import use_rollout_engine
+    from common.generate.scoring import skip_padding
     from common.models.kernels import use_liger_modules
     from common.report.page import Curve
     from common.run.loop import run
@@ -87,6 +88,7 @@ def learn(
         callbacks=[WatchRewards(), *([stop] if stop else [])],
     )
     use_rollout_engine(trainer)  # on a GPU completions come several times faster
+    skip_padding(trainer)  # and only real tokens are computed
     run(
         __file__,
         trainer,

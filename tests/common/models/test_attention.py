@@ -62,37 +62,6 @@ def logits_by_document(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -
     }
 
 
-def varlen_attn_reference(query, key, value, boundaries, _boundaries, longest, _longest, *, scale, window_size):
-    """Computes what the GPU's kernel does, one document after the other."""
-    back, ahead = window_size
-    assert ahead == 0
-    assert longest == boundaries.diff().max()
-    documents = []
-    for start, stop in pairwise(boundaries.tolist()):
-        distance = torch.arange(stop - start)[:, None] - torch.arange(stop - start)
-        seen = (distance >= 0) & ((distance <= back) | (back < 0))
-        states = [states[start:stop].transpose(0, 1)[None] for states in (query, key, value)]
-        attended = torch.nn.functional.scaled_dot_product_attention(*states, attn_mask=seen, scale=scale)
-        documents.append(attended[0].transpose(0, 1))
-    return torch.cat(documents)
-
-
-@pytest.fixture
-def varlen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Makes `varlen` usable without a GPU: all of it but torch's kernel. Returns the lengths of the rows that it is given."""
-    rows = []
-
-    def kernel(query, *args, **kwargs):
-        rows.append(len(query))
-        return varlen_attn_reference(query, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("torch.cuda.is_available", lambda: True)
-        assert choose_attention("varlen", torch.bfloat16, LlamaConfig()) == "varlen"
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
-    return rows
-
-
 def small_config(model_type: str, **changes) -> PreTrainedConfig:
     """Returns a configuration of the real class with two small layers, one of them with a window where the family has any."""
     sizes = {
