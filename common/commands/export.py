@@ -5,9 +5,12 @@ import shutil
 import warnings
 from pathlib import Path
 
+from common.commands.comparison import check_equal, check_tensors, difference, sample_logits, sample_prompt
 from common.data.hub import refusal
 from common.data.runs import read_record, read_rows
+from common.data.templates import named_date, with_clock
 from common.errors import brief, fail, say
+from common.models.in_files import cast_in_files
 from common.models.older_readers import write_for_older_readers
 from common.models.sampling import mend_sampling
 from common.models.saved import load_run, size_of_model
@@ -21,8 +24,6 @@ import torch
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
-from PIL import Image
-from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoProcessor,
@@ -32,9 +33,6 @@ from transformers import (
     ProcessorMixin,
 )
 
-SAMPLE = "A train leaves at 9:40 and arrives at 13:05. It stops four times, 6 minutes each. How long does it move? Explain."
-# How far float32 arithmetic in another order may move a logit, relative to the largest one; float32 has 7 digits.
-TOLERANCE = 1e-4
 # The peak of memory is the model in float32, in which it is compared, beside the weights that it is read from, and a little:
 # of 135 million parameters 6.5 to 7.1 bytes each in 16 bits and 8.3 to 8.6 in 32 were measured, some of it always the same.
 MORE = 1.05
@@ -84,52 +82,7 @@ def _push(name: str, folder: Path) -> None:
     say(f"Uploaded to {huggingface_hub.constants.ENDPOINT}/{name}, a private repository.")
 
 
-# --- Comparing ----------------------------------------------------------------------------------------------------------
-
-
-def _logits(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> torch.Tensor:
-    """Returns the logits at each position of the sample text, before it a picture if the model reads pictures."""
-    if isinstance(tokenizer, ProcessorMixin):
-        picture = Image.linear_gradient("L").resize((112, 56)).convert("RGB")
-        messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": SAMPLE}]}]
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        inputs = tokenizer(images=[picture], text=[text], return_tensors="pt")
-    else:
-        messages = [{"role": "user", "content": SAMPLE}]
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        inputs = {"input_ids": tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]}
-    with torch.no_grad():
-        return model(**inputs).logits[0]
-
-
-def _difference(expected: torch.Tensor, found: torch.Tensor) -> float:
-    return (expected - found).abs().max().item()
-
-
-def _check_equal(expected: torch.Tensor, found: torch.Tensor, what: str) -> None:
-    """Fails if logits differ by more than the order of additions explains; also if they are not numbers."""
-    largest, difference = expected.abs().max().item(), _difference(expected, found)
-    if not difference <= TOLERANCE * largest:
-        fail(f"{what}: logits differ by {difference:.3g} on a sample text (the largest is {largest:.3g}); nothing was exported")
-
-
-def _check_tensors(folder: Path) -> None:
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 - not a dict
-                tensor = weights.get_tensor(name)
-                if tensor.numel() == 0 or not tensor.isfinite().all():
-                    fail(f"the weight {name} is empty or not finite in the export; nothing was exported")
-
-
 # --- Making -------------------------------------------------------------------------------------------------------------
-
-
-def _cast(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Casts the weights and leaves the buffers (rotary frequencies), which transformers keeps in float32, as they are."""
-    for parameter in model.parameters():
-        if parameter.is_floating_point():
-            parameter.data = parameter.data.to(dtype)
 
 
 def _merge(model: PeftModel) -> PreTrainedModel:
@@ -173,38 +126,53 @@ def _write_card(working: Path, folder: Path, exported: str) -> None:
     card.write_text(text, encoding="utf-8")
 
 
+def _dated(tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> str:
+    """Puts the clock back into the chat template; returns what is to be said of the date that training saw."""
+    fixed = tokenizer.chat_template
+    day, tokenizer.chat_template = named_date(fixed), with_clock(fixed)
+    if day is None:
+        return ""
+    if tokenizer.chat_template == fixed:
+        return f" Its chat template names the day {day}: the run kept no other one."
+    return f" In training its chat template named the day {day}; here it looks at the clock, as that of the base model does."
+
+
 def _make(folder: Path, working: Path) -> None:
     """Writes the export of a run and compares it with the run's model."""
-    # On the CPU: there is room for float32, and its float32 is exact.
+    # On the CPU, where float32 is exact.
     model, tokenizer, settings = load_run(folder, device="cpu")
     adapted = isinstance(model, PeftModel)
     base = model.get_base_model() if adapted else model
     if hasattr(base.config, "quantization_config"):
         fail(f"{folder}: {settings['model_name_or_path']} is stored quantized; an export needs a full-precision base model")
     mend_sampling(base, settings["model_name_or_path"] if adapted else str(folder))
-    dtype = base.dtype
-    _cast(model, torch.float32)
-    trained = _logits(model, tokenizer)
+    dtype, prompt = base.dtype, sample_prompt(tokenizer)
+    cast_in_files(model, torch.float32, working)
+    trained = sample_logits(model, tokenizer, prompt)
     if not trained.isfinite().all():
         fail(f"{folder}: its logits are not finite, so the training has diverged; export an earlier checkpoint")
     if adapted:
         model = _merge(model)
-        _check_equal(trained, _logits(model, tokenizer), "the merged model is not the trained one")
+        check_equal(trained, sample_logits(model, tokenizer, prompt), "the merged model is not the trained one")
     model.config.use_cache = True  # training turns it off
 
-    _cast(model, dtype)
+    date = _dated(tokenizer)
+    cast_in_files(model, dtype, working)
     model.save_pretrained(working)
     tokenizer.save_pretrained(working)
     write_for_older_readers(working)
-    _check_tensors(working)
-    _cast(model, torch.float32)
-    rounded = _logits(model, tokenizer)
+    check_tensors(working)
+    cast_in_files(model, torch.float32, working)
+    rounded = sample_logits(model, tokenizer, prompt)
     del model, base  # one model at a time
     reloaded = auto_class(AutoConfig.from_pretrained(working)).from_pretrained(working).eval()
-    _cast(reloaded, torch.float32)
+    cast_in_files(reloaded, torch.float32, working)
     processing = AutoProcessor if isinstance(tokenizer, ProcessorMixin) else AutoTokenizer
-    exported = _logits(reloaded, processing.from_pretrained(working))
-    _check_equal(rounded, exported, "the export read back is not what was saved")
+    reader = processing.from_pretrained(working)
+    exported = sample_logits(reloaded, reader, prompt)
+    check_equal(rounded, exported, "the export read back is not what was saved")
+    if reader.chat_template != tokenizer.chat_template:
+        fail("the export read back has another chat template than was saved; nothing was exported")
 
     name = str(dtype).removeprefix("torch.")
     made, reference = f"The weights are those of {folder.name}, in {name}.", "what was trained"
@@ -218,8 +186,8 @@ def _make(folder: Path, working: Path) -> None:
     same = (trained.argmax(-1) == exported.argmax(-1)).sum().item()
     made += (
         f" Compared with {reference} on a text of {len(trained)} tokens, logits differ by at most "
-        f"{_difference(trained, exported):.2g} (the largest is {trained.abs().max():.3g}) and the likeliest token is the "
-        f"same at {same} of {len(trained)}."
+        f"{difference(trained, exported):.2g} (the largest is {trained.abs().max():.3g}) and the likeliest token is the "
+        f"same at {same} of {len(trained)}.{date}"
     )
     say(made)
     _write_card(working, folder, made)
