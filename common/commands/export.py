@@ -1,5 +1,6 @@
 """A standalone model of a run: adapters merged, shards joined, and compared with the trained model before it is kept."""
 
+import gc
 import os
 import shutil
 import warnings
@@ -10,10 +11,10 @@ from common.data.hub import refusal
 from common.data.runs import read_record, read_rows
 from common.data.templates import named_date, with_clock
 from common.errors import brief, fail, say
-from common.models.in_files import cast_in_files
+from common.models.in_files import cast_in_files, load_in_files
 from common.models.older_readers import write_for_older_readers
 from common.models.sampling import mend_sampling
-from common.models.saved import load_run, size_of_model
+from common.models.saved import empty_model, load_run
 from common.models.vision import auto_class
 from common.report.card import card_of_export, write_card
 from common.run.disk import check_memory, check_room, naming_disk_faults
@@ -33,9 +34,10 @@ from transformers import (
     ProcessorMixin,
 )
 
-# The peak of memory is the model in float32, in which it is compared, beside the weights that it is read from, and a little:
-# of 135 million parameters 6.5 to 7.1 bytes each in 16 bits and 8.3 to 8.6 in 32 were measured, some of it always the same.
-MORE = 1.05
+# Of models of 200 to 300 million parameters this was measured (tests/reliability/test_export_memory.py), and some more: in
+# bytes, of each number in the largest weight, and of each parameter.
+AT_LEAST, LARGEST = 250e6, 8
+IN_4_BITS, WITH_DORA, IN_SHARDS = 2, 7, 4.4
 
 
 def _target(run: Path, folder: Path, output_dir: Path | None) -> Path:
@@ -48,10 +50,22 @@ def _target(run: Path, folder: Path, output_dir: Path | None) -> Path:
 
 def _check_room(folder: Path, target: Path) -> None:
     """Fails before anything is loaded if the memory or the disk is too small."""
-    parameters, dtype = size_of_model(folder)
-    what = f"{folder}: exporting {parameters:,} parameters"
-    check_memory(int(MORE * (4 + dtype.itemsize) * parameters), what, "end other programs, or export on a machine with more")
-    check_room(target, parameters * dtype.itemsize, "make room, or choose another --output_dir", "the export")
+    model, dtype, settings = empty_model(folder)
+    sizes = [parameter.numel() for parameter in model.parameters()]
+    memory, count = AT_LEAST + LARGEST * max(sizes), sum(sizes)
+    # What does not go weight by weight: putting back of 4 bits, DoRA's merging, joining shards, taking experts apart.
+    adapted = (folder / "adapter_config.json").exists()
+    if adapted and settings.get("load_in_4bit"):
+        memory += (IN_4_BITS + dtype.itemsize) * count
+    if adapted and settings.get("use_dora"):
+        memory += WITH_DORA * count
+    if not any(folder.glob("*.safetensors")):
+        memory += (IN_SHARDS + dtype.itemsize) * count
+    memory += dtype.itemsize * sum(parameter.numel() for parameter in model.parameters() if parameter.dim() == 3)
+    what = f"{folder}: exporting {count:,} parameters"
+    check_memory(int(memory), what, "end other programs, or export on a machine with more")
+    # In float32, in which it is compared, beside the export.
+    check_room(target, count * (4 + dtype.itemsize), "make room, or choose another --output_dir", "the export")
 
 
 def _check_push(name: str) -> None:
@@ -140,7 +154,7 @@ def _dated(tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> str:
 def _make(folder: Path, working: Path) -> None:
     """Writes the export of a run and compares it with the run's model."""
     # On the CPU, where float32 is exact.
-    model, tokenizer, settings = load_run(folder, device="cpu")
+    model, tokenizer, settings = load_run(folder, device="cpu", files=working)
     adapted = isinstance(model, PeftModel)
     base = model.get_base_model() if adapted else model
     if hasattr(base.config, "quantization_config"):
@@ -165,7 +179,9 @@ def _make(folder: Path, working: Path) -> None:
     cast_in_files(model, torch.float32, working)
     rounded = sample_logits(model, tokenizer, prompt)
     del model, base  # one model at a time
-    reloaded = auto_class(AutoConfig.from_pretrained(working)).from_pretrained(working).eval()
+    gc.collect()  # modules with adapters hold each other
+    config = AutoConfig.from_pretrained(working)
+    reloaded = load_in_files(auto_class(config), config, str(working), working)
     cast_in_files(reloaded, torch.float32, working)
     processing = AutoProcessor if isinstance(tokenizer, ProcessorMixin) else AutoTokenizer
     reader = processing.from_pretrained(working)

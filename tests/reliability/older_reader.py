@@ -8,6 +8,7 @@ what `minijinja`, which engines in Rust take for Jinja, makes of the chat templa
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def render_by_minijinja(source: Path) -> str:
 
     config = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
     environment = minijinja.Environment(trim_blocks=True, lstrip_blocks=True, auto_escape_callback=lambda name: False)
+    environment.add_function("strftime_now", datetime.now().strftime)
     values = {"messages": turns_of(source), "add_generation_prompt": True, **config}
     return environment.render_str(config["chat_template"], **values)
 
