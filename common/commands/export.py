@@ -7,10 +7,10 @@ import warnings
 from pathlib import Path
 
 from common.commands.comparison import check_equal, check_tensors, difference, sample_logits, sample_prompt
-from common.data.hub import refusal
+from common.commands.push import check_push, upload
 from common.data.runs import read_record, read_rows
 from common.data.templates import named_date, with_clock
-from common.errors import brief, fail, say
+from common.errors import fail, say
 from common.models.in_files import cast_in_files, load_in_files
 from common.models.older_readers import write_for_older_readers
 from common.models.sampling import mend_sampling
@@ -20,9 +20,7 @@ from common.report.card import card_of_export, write_card
 from common.run.disk import check_memory, check_room, naming_disk_faults
 from common.run.files import open_to_readers
 
-import huggingface_hub
 import torch
-from huggingface_hub.utils import HFValidationError, validate_repo_id
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import (
@@ -53,10 +51,10 @@ def _check_room(folder: Path, target: Path) -> None:
     model, dtype, settings = empty_model(folder)
     sizes = [parameter.numel() for parameter in model.parameters()]
     memory, count = AT_LEAST + LARGEST * max(sizes), sum(sizes)
-    # What does not go weight by weight: putting back of 4 bits, DoRA's merging, joining shards, taking experts apart.
+    # What does not go weight by weight: loading in 4 bits, DoRA's merging, joining shards, taking experts apart.
     adapted = (folder / "adapter_config.json").exists()
     if adapted and settings.get("load_in_4bit"):
-        memory += (IN_4_BITS + dtype.itemsize) * count
+        memory += IN_4_BITS * count
     if adapted and settings.get("use_dora"):
         memory += WITH_DORA * count
     if not any(folder.glob("*.safetensors")):
@@ -66,37 +64,6 @@ def _check_room(folder: Path, target: Path) -> None:
     check_memory(int(memory), what, "end other programs, or export on a machine with more")
     # In float32, in which it is compared, beside the export.
     check_room(target, count * (4 + dtype.itemsize), "make room, or choose another --output_dir", "the export")
-
-
-def _check_push(name: str) -> None:
-    """Fails before any work if the upload could not succeed, or would go into a repository that is there already."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        fail(f"--push {name}: {brief(error)}")
-    if "/" not in name:
-        fail(f"--push {name}: name the owner too, for example --push my_name/{name}")
-    if huggingface_hub.get_token() is None:
-        fail("--push needs a token of the Hugging Face hub with write access; `hf auth login` stores one, or set HF_TOKEN")
-    try:
-        exists = huggingface_hub.HfApi().repo_exists(name)
-    except Exception as error:  # whatever the HTTP library of this version raises
-        fail(f"--push {name}: {refusal(error) or f'the hub does not answer: {brief(error)}'}")
-    if exists:
-        fail(f"--push {name}: that repository exists already, and nothing is overwritten; choose another name")
-
-
-def _push(name: str, folder: Path) -> None:
-    api = huggingface_hub.HfApi()
-    try:
-        api.create_repo(name, private=True)
-        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Export of a trained model")
-    except Exception as error:  # as above
-        fail(f"--push {name}: {brief(error)}; the export is kept: `hf upload {name} {folder} . --private` uploads it")
-    say(f"Uploaded to {huggingface_hub.constants.ENDPOINT}/{name}, a private repository.")
-
-
-# --- Making -------------------------------------------------------------------------------------------------------------
 
 
 def _merge(model: PeftModel) -> PreTrainedModel:
@@ -231,7 +198,7 @@ def export_run(folder: Path, output_dir: Path | None = None, push: str | None = 
     run, _ = read_record(folder)
     target = _target(run, folder, output_dir)
     if push:
-        _check_push(push)
+        check_push(push)
     _check_room(folder, target)
 
     working = target.with_name(f".{target.name}.{os.getpid()}")
@@ -248,5 +215,5 @@ def export_run(folder: Path, output_dir: Path | None = None, push: str | None = 
         shutil.rmtree(working, ignore_errors=True)
     say(f"The model is in {target}")
     if push:
-        _push(push, target)
+        upload(push, target)
     return target

@@ -83,3 +83,23 @@ def load_in_files(
     del model.hf_device_map
     model.tie_weights()
     return model
+
+
+def dequantize_in_files(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Puts a model's weights back from 4 bits, as its `dequantize` does, one after the other, into files.
+
+    Args:
+        model: The model, on the CPU.
+        folder: On a disk with room for all weights in the model's type.
+    """
+    from bitsandbytes.nn import Linear4bit  # takes seconds
+    from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+    for path, layer in list(model.named_modules()):
+        if isinstance(layer, Linear4bit):
+            linear = torch.nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+            weight = _in_file(dequantize_bnb_weight(layer.weight), model.config.dtype, folder)
+            linear.weight, linear.bias = torch.nn.Parameter(weight, requires_grad=False), layer.bias
+            model.set_submodule(path, linear)
+    model.hf_quantizer.remove_quantization_config(model)
+    return model

@@ -14,7 +14,7 @@ from common.data.hub import is_path, refusal, use_cache_if_unreachable
 from common.data.runs import COMPLETE, RECORD, newest_complete_checkpoint, read_record
 from common.errors import brief, fail, say
 from common.models.folder import check_folder
-from common.models.in_files import load_in_files
+from common.models.in_files import dequantize_in_files, load_in_files
 from common.models.mxfp4 import from_pretrained
 from common.models.vision import auto_class
 
@@ -82,13 +82,15 @@ def _load_base(adapter: Path, settings: dict[str, Any], files: Path | None) -> P
         if settings.get("dtype") not in ("auto", None):
             loaded["dtype"] = getattr(torch, settings["dtype"])
         if settings.get("load_in_4bit"):
-            loaded["quantization_config"], files = _in_4_bits(settings, config), None
-        model = _load_whole(name, config, files, **loaded)
+            loaded["quantization_config"] = _in_4_bits(settings, config)
+            model = from_pretrained(auto_class(config), config, name, **loaded)
+        else:
+            model = _load_whole(name, config, files, **loaded)
     except (OSError, ValueError) as error:
         fail(f"{adapter}: its base model {name} cannot be loaded: {refusal(error) or brief(error)}")
     if settings.get("load_in_4bit"):
         # The adapter was trained and measured beside these weights: beside those that lost nothing it is another model.
-        return model.dequantize()
+        return dequantize_in_files(model, files) if files else model.dequantize()
     if settings.get("load_in_8bit"):
         say(f"The adapter was trained on its base model in 8 bits and is applied to it in {str(model.dtype)[6:]} here.")
     return model
@@ -215,8 +217,7 @@ def load_run(
     Args:
         folder: The run's folder, or one of its checkpoints.
         device: Where the model goes; a GPU if there is one and nothing is given.
-        files: A folder for the weights of a model on the CPU; without one they go into the memory. ZeRO's shards and 4 bits
-            always do.
+        files: A folder for the weights of a model on the CPU; without one they go into the memory. ZeRO's shards always do.
 
     Returns:
         The model, its tokenizer (of a model that reads pictures its processor), and the run's settings by name.

@@ -41,7 +41,7 @@ KINDS = {
     "adapter, float32": ({}, ALL, {"dtype": "float32"}, 1),
     "adapted experts": (EXPERTS, ADAPTED_EXPERTS, {}, 2),
     "DoRA": ({}, ALL | {"use_dora": True}, {"use_dora": True}, 7.5),
-    "4 bits": ({}, ALL, {"load_in_4bit": True}, 4.5),
+    "4 bits": ({}, ALL, {"load_in_4bit": True}, 2.5),
 }
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in list(KINDS)[1:]]
 
