@@ -19,7 +19,7 @@ import torch
 from forks import BIN, Server
 from peft import LoraConfig, get_peft_model
 from templates import SHIPPED, save_tokenizer
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3MoeConfig
+from transformers import AutoModelForCausalLM, GptOssConfig, LlamaConfig, Qwen3MoeConfig
 
 SIZES = {
     "hidden_size": 1024,
@@ -31,6 +31,7 @@ SIZES = {
 }
 EXPERTS = {"num_hidden_layers": 6, "moe_intermediate_size": 768, "num_experts": 16, "num_experts_per_tok": 2}
 ADAPTED_EXPERTS = {"target_modules": ["q_proj"], "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}
+GPT_OSS = {"num_hidden_layers": 6, "intermediate_size": 768, "num_local_experts": 16, "num_experts_per_tok": 2, "head_dim": 64}
 ALL = {"target_modules": "all-linear"}
 # Of each kind: what of the model differs from a Llama of 16 layers, its adapter, the settings of the run, and the most that its
 # export may take, in bytes a parameter; with all weights in the memory it was 4.6, with MoE 5.4.
@@ -40,6 +41,7 @@ KINDS = {
     "adapter": ({}, ALL, {}, 1),
     "adapter, float32": ({}, ALL, {"dtype": "float32"}, 1),
     "adapted experts": (EXPERTS, ADAPTED_EXPERTS, {}, 2),
+    "gpt-oss, adapted experts": (GPT_OSS, ADAPTED_EXPERTS, {}, 2),
     "DoRA": ({}, ALL | {"use_dora": True}, {"use_dora": True}, 7.5),
     "4 bits": ({}, ALL, {"load_in_4bit": True}, 2.5),
 }
@@ -58,7 +60,8 @@ def make_run(folder: Path, sizes: dict[str, Any], adapter: dict[str, Any] | None
     tokenizer = save_tokenizer(base)
     (base / "chat_template.jinja").write_text(SHIPPED["qwen3"], encoding="utf-8")
     torch.manual_seed(0)
-    config = (Qwen3MoeConfig if "num_experts" in sizes else LlamaConfig)(vocab_size=8000, **SIZES | sizes)
+    kinds = {"num_experts": Qwen3MoeConfig, "num_local_experts": GptOssConfig}
+    config = next((kinds[name] for name in kinds if name in sizes), LlamaConfig)(vocab_size=8000, **SIZES | sizes)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     count = model.num_parameters()
     model.save_pretrained(base)
