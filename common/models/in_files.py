@@ -79,7 +79,7 @@ def load_in_files(
         log.setLevel(level)
     remove_hook_from_module(model, recurse=True)
     for module in model.modules():
-        module.__dict__.pop("forward", None)  # the class's own, bound to it: a cycle would keep the files
+        vars(module).pop("forward", None)  # the class's own, bound to it: a cycle would keep the files
     del model.hf_device_map
     model.tie_weights()
     return model
