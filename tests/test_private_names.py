@@ -42,7 +42,7 @@ AT_RUN_TIME = [
     ("accelerate.utils.offload", "self.dataset", "common/models/in_files.py"),
     (
         "accelerate.utils.offload",
-        'self.index[key]\n        if weight_info.get("safetensors_file")',
+        'self.index[key]\n        if weight_info.get("safetensors_file"',
         "common/models/in_files.py",
     ),
     ("transformers.modeling_utils", '"hf_device_map"', "common/models/in_files.py"),  # models that are saved otherwise

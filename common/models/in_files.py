@@ -20,8 +20,11 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreT
 def _in_file(tensor: torch.Tensor, dtype: torch.dtype, folder: Path) -> torch.Tensor:
     """Returns a copy of a tensor in a type, whose memory is a file; the name goes at once, the file with the tensor."""
     with NamedTemporaryFile(dir=folder) as file:
-        # Or a full disk would be known only when a page is written, which kills the process.
-        os.posix_fallocate(file.fileno(), 0, max(tensor.numel() * dtype.itemsize, 1))
+        try:
+            # Or a full disk would be known only when a page is written, which kills the process.
+            os.posix_fallocate(file.fileno(), 0, max(tensor.numel() * dtype.itemsize, 1))
+        except OSError as error:
+            raise RuntimeError(str(error)) from error  # an OSError would be taken for a fault of what is loaded
         copy = torch.from_file(file.name, shared=True, size=tensor.numel(), dtype=dtype)
     return copy.view(tensor.shape).copy_(tensor)
 
