@@ -16,7 +16,6 @@ RECIPES = sorted(script.parent for script in (ROOT / "recipes").glob("*/train.py
 
 # What is declared and never imported here: where the setting or the command stands for which it is needed.
 LOADED_BY_NAME = {
-    "bitsandbytes": ("recipes/*/*.yaml", "load_in_4bit: true"),
     "torchvision": ("recipes/*/*.py", "qwen_vl_utils"),  # imports it, and does not declare it
     "gguf": ("benchmarks/*.py", "gguf_file="),  # transformers reads the format with it
     "import-linter": ("Makefile", "lint-imports"),

@@ -37,6 +37,15 @@ AT_RUN_TIME = [
     ("trl.trainer.utils", '"_name_or_path"', "common/models/load.py"),  # where the reference model's name is read
     ("trl.trainer.grpo_trainer", "create_model_from_path(get_config_model_id(", "common/models/load.py"),
     ("peft.mapping_func", '"name_or_path"', "common/models/load.py"),  # what is written down as an adapter's base
+    ("accelerate.hooks", '"_hf_hook"', "common/models/in_files.py"),
+    ("accelerate.hooks", "self.weights_map", "common/models/in_files.py"),
+    ("accelerate.utils.offload", "self.dataset", "common/models/in_files.py"),
+    (
+        "accelerate.utils.offload",
+        'self.index[key]\n        if weight_info.get("safetensors_file"',
+        "common/models/in_files.py",
+    ),
+    ("transformers.modeling_utils", '"hf_device_map"', "common/models/in_files.py"),  # models that are saved otherwise
     ("transformers.training_args", "self.deepspeed_plugin", "common/run/toolchain.py"),
     ("transformers.trainer", "self.callback_handler = ", "common/run/loop.py"),
     ("transformers.configuration_utils", "_attn_implementation", "common/generate/engine.py"),
@@ -61,6 +70,7 @@ UNDOCUMENTED = [
 LOGGERS = [
     "liger_kernel.backends.registry",
     "accelerate.accelerator",
+    "accelerate.big_modeling",  # in common/models/in_files.py
     "datasets.packaged_modules",
     "torch.utils.cpp_extension",
     "transformers.integrations.bitsandbytes",

@@ -1,28 +1,28 @@
 """A standalone model of a run: adapters merged, shards joined, and compared with the trained model before it is kept."""
 
+import gc
 import os
 import shutil
 import warnings
 from pathlib import Path
 
-from common.data.hub import refusal
+from common.commands.comparison import check_equal, check_tensors, difference, sample_logits, sample_prompt
+from common.commands.push import check_push, upload
 from common.data.runs import read_record, read_rows
-from common.errors import brief, fail, say
+from common.data.templates import named_date, with_clock
+from common.errors import fail, say
+from common.models.in_files import cast_in_files, load_in_files
 from common.models.older_readers import write_for_older_readers
 from common.models.sampling import mend_sampling
-from common.models.saved import load_run, size_of_model
+from common.models.saved import empty_model, load_run
 from common.models.vision import auto_class
 from common.report.card import card_of_export, write_card
 from common.run.disk import check_memory, check_room, naming_disk_faults
 from common.run.files import open_to_readers
 
-import huggingface_hub
 import torch
-from huggingface_hub.utils import HFValidationError, validate_repo_id
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
-from PIL import Image
-from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoProcessor,
@@ -31,13 +31,13 @@ from transformers import (
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightConverter
 
-SAMPLE = "A train leaves at 9:40 and arrives at 13:05. It stops four times, 6 minutes each. How long does it move? Explain."
-# How far float32 arithmetic in another order may move a logit, relative to the largest one; float32 has 7 digits.
-TOLERANCE = 1e-4
-# The peak of memory is the model in float32, in which it is compared, beside the weights that it is read from, and a little:
-# of 135 million parameters 6.5 to 7.1 bytes each in 16 bits and 8.3 to 8.6 in 32 were measured, some of it always the same.
-MORE = 1.05
+# Of models of 200 to 300 million parameters this was measured (tests/reliability/test_export_memory.py), and some more: in
+# bytes, of each number in the largest weight, and of each parameter.
+AT_LEAST, LARGEST = 250e6, 8
+IN_4_BITS, WITH_DORA, IN_SHARDS = 2, 7, 4.4
 
 
 def _target(run: Path, folder: Path, output_dir: Path | None) -> Path:
@@ -50,86 +50,23 @@ def _target(run: Path, folder: Path, output_dir: Path | None) -> Path:
 
 def _check_room(folder: Path, target: Path) -> None:
     """Fails before anything is loaded if the memory or the disk is too small."""
-    parameters, dtype = size_of_model(folder)
-    what = f"{folder}: exporting {parameters:,} parameters"
-    check_memory(int(MORE * (4 + dtype.itemsize) * parameters), what, "end other programs, or export on a machine with more")
-    check_room(target, parameters * dtype.itemsize, "make room, or choose another --output_dir", "the export")
-
-
-def _check_push(name: str) -> None:
-    """Fails before any work if the upload could not succeed, or would go into a repository that is there already."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        fail(f"--push {name}: {brief(error)}")
-    if "/" not in name:
-        fail(f"--push {name}: name the owner too, for example --push my_name/{name}")
-    if huggingface_hub.get_token() is None:
-        fail("--push needs a token of the Hugging Face hub with write access; `hf auth login` stores one, or set HF_TOKEN")
-    try:
-        exists = huggingface_hub.HfApi().repo_exists(name)
-    except Exception as error:  # whatever the HTTP library of this version raises
-        fail(f"--push {name}: {refusal(error) or f'the hub does not answer: {brief(error)}'}")
-    if exists:
-        fail(f"--push {name}: that repository exists already, and nothing is overwritten; choose another name")
-
-
-def _push(name: str, folder: Path) -> None:
-    api = huggingface_hub.HfApi()
-    try:
-        api.create_repo(name, private=True)
-        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Export of a trained model")
-    except Exception as error:  # as above
-        fail(f"--push {name}: {brief(error)}; the export is kept: `hf upload {name} {folder} . --private` uploads it")
-    say(f"Uploaded to {huggingface_hub.constants.ENDPOINT}/{name}, a private repository.")
-
-
-# --- Comparing ----------------------------------------------------------------------------------------------------------
-
-
-def _logits(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> torch.Tensor:
-    """Returns the logits at each position of the sample text, before it a picture if the model reads pictures."""
-    if isinstance(tokenizer, ProcessorMixin):
-        picture = Image.linear_gradient("L").resize((112, 56)).convert("RGB")
-        messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": SAMPLE}]}]
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        inputs = tokenizer(images=[picture], text=[text], return_tensors="pt")
-    else:
-        messages = [{"role": "user", "content": SAMPLE}]
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        inputs = {"input_ids": tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]}
-    with torch.no_grad():
-        return model(**inputs).logits[0]
-
-
-def _difference(expected: torch.Tensor, found: torch.Tensor) -> float:
-    return (expected - found).abs().max().item()
-
-
-def _check_equal(expected: torch.Tensor, found: torch.Tensor, what: str) -> None:
-    """Fails if logits differ by more than the order of additions explains; also if they are not numbers."""
-    largest, difference = expected.abs().max().item(), _difference(expected, found)
-    if not difference <= TOLERANCE * largest:
-        fail(f"{what}: logits differ by {difference:.3g} on a sample text (the largest is {largest:.3g}); nothing was exported")
-
-
-def _check_tensors(folder: Path) -> None:
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 - not a dict
-                tensor = weights.get_tensor(name)
-                if tensor.numel() == 0 or not tensor.isfinite().all():
-                    fail(f"the weight {name} is empty or not finite in the export; nothing was exported")
-
-
-# --- Making -------------------------------------------------------------------------------------------------------------
-
-
-def _cast(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Casts the weights and leaves the buffers (rotary frequencies), which transformers keeps in float32, as they are."""
-    for parameter in model.parameters():
-        if parameter.is_floating_point():
-            parameter.data = parameter.data.to(dtype)
+    model, dtype, settings = empty_model(folder)
+    sizes = [parameter.numel() for parameter in model.parameters()]
+    memory, count = AT_LEAST + LARGEST * max(sizes), sum(sizes)
+    # What does not go weight by weight: loading in 4 bits, DoRA's merging, joining shards, taking experts apart.
+    adapted = (folder / "adapter_config.json").exists()
+    if adapted and settings.get("load_in_4bit"):
+        memory += IN_4_BITS * count
+    if adapted and settings.get("use_dora"):
+        memory += WITH_DORA * count
+    if not any(folder.glob("*.safetensors")):
+        memory += (IN_SHARDS + dtype.itemsize) * count
+    if any(isinstance(step, WeightConverter) for step in get_checkpoint_conversion_mapping(model.config.model_type) or []):
+        memory += dtype.itemsize * count
+    what = f"{folder}: exporting {count:,} parameters"
+    check_memory(int(memory), what, "end other programs, or export on a machine with more")
+    # In float32, in which it is compared, beside the export.
+    check_room(target, count * (4 + dtype.itemsize), "make room, or choose another --output_dir", "the export")
 
 
 def _merge(model: PeftModel) -> PreTrainedModel:
@@ -173,38 +110,55 @@ def _write_card(working: Path, folder: Path, exported: str) -> None:
     card.write_text(text, encoding="utf-8")
 
 
+def _dated(tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> str:
+    """Puts the clock back into the chat template; returns what is to be said of the date that training saw."""
+    fixed = tokenizer.chat_template
+    day, tokenizer.chat_template = named_date(fixed), with_clock(fixed)
+    if day is None:
+        return ""
+    if tokenizer.chat_template == fixed:
+        return f" Its chat template names the day {day}: the run kept no other one."
+    return f" In training its chat template named the day {day}; here it looks at the clock, as that of the base model does."
+
+
 def _make(folder: Path, working: Path) -> None:
     """Writes the export of a run and compares it with the run's model."""
-    # On the CPU: there is room for float32, and its float32 is exact.
-    model, tokenizer, settings = load_run(folder, device="cpu")
+    # On the CPU, where float32 is exact.
+    model, tokenizer, settings = load_run(folder, device="cpu", files=working)
     adapted = isinstance(model, PeftModel)
     base = model.get_base_model() if adapted else model
     if hasattr(base.config, "quantization_config"):
         fail(f"{folder}: {settings['model_name_or_path']} is stored quantized; an export needs a full-precision base model")
     mend_sampling(base, settings["model_name_or_path"] if adapted else str(folder))
-    dtype = base.dtype
-    _cast(model, torch.float32)
-    trained = _logits(model, tokenizer)
+    dtype, prompt = base.dtype, sample_prompt(tokenizer)
+    cast_in_files(model, torch.float32, working)
+    trained = sample_logits(model, tokenizer, prompt)
     if not trained.isfinite().all():
         fail(f"{folder}: its logits are not finite, so the training has diverged; export an earlier checkpoint")
     if adapted:
         model = _merge(model)
-        _check_equal(trained, _logits(model, tokenizer), "the merged model is not the trained one")
+        check_equal(trained, sample_logits(model, tokenizer, prompt), "the merged model is not the trained one")
     model.config.use_cache = True  # training turns it off
 
-    _cast(model, dtype)
+    date = _dated(tokenizer)
+    cast_in_files(model, dtype, working)
     model.save_pretrained(working)
     tokenizer.save_pretrained(working)
     write_for_older_readers(working)
-    _check_tensors(working)
-    _cast(model, torch.float32)
-    rounded = _logits(model, tokenizer)
+    check_tensors(working)
+    cast_in_files(model, torch.float32, working)
+    rounded = sample_logits(model, tokenizer, prompt)
     del model, base  # one model at a time
-    reloaded = auto_class(AutoConfig.from_pretrained(working)).from_pretrained(working).eval()
-    _cast(reloaded, torch.float32)
+    gc.collect()  # modules with adapters hold each other
+    config = AutoConfig.from_pretrained(working)
+    reloaded = load_in_files(auto_class(config), config, str(working), working)
+    cast_in_files(reloaded, torch.float32, working)
     processing = AutoProcessor if isinstance(tokenizer, ProcessorMixin) else AutoTokenizer
-    exported = _logits(reloaded, processing.from_pretrained(working))
-    _check_equal(rounded, exported, "the export read back is not what was saved")
+    reader = processing.from_pretrained(working)
+    exported = sample_logits(reloaded, reader, prompt)
+    check_equal(rounded, exported, "the export read back is not what was saved")
+    if reader.chat_template != tokenizer.chat_template:
+        fail("the export read back has another chat template than was saved; nothing was exported")
 
     name = str(dtype).removeprefix("torch.")
     made, reference = f"The weights are those of {folder.name}, in {name}.", "what was trained"
@@ -218,8 +172,8 @@ def _make(folder: Path, working: Path) -> None:
     same = (trained.argmax(-1) == exported.argmax(-1)).sum().item()
     made += (
         f" Compared with {reference} on a text of {len(trained)} tokens, logits differ by at most "
-        f"{_difference(trained, exported):.2g} (the largest is {trained.abs().max():.3g}) and the likeliest token is the "
-        f"same at {same} of {len(trained)}."
+        f"{difference(trained, exported):.2g} (the largest is {trained.abs().max():.3g}) and the likeliest token is the "
+        f"same at {same} of {len(trained)}.{date}"
     )
     say(made)
     _write_card(working, folder, made)
@@ -247,7 +201,7 @@ def export_run(folder: Path, output_dir: Path | None = None, push: str | None = 
     run, _ = read_record(folder)
     target = _target(run, folder, output_dir)
     if push:
-        _check_push(push)
+        check_push(push)
     _check_room(folder, target)
 
     working = target.with_name(f".{target.name}.{os.getpid()}")
@@ -264,5 +218,5 @@ def export_run(folder: Path, output_dir: Path | None = None, push: str | None = 
         shutil.rmtree(working, ignore_errors=True)
     say(f"The model is in {target}")
     if push:
-        _push(push, target)
+        upload(push, target)
     return target

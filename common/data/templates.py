@@ -10,6 +10,11 @@ from common.errors import BadRow
 MARK = re.compile(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}")
 COMMENT_OR_MARK = re.compile(rf"\{{#.*?#\}}|{MARK.pattern}", re.DOTALL)
 CLOCK = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+IS_CLOCK = "strftime_now is defined"
+# A date in the place of the clock, which stays beside it: no Jinja evaluates what stands behind an `or` that is true already.
+FIXED = re.compile(r"""\((?:true|"([^"]*)") or (strftime_now(?: is defined|\(\s*(["']).*?\3\s*\)))\)""")
+FIXED_VARIABLE = re.compile(r'\{%- set date_string = "([^"]*)" %\}\{# fixed #\}')
+DATE = re.compile(r"""["'](\d{4}-\d\d-\d\d|\d{1,2}[ -]\w{3,9}[ -]\d{4})["']""")
 # Phi's template ends the conversation, not the turn, with the token that ends a document.
 END_OF_DOCUMENT = re.compile(r"\{%-?\s*else\s*-?%\}\s*\{\{-?\s*eos_token\s*-?\}\}\s*(\{%-?\s*endif\s*-?%\}\s*)$")
 
@@ -54,10 +59,36 @@ def with_fixed_date(template: str, day: date) -> str:
     """Returns a chat template that names a day where it would look at the clock: tomorrow the same rows would be other tokens.
 
     Args:
-        template: The template; those of Llama, gpt-oss and SmolLM 3, for example, write the date.
+        template: The template; those of Llama, gpt-oss and SmolLM 3, for example, write the date. One that has a fixed date
+            already, such as that of a run, keeps it.
         day: What it is to name.
     """
-    template = CLOCK.sub(lambda found: json.dumps(day.strftime(found[2])), template)
-    template = template.replace("strftime_now is defined", "true")  # also where there is no clock at all
+    if with_clock(template) != template:
+        return template
+    template = CLOCK.sub(lambda found: f"({json.dumps(day.strftime(found[2]))} or {found[0]})", template)
+    template = template.replace(IS_CLOCK, f"(true or {IS_CLOCK})")  # also where there is no clock at all
     fixed = f'{{%- set date_string = "{day:%d %b %Y}" %}}'
-    return fixed + template if "date_string is defined" in template and not template.startswith(fixed[:20]) else template
+    # Runs of versions that kept no clock begin with the same, without a mark.
+    begins = "date_string is defined" in template and not template.startswith(fixed[:20])
+    return f"{fixed}{{# fixed #}}{template}" if begins else template
+
+
+def with_clock(template: str) -> str:
+    """Returns a chat template that looks at the clock again where `with_fixed_date` has named a day.
+
+    Args:
+        template: The template of a run.
+    """
+    return FIXED_VARIABLE.sub("", FIXED.sub(r"\2", template))
+
+
+def reads_clock(template: str) -> bool:
+    """Returns whether a chat template writes another text tomorrow."""
+    return "strftime_now" in FIXED.sub("", template)
+
+
+def named_date(template: str) -> str | None:
+    """Returns the date that a chat template names instead of looking at the clock, as it is written; None if there is none."""
+    found = FIXED_VARIABLE.search(template) or next((found for found in FIXED.finditer(template) if found[1]), None)
+    found = found or DATE.search(template)
+    return found and found[1]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.files import Written
+from common.data.templates import reads_clock
 from common.errors import brief, say
 
 import datasets
@@ -50,7 +51,7 @@ def folder_of(conversations: Sequence[dict[str, Any]], tokenizer: PreTrainedToke
         f"{version('transformers')} {version('tokenizers')}",
         tokenizer.backend_tokenizer.to_str(),
         template,
-        str(date.today()) if "strftime_now" in template else "",
+        str(date.today()) if reads_clock(template) else "",
         json.dumps({name: str(token) for name, token in tokenizer.special_tokens_map.items()}, sort_keys=True),
     ):
         digest.update(f"{len(part)}:{part}".encode(errors="surrogatepass"))

@@ -31,6 +31,9 @@ def _older_rope(rope: dict[str, Any]) -> dict[str, Any]:
         older["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
         rope = rope["full_attention"]
     names = [name for name in ("rope_theta", "partial_rotary_factor") if name in rope]
+    if rope["rope_type"] == "longrope":  # Phi refuses a fourth name in `rope_scaling`, and calls the kind of it `type`
+        names.append("original_max_position_embeddings")
+        rope = {"type" if name == "rope_type" else name: value for name, value in rope.items()}
     scaling = {name: value for name, value in rope.items() if name not in names}
     # None too is written: some families scale unless they are told otherwise.
     older["rope_scaling"] = None if scaling == {"rope_type": "default"} else scaling

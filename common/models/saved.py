@@ -14,6 +14,7 @@ from common.data.hub import is_path, refusal, use_cache_if_unreachable
 from common.data.runs import COMPLETE, RECORD, newest_complete_checkpoint, read_record
 from common.errors import brief, fail, say
 from common.models.folder import check_folder
+from common.models.in_files import dequantize_in_files, load_in_files
 from common.models.mxfp4 import from_pretrained
 from common.models.vision import auto_class
 
@@ -65,7 +66,13 @@ def _base_of(adapter: Path, settings: dict[str, Any]) -> str:
     return found or name
 
 
-def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
+def _load_whole(name: str, config: PreTrainedConfig, files: Path | None, **loaded: Any) -> PreTrainedModel:
+    if files is None:
+        return from_pretrained(auto_class(config), config, name, **loaded)
+    return load_in_files(auto_class(config), config, name, files, **loaded)
+
+
+def _load_base(adapter: Path, settings: dict[str, Any], files: Path | None) -> PreTrainedModel:
     """Loads the model that an adapter was trained on, in the dtype it had then; 4 bits are put back into that."""
     name = _base_of(adapter, settings)
     try:
@@ -76,12 +83,14 @@ def _load_base(adapter: Path, settings: dict[str, Any]) -> PreTrainedModel:
             loaded["dtype"] = getattr(torch, settings["dtype"])
         if settings.get("load_in_4bit"):
             loaded["quantization_config"] = _in_4_bits(settings, config)
-        model = from_pretrained(auto_class(config), config, name, **loaded)
+            model = from_pretrained(auto_class(config), config, name, **loaded)
+        else:
+            model = _load_whole(name, config, files, **loaded)
     except (OSError, ValueError) as error:
         fail(f"{adapter}: its base model {name} cannot be loaded: {refusal(error) or brief(error)}")
     if settings.get("load_in_4bit"):
         # The adapter was trained and measured beside these weights: beside those that lost nothing it is another model.
-        return model.dequantize()
+        return dequantize_in_files(model, files) if files else model.dequantize()
     if settings.get("load_in_8bit"):
         say(f"The adapter was trained on its base model in 8 bits and is applied to it in {str(model.dtype)[6:]} here.")
     return model
@@ -136,7 +145,7 @@ def _join_shards(folder: Path) -> PreTrainedModel:
 
 
 def _load(
-    folder: Path, settings: dict[str, Any]
+    folder: Path, settings: dict[str, Any], files: Path | None
 ) -> tuple[PreTrainedModel, PreTrainedModel | PeftModel, PreTrainedTokenizerBase, PreTrainedTokenizerBase | ProcessorMixin]:
     """Returns the model below adapters, the model, its tokenizer, and its processor if it has one (else the tokenizer)."""
     kind = _kind_of_weights(folder)
@@ -146,14 +155,14 @@ def _load(
     if (folder / "processor_config.json").exists():
         processing = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     if kind == "adapter":
-        base = _load_base(folder, settings)
+        base = _load_base(folder, settings, files)
         with warnings.catch_warnings():
             # Says how to merge an adapter of tied embeddings; common.commands.export does so.
             warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
             model = PeftModel.from_pretrained(base, folder)
     elif kind == "whole":
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        base = model = from_pretrained(auto_class(config), config, str(folder))
+        base = model = _load_whole(str(folder), config, files)
     else:
         base = model = _join_shards(folder)
     return base, model, tokenizer, processing
@@ -172,8 +181,8 @@ def _settings_of(folder: Path) -> dict[str, Any]:
     return record["settings"]
 
 
-def size_of_model(folder: Path) -> tuple[int, torch.dtype]:
-    """Returns how many parameters the model of a run has, its base model included, and their dtype; loads no weights.
+def empty_model(folder: Path) -> tuple[PreTrainedModel, torch.dtype, dict[str, Any]]:
+    """Returns the model of a run without its weights, of adapters their base model; the dtype of its weights; its settings.
 
     Args:
         folder: The run's folder, or one of its checkpoints.
@@ -195,11 +204,11 @@ def size_of_model(folder: Path) -> tuple[int, torch.dtype]:
     except (OSError, ValueError) as error:
         fail(f"{what} cannot be loaded: {refusal(error) or brief(error)}{cure}")
     dtype = getattr(torch, dtype) if dtype not in ("auto", None) else config.dtype or torch.float32
-    return sum(parameter.numel() for parameter in model.parameters()), dtype
+    return model, dtype, settings
 
 
 def load_run(
-    folder: str | Path, device: str | None = None
+    folder: str | Path, device: str | None = None, files: Path | None = None
 ) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase | ProcessorMixin, dict[str, Any]]:
     """Loads the model of a run, ready to generate: whole weights, an adapter on its base model, or ZeRO's shards.
 
@@ -208,6 +217,7 @@ def load_run(
     Args:
         folder: The run's folder, or one of its checkpoints.
         device: Where the model goes; a GPU if there is one and nothing is given.
+        files: A folder for the weights of a model on the CPU; without one they go into the memory. ZeRO's shards always do.
 
     Returns:
         The model, its tokenizer (of a model that reads pictures its processor), and the run's settings by name.
@@ -219,7 +229,7 @@ def load_run(
     folder = Path(folder)
     settings = _settings_of(folder)
     try:
-        base, model, tokenizer, processing = _load(folder, settings)
+        base, model, tokenizer, processing = _load(folder, settings, files)
     except (OSError, ValueError, SafetensorError) as error:
         fail(f"{folder} cannot be loaded: {brief(error)}; pass another run, or a checkpoint-N of this one")
     # It was trained to end a turn with the tokenizer's end of text, which the base model may not have known.

@@ -1,5 +1,6 @@
 """A run becomes a model that loads without this repository, and it is the model that was trained."""
 
+import errno
 import io
 import json
 import os
@@ -145,9 +146,27 @@ def test_too_little_memory_or_disk_is_said_before_anything_is_loaded(
     assert recipes("export", str(lora_run), "--output_dir", str(target)) == 2
     error = capsys.readouterr().err
     count = sum(weight.numel() for weight in load_file(TINY_BASE / "model.safetensors").values())
-    sizes = {"count": count, "memory": 8.4e-9 * count, "disk": 4e-9 * count}  # trained in float32
+    largest = max(weight.numel() for weight in load_file(TINY_BASE / "model.safetensors").values())
+    sizes = {"count": count, "memory": 0.25 + 8e-9 * largest, "disk": 8e-9 * count}  # trained in float32
     assert error.startswith("error: " + line.format(run=lora_run, target=target, **sizes))
     assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_said(
+    lora_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Weights are in files while an export is made: a disk may fill up before anything of it is written."""
+
+    def fill(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.posix_fallocate", fill)
+    target = tmp_path / "export"
+    assert recipes("export", str(lora_run), "--output_dir", str(target)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: output_dir {target}: the disk is full, ")
+    assert error.endswith(" GB are free now; make room, and give the same command again\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,13 +8,14 @@ what `minijinja`, which engines in Rust take for Jinja, makes of the chat templa
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from saved_model import load
-from transformers import AutoProcessor, AutoTokenizer
+from transformers import AutoProcessor, AutoTokenizer, PreTrainedModel
 
 QUESTION = "What is 2 + 2? One two three four five six seven eight."
 
@@ -33,12 +34,19 @@ def render_by_minijinja(source: Path) -> str:
 
     config = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
     environment = minijinja.Environment(trim_blocks=True, lstrip_blocks=True, auto_escape_callback=lambda name: False)
+    environment.add_function("strftime_now", datetime.now().strftime)
     values = {"messages": turns_of(source), "add_generation_prompt": True, **config}
     return environment.render_str(config["chat_template"], **values)
 
 
-def read(folder: str, base: str | None) -> dict[str, Any]:
-    """Returns the question as the model sees it, the logits of its tokens, what ends an answer, and what was not found."""
+def read(folder: str, base: str | None, model: PreTrainedModel | None = None) -> dict[str, Any]:
+    """Returns the question as the model sees it, the logits of its tokens, what ends an answer, and what was not found.
+
+    Args:
+        folder: A model, or an adapter.
+        base: The base of an adapter, with its tokenizer.
+        model: The model itself, if it has been loaded.
+    """
     source = Path(base or folder)
     if (source / "preprocessor_config.json").exists():
         processor = AutoProcessor.from_pretrained(source)
@@ -52,7 +60,7 @@ def read(folder: str, base: str | None) -> dict[str, Any]:
     else:
         picture = Image.linear_gradient("L").resize((112, 56)).convert("RGB")
         inputs = processor(images=[picture], text=[text], return_tensors="pt")
-    model, wrong = load(folder, base)
+    model, wrong = (model, {}) if model else load(folder, base)
     with torch.no_grad():
         logits = model.float().eval()(**inputs, use_cache=False).logits[0]
     return {

@@ -6,11 +6,14 @@ make old-reader     # the environment in which it is read, then these tests with
 import json
 import subprocess
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from common.commands.export import export_run
+from common.data.templates import CLOCK, IS_CLOCK, reads_clock
 from common.models.mxfp4 import from_pretrained
+from common.models.saved import load_run
 
 import pytest
 import torch
@@ -24,6 +27,7 @@ from templates import load
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoProcessor,
     AutoTokenizer,
     GptOssConfig,
     LlamaConfig,
@@ -46,6 +50,12 @@ GEMMA_3_ROPE = {
     "full_attention": {"rope_type": "linear", "rope_theta": 2e6, "factor": 8.0},
     "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
 }
+LONG_ROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "short_factor": [1.0 + 0.1 * number for number in range(8)],
+    "long_factor": [2.0 + number for number in range(8)],
+}
 EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8, "max_position_embeddings": 32 * 4096}
 TEXT = {family.name: family for family in FAMILIES}
 TEXT |= {
@@ -54,6 +64,9 @@ TEXT |= {
     "Qwen 2.5": Family("Qwen 2.5", Qwen2Config, **shipped("qwen2_5"), sizes={"rope_parameters": {"rope_theta": 1e6}}),
     "Gemma 3": replace(TEXT["Gemma 3"], sizes=TEXT["Gemma 3"].sizes | {"rope_parameters": GEMMA_3_ROPE}),
     "gpt-oss": Family("gpt-oss", GptOssConfig, **shipped("gptoss"), sizes=EXPERTS),
+    # The question is longer than the first one's original length, and shorter than the second one's.
+    "Phi, long": replace(TEXT["Phi"], sizes={"rope_parameters": LONG_ROPE, "original_max_position_embeddings": 32}),
+    "Phi, short": replace(TEXT["Phi"], sizes={"rope_parameters": LONG_ROPE, "original_max_position_embeddings": 1024}),
 }
 MODELS = [*TEXT, "gpt-oss, MXFP4, adapters merged", *VISION]
 
@@ -63,6 +76,14 @@ def save_adapter(model: PreTrainedModel, folder: Path, experts: list[str] | None
     torch.manual_seed(0)
     args = LoraConfig(r=4, init_lora_weights=False, target_modules=["o_proj"], target_parameters=experts)
     get_peft_model(model, args).save_pretrained(folder)
+
+
+def write_record(folder: Path, base: Path, **settings: Any) -> None:
+    """Writes what makes a run of a folder with a model or an adapter."""
+    settings |= {"model_name_or_path": str(base)}
+    (folder / "run.json").write_text(json.dumps({"recipe": "sft_instruct", "world_size": 1, "settings": settings}))
+    (folder / "README.md").write_text("# A run\n")
+    (folder / "complete").touch()
 
 
 def make_run(name: str, folder: Path) -> None:
@@ -78,10 +99,16 @@ def make_run(name: str, folder: Path) -> None:
         model = from_pretrained(AutoModelForCausalLM, AutoConfig.from_pretrained(base), str(base))
         save_adapter(model, folder, experts=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])
         AutoTokenizer.from_pretrained(base).save_pretrained(folder)
-    record = {"recipe": "sft_instruct", "world_size": 1, "settings": {"model_name_or_path": str(folder)}}
-    (folder / "run.json").write_text(json.dumps(record))
-    (folder / "README.md").write_text("# A run\n")
-    (folder / "complete").touch()
+    # Not the 16 bits of a base in MXFP4, of which a merged adapter is rounded.
+    write_record(folder, folder, dtype="float32")
+
+
+def make_adapter_run(base: Path, folder: Path, **settings: Any) -> None:
+    """Writes what a run of an adapter of attention leaves, on a saved model with its tokenizer or processor."""
+    save_adapter(load_whole(str(base))[0], folder)
+    reader = AutoProcessor if (base / "processor_config.json").exists() else AutoTokenizer
+    reader.from_pretrained(base).save_pretrained(folder)
+    write_record(folder, base, **settings)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -105,6 +132,11 @@ ROPE = {
     "Qwen 3, experts": {"rope_theta": 1e4, "rope_scaling": None, "num_experts": 4},
     "Gemma 3": {"rope_theta": 2e6, "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "rope_local_base_freq": 500.0},
     "gpt-oss": {"rope_theta": 150000.0, "rope_scaling": YARN},
+    "Phi, long": {
+        "rope_theta": 1e4,
+        "original_max_position_embeddings": 32,
+        "rope_scaling": {"type": "longrope", **{name: LONG_ROPE[name] for name in ("short_factor", "long_factor")}},
+    },
 }
 ROPE |= {family: {"rope_theta": 1e4, "rope_scaling": MROPE, "tie_word_embeddings": True} for family in VISION}
 
@@ -120,7 +152,7 @@ def test_an_export_has_the_older_names_too(name: str, tmp_path: Path):
     assert {key: of_text[key] for key in ROPE[name]} == ROPE[name]
     # And this transformers reads the same of both names, or the export's own comparison of logits had failed.
     kept, found = (AutoConfig.from_pretrained(folder).get_text_config().rope_parameters for folder in (run, export))
-    assert found == kept
+    assert {key: found[key] for key in found if key != "type"} == kept
 
     tokenizer, saved = read_json(export / "tokenizer_config.json"), read_json(run / "tokenizer_config.json")
     assert tokenizer["tokenizer_class"] in ("PreTrainedTokenizerFast", "Qwen2Tokenizer")
@@ -136,7 +168,46 @@ def test_an_export_has_the_older_names_too(name: str, tmp_path: Path):
         assert videos == processor["video_processor"] | {"processor_class": processor["processor_class"]}
 
 
-# --- Read by transformers 4.57 --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("name", "said"), [("Llama 3.2", "26 Jul 2024"), ("gpt-oss", "2024-07-26")])
+def test_an_export_asks_the_clock_that_its_base_model_asks(
+    name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run, day = tmp_path / "run", date(2024, 7, 26)
+    make_run(name, run)
+    template = run / "chat_template.jinja"
+    assert not reads_clock(template.read_text(encoding="utf-8"))
+    export = export_run(run)
+    line = f" In training its chat template named the day {said}; here it looks at the clock, as that of the base model does."
+    assert capsys.readouterr().out.splitlines()[0].endswith(line)
+    assert line in (export / "README.md").read_text(encoding="utf-8")
+    assert (export / "chat_template.jinja").read_text(encoding="utf-8") == TEXT[name].template
+
+    # Of a run of a version that did not keep it.
+    older = CLOCK.sub(lambda found: f'"{day.strftime(found[2])}"', TEXT[name].template).replace(IS_CLOCK, "true")
+    template.write_text(older, encoding="utf-8")
+    export = export_run(run, tmp_path / "again")
+    line = f" Its chat template names the day {said}: the run kept no other one."
+    assert capsys.readouterr().out.splitlines()[0].endswith(line)
+    assert (export / "chat_template.jinja").read_text(encoding="utf-8") == older
+
+
+# --- Read by transformers 4.57 and 5 --------------------------------------------------------------------------------------
+
+# Each family's model in these ways; the adapter of the last one is read by PEFT alone.
+WAYS = ["all weights", "LoRA, merged", "LoRA beside 4 bits, merged", "LoRA"]
+
+
+def make_ways(name: str, folder: Path) -> list[tuple[Path, Path | None, dict[str, Any]]]:
+    """Makes a family's model in each way; returns what is to be read, the base of adapters, and what the trained model says."""
+    folder.mkdir()
+    make_run(name, folder / "run")
+    whole = export_run(folder / "run")
+    made = [(whole, None, read(str(whole), None, load_run(folder / "run", device="cpu")[0]))]
+    for settings in ({}, {"load_in_4bit": True}):
+        run = folder / f"adapter {settings}"
+        make_adapter_run(whole, run, **settings)
+        made.append((export_run(run), None, read(str(run), str(whole), load_run(run, device="cpu")[0])))
+    return [*made, (folder / "adapter {}", whole, made[1][2])]
 
 
 def difference(found: dict[str, Any], expected: dict[str, Any]) -> float:
@@ -146,31 +217,28 @@ def difference(found: dict[str, Any], expected: dict[str, Any]) -> float:
 
 
 @pytest.mark.slow
-def test_transformers_4_reads_the_same_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_transformers_4_and_5_read_the_trained_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     if not OLD_PYTHON.exists():
         pytest.skip("`make old-reader` makes the environment with transformers 4.57")
-    requests = []
-    for name in MODELS:
-        make_run(name, tmp_path / name)
-        export, adapter = export_run(tmp_path / name), tmp_path / f"adapter of {name}"
-        save_adapter(load_whole(str(export))[0], adapter)
-        requests += [{"folder": str(export), "base": None}, {"folder": str(adapter), "base": str(export)}]
-    path = tmp_path / "requests.json"
-    path.write_text(json.dumps(requests))
+    made = [each for name in MODELS for each in make_ways(name, tmp_path / name)]
+    path, elsewhere = tmp_path / "requests.json", tmp_path / "elsewhere"
+    path.write_text(json.dumps([{"folder": str(folder), "base": base and str(base)} for folder, base, _ in made]))
+    elsewhere.mkdir()
     command = [OLD_PYTHON, ROOT / "tests" / "reliability" / "older_reader.py", path]
     env = command_env(PYTHONPATH="")
-    finished = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
+    finished = subprocess.run(command, cwd=elsewhere, env=env, capture_output=True, text=True, timeout=600)
     assert finished.returncode == 0, finished.stderr
 
-    differences = []
-    for answer in read_json(path):
-        expected = read(answer["folder"], answer["base"])
-        assert answer["found"] | {"logits": None} == expected | {"logits": None}, answer["folder"]
-        assert expected["wrong"] == {}
-        assert answer["minijinja"] == expected["text"], answer["folder"]
-        differences.append(difference(answer["found"], expected))
+    cells = []
+    for (folder, base, trained), answer in zip(made, read_json(path), strict=True):
+        newer = read(str(folder), base and str(base))
+        assert answer["minijinja"] == trained["text"], folder
+        for found in (answer["found"], newer):
+            assert found | {"logits": None} == trained | {"logits": None}, folder
+            cells.append(difference(found, trained))
     with capsys.disabled():
-        print("\n| family | export | adapter |\n|---|---|---|")
-        for name, export, adapter in zip(MODELS, differences[::2], differences[1::2], strict=True):
-            print(f"| {name} | {export:.1e} | {adapter:.1e} |")
-    assert max(differences) < 1e-5
+        print(f"\n| family | {' | '.join(f'{way}: 4.57 | 5' for way in WAYS)} |\n|{'---|' * (1 + 2 * len(WAYS))}")
+        for number, name in enumerate(MODELS):
+            row = cells[2 * len(WAYS) * number :][: 2 * len(WAYS)]
+            print(f"| {name} | {' | '.join(f'{cell:.1e}' for cell in row)} |")
+    assert max(cells) < 1e-5

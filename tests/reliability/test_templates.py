@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-from common.data.templates import MARK, as_text, with_fixed_date, without_marks
+from common.data.templates import MARK, as_text, named_date, reads_clock, with_clock, with_fixed_date, without_marks
 from common.data.tokens import IGNORED, tokenize
 from common.errors import BadRow
 from common.models.load import load_tokenizer
@@ -82,13 +82,12 @@ def test_a_template_without_marks_writes_the_same(folder: Path, name: str):
 def test_the_saved_template_is_one_to_infer_with(folder: Path, tmp_path: Path):
     """By plain jinja2, as other programs read it: no mark, no clock, and the prompt that was trained."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    environment.globals["raise_exception"] = pytest.fail
+    environment.globals |= {"raise_exception": pytest.fail, "strftime_now": pytest.fail}
     for name in ("cohere2", "gemma3", "gptoss", "llama3_2", "lfm2_2_5", "muse_glimmer", "phi3", "qwen3", "qwen3_8"):
         tokenizer = load(folder, SHIPPED[name])
         tokenizer.save_pretrained(tmp_path)
         saved = (tmp_path / "chat_template.jinja").read_text(encoding="utf-8")
         assert not MARK.search(saved), name
-        assert "strftime_now" not in saved, name
         prompt = tokenizer.apply_chat_template(TURNS[:3], add_generation_prompt=True, tokenize=False)
         values = {"messages": TURNS[:3], "add_generation_prompt": True, "bos_token": "<s>", "eos_token": tokenizer.eos_token}
         assert environment.from_string(saved).render(values) == prompt, name
@@ -98,12 +97,35 @@ def test_the_saved_template_is_one_to_infer_with(folder: Path, tmp_path: Path):
             assert tokenizer.decode(row["input_ids"]).startswith(asked), name
 
 
-@pytest.mark.parametrize("name", [name for name in SHIPPED if "strftime_now" in SHIPPED[name]])
-def test_no_template_looks_at_the_clock(name: str):
+# Each with what it writes on the last day of 1999.
+CLOCKS = {
+    "gptoss": "Current date: 1999-12-31",
+    "llama3_1": "Today Date: 31 Dec 1999",
+    "llama3_2": "Today Date: 31 Dec 1999",
+    "muse_glimmer": "Current date: 1999-12-31.",
+}
+
+
+def test_every_template_with_a_date_is_known():
+    assert [name for name, text in SHIPPED.items() if "strftime_now" in text or "date_string" in text] == [
+        *("gptoss", "gptoss_training", "llama3_1", "llama3_2", "muse_glimmer", "muse_glimmer_training")
+    ]
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+def test_no_template_looks_at_the_clock_until_it_is_exported(name: str):
+    """The same text whether there is a clock or not; the clock is put back letter by letter."""
     fixed = with_fixed_date(SHIPPED[name], date(1999, 12, 31))
-    assert "strftime_now" not in fixed
-    assert "1999" in fixed
+    values = {"messages": TURNS[:1], "add_generation_prompt": True, "bos_token": "<s>"}
+    for clock in ({}, {"strftime_now": pytest.fail}):
+        environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+        environment.globals |= {"raise_exception": pytest.fail, **clock}
+        assert CLOCKS[name] in environment.from_string(fixed).render(values)
+    assert not reads_clock(fixed)
+    assert named_date(fixed) in CLOCKS[name]
     assert with_fixed_date(fixed, date(2001, 1, 1)) == fixed
+    assert with_clock(fixed) == SHIPPED[name]
+    assert with_clock("{%- set enable_thinking = false %}" + fixed) == "{%- set enable_thinking = false %}" + SHIPPED[name]
 
 
 # --- Templates by name ----------------------------------------------------------------------------------------------------
