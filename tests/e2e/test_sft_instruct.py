@@ -134,7 +134,7 @@ def test_many_rows_are_read_once_by_two_processes(tmp_path: Path):
     run = ["--dataset_name", str(file), *SHORT, "--output_dir", str(tmp_path / "run")]
     finished = run_command(accelerate(TRAIN, *run, config="zero2", num_processes=2), timeout=600, HF_DATASETS_CACHE=str(cache))
     assert finished.returncode == 0, finished.stderr
-    assert "kept" not in finished.stderr + finished.stdout  # what is said where they cannot be kept, or not be read
+    assert "tokens" not in finished.stderr  # what is said where they cannot be kept, or not be read, begins with them
     (tokens,) = (cache / "zero_recipes").iterdir()
     assert len(load_from_disk(str(tokens))) > 2000
 
