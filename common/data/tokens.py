@@ -2,16 +2,19 @@
 
 import reprlib
 from collections.abc import Callable
+from contextlib import closing
 from itertools import groupby
 from typing import Any
 
 from common.data import token_cache
 from common.data.conversations import usable
 from common.data.formats import Conversation
+from common.data.processes import first_here, make_all
 from common.data.shown import check_shown
 from common.data.templates import without_marks
 from common.errors import BadRow, brief
 
+import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl import get_training_chat_template
@@ -181,6 +184,14 @@ def tokenize(
     Raises:
         SystemExit: With code 2 for a conversation that is too long: cutting it would cut the answer or what it rests on.
     """
+    with first_here(len(conversations)):
+        return _tokenize(conversations, tokenizer, max_length, where, skip_bad_rows)
+
+
+def _tokenize(
+    conversations: list[Conversation], tokenizer: PreTrainedTokenizerBase, max_length: int, where: str, skip_bad_rows: bool
+) -> Dataset:
+    """Does what `tokenize` says, or takes what another process has kept."""
     folder = token_cache.folder_of(conversations, tokenizer)
     kept = token_cache.load(folder) if folder else None
     known: list = [None, None]
@@ -197,18 +208,15 @@ def tokenize(
                 "leave such rows out with `--skip_bad_rows true`"
             )
 
-    def make(conversation: Conversation) -> tuple[list[int], list[int]]:
+    def make(conversation: Conversation) -> tuple[np.ndarray, np.ndarray]:
         text, spans = _trained_spans(conversation, tokenizer, render_prompt)
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        tokens, offsets = encoded["input_ids"], encoded["offset_mapping"]
-        trained, ahead = [], sorted(spans.values(), reverse=True)
-        for token, (begin, end) in zip(tokens, offsets, strict=True):
-            while ahead and end > ahead[-1][1] and begin >= ahead[-1][1]:
-                ahead.pop()
-            is_inside = ahead and ahead[-1][0] <= begin and end <= ahead[-1][1]
-            trained.append(token if is_inside else IGNORED)
+        tokens, offsets = np.array(encoded["input_ids"]), np.array(encoded["offset_mapping"]).reshape(-1, 2)
+        begins, ends = np.array(sorted(spans.values())).reshape(-1, 2).T
+        turns = begins.searchsorted(offsets[:, 0], side="right") - 1  # the last turn that begins before each token
+        trained = np.where((turns >= 0) & (offsets[:, 1] <= ends[turns]), tokens, IGNORED)
         check_length(len(tokens))
-        last = next((token for token in reversed(trained) if token != IGNORED), None)
+        last = int(trained[trained != IGNORED][-1]) if (trained != IGNORED).any() else None
         if last is None:
             raise BadRow("no token is trained: the chat template does not show what the assistant writes; take another model")
         # Some templates end a turn of calls with a token of their own, such as gpt-oss's `<|call|>`.
@@ -232,7 +240,21 @@ def tokenize(
 
         numbered = [(place, number) for number, (place, _) in enumerate(places)]
         return kept.select([number for _, number in usable(numbered, check, name=where, skip_bad_rows=skip_bad_rows)])
-    made = usable(places, make, name=where, skip_bad_rows=skip_bad_rows)
+
+    def attempt(place: tuple[str, Conversation]) -> tuple[np.ndarray, np.ndarray] | BadRow:
+        try:
+            return make(place[1])
+        except BadRow as error:
+            return error
+
+    def take(_: Conversation) -> tuple[np.ndarray, np.ndarray]:
+        found = next(attempts)
+        if isinstance(found, BadRow):
+            raise found
+        return found
+
+    with closing(make_all(attempt, places)) as attempts:
+        made = usable(places, take, name=where, skip_bad_rows=skip_bad_rows)
     tokens = Dataset.from_dict({"input_ids": [ids for _, (ids, _) in made], "labels": [labels for _, (_, labels) in made]})
     if folder and len(made) == len(conversations):
         token_cache.keep(folder, tokens)

@@ -12,6 +12,7 @@ from common.models.saved import load_run
 import pytest
 import torch
 from conftest import Python, accelerate, run_command
+from datasets import load_from_disk
 from peft import PeftModel
 from safetensors.torch import load_file
 from test_resume import interrupt
@@ -122,6 +123,20 @@ def test_three_ways_give_the_same_curve_on_every_launcher(tmp_path: Path, config
         finished = run_command([*command[:4], "--mixed_precision", "no", *command[4:]])
         assert finished.returncode == 0, finished.stderr
     check_same_curve(tmp_path)
+
+
+@pytest.mark.slow
+def test_many_rows_are_read_once_by_two_processes(tmp_path: Path):
+    """The first one makes the tokens on all cores, and keeps them; the other takes them from there."""
+    file, cache = tmp_path / "many.jsonl", tmp_path / "cache"
+    pairs = ({"question": f"What is {number} and {number % 7}?", "answer": f"It is {number}."} for number in range(3000))
+    file.write_text("\n".join(map(json.dumps, pairs)))
+    run = ["--dataset_name", str(file), *SHORT, "--output_dir", str(tmp_path / "run")]
+    finished = run_command(accelerate(TRAIN, *run, config="zero2", num_processes=2), timeout=600, HF_DATASETS_CACHE=str(cache))
+    assert finished.returncode == 0, finished.stderr
+    assert "tokens" not in finished.stderr  # what is said where they cannot be kept, or not be read, begins with them
+    (tokens,) = (cache / "zero_recipes").iterdir()
+    assert len(load_from_disk(str(tokens))) > 2000
 
 
 # --- The tiny run ------------------------------------------------------------------------------------------------------------
