@@ -31,7 +31,9 @@ def open_picture(path: str, settings: dict[str, Any], patch_size: int = 14) -> "
     Raises:
         BadRow: If it cannot be used; the text names the file.
     """
-    from images import fit, open_image
+    from common.data.pictures import open_image
+
+    from images import fit
 
     try:
         return fit(open_image(Path(path).read_bytes()), settings["min_pixels"], settings["max_pixels"], patch_size)

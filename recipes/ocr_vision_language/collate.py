@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from common.data.pictures import image_size
 from common.data.tokens import IGNORED, tokenize
 from common.errors import fail, say
 
@@ -13,8 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import ProcessorMixin
 
 from arguments import OcrArguments
-from data import Row
-from images import fit, image_size, num_image_tokens, open_images
+from images import fit, num_image_tokens, open_images
+from rows import Row
 
 
 def fitted_images(row: Row, processor: ProcessorMixin, args: OcrArguments) -> list[Any]:

@@ -24,7 +24,7 @@ from arguments import REFUSED, OcrArguments
 from metrics import confused_characters, references, score
 
 if TYPE_CHECKING:
-    from data import Row
+    from rows import Row
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 LARGEST_SHOWN = 480  # pixels of the longer edge of a picture in the report

@@ -102,7 +102,7 @@ def test_a_folder_of_ones_own_pictures(tmp_path: Path, python: Python):
     assert refused.stderr.strip().startswith(f"error: {folder / 'metadata.jsonl'}, line 2: ")
     assert not (tmp_path / "new").exists()
     # Of the rows with a bad picture two are left out: its own, and the one with two.
-    flags = [*settings, "--skip_bad_images", "true", "--output_dir", str(tmp_path / "new")]
+    flags = [*settings, "--skip_bad_rows", "true", "--output_dir", str(tmp_path / "new")]
     assert "Left out 2 of 7 rows" in python(TRAIN, *SHORT, "--dataset_name", str(folder), *flags).stdout
 
 

@@ -19,7 +19,7 @@ LIMITS = {"min_pixels": 28 * 28, "max_pixels": 20 * 28 * 28}
 
 @pytest.fixture(scope="module")
 def recipe() -> Iterator[dict[str, ModuleType]]:
-    with recipe_modules("ocr_vision_language", ["collate", "data", "images"]) as modules:
+    with recipe_modules("ocr_vision_language", ["collate", "data", "images", "rows"]) as modules:
         yield modules
 
 
@@ -34,7 +34,8 @@ def picture(width: int, height: int) -> Image.Image:
 
 def row(recipe: dict[str, ModuleType], images: list, messages: list[dict] | None = None) -> dict:
     messages = messages or [{"role": "user", "content": "Read."}, {"role": "assistant", "content": "42"}]
-    return recipe["data"].to_row({"images": images, "messages": messages}, "Read.", where="row")
+    (made,) = recipe["rows"].to_rows({"images": images, "messages": messages}, "Read.", where="row")
+    return made
 
 
 def mixed_rows(recipe: dict[str, ModuleType]) -> list[dict]:

@@ -21,7 +21,7 @@ LIMITS = {"min_pixels": 32 * 32, "max_pixels": 30 * 32 * 32}
 
 @pytest.fixture(scope="module")
 def recipe() -> Iterator[dict[str, ModuleType]]:
-    with recipe_modules("ocr_vision_language", ["collate", "data", "images"]) as modules:
+    with recipe_modules("ocr_vision_language", ["collate", "data", "images", "rows"]) as modules:
         yield modules
 
 
@@ -41,7 +41,7 @@ def rows_of(recipe: dict[str, ModuleType]) -> list[dict]:
     for number, of_row in enumerate(sizes):
         images = [Image.linear_gradient("L").rotate(90 * number).resize(size).convert("RGB") for size in of_row]
         messages = [{"role": "user", "content": "Read."}, {"role": "assistant", "content": f"TOTAL {number}"}]
-        rows.append(recipe["data"].to_row({"images": images, "messages": messages}, "Read.", where="row"))
+        rows += recipe["rows"].to_rows({"images": images, "messages": messages}, "Read.", where="row")
     return rows
 
 

@@ -5,7 +5,9 @@ import struct
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
+from common.data import pictures
 from common.errors import BadRow
 
 import numpy as np
@@ -20,8 +22,9 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 @pytest.fixture(scope="module")
 def images():
-    with recipe_modules("ocr_vision_language", ["images", "lesson.render"]) as modules:
-        yield modules["images"]
+    with recipe_modules("ocr_vision_language", ["images", "crops", "lesson.render"]) as modules:
+        found = [modules["images"], modules["crops"], pictures]
+        yield SimpleNamespace(**{name: value for module in found for name, value in vars(module).items()})
 
 
 def corners(size: tuple[int, int] = (60, 40)) -> Image.Image:
