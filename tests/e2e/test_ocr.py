@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, Python, accelerate, run_command
-from forks import BIN
+from forks import BIN, Server
 from PIL import Image
 from safetensors.torch import load_file
 from test_resume import interrupt
@@ -124,6 +124,45 @@ def test_evaluate_reads_real_receipts(base: Path, python: Python):
     limits = "--num_held_out 8 --max_length 1024 --max_pixels 50176".split()
     printed = python(EVALUATE, "--model_name_or_path", str(base), "--dataset_name", str(SROIE), *limits).stdout
     assert "held_out: 8 problems\n  character_error_rate" in printed
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_rows_with_and_without_pictures_on_two_processes(tmp_path: Path, server: Server, stage: int):
+    """At each step one process has a picture and the other has none; the losses are those of a single process."""
+    (tmp_path / "data").mkdir()
+    Image.linear_gradient("L").resize((60, 30)).save(tmp_path / "data" / "0.png")
+    for part, count in (("train", 8), ("validation", 4), ("test", 4)):
+        rows = [
+            {"messages": [{"role": "user", "content": f"{part} {n}?"}, {"role": "assistant", "content": str(n)}]}
+            for n in range(count)
+        ]
+        for row in rows[::2]:
+            row["image"] = "0.png"
+        (tmp_path / "data" / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = json.loads((ROOT / f"accelerate_configs/ds_zero{stage}.json").read_text())
+    if stage == 3:
+        config["zero_optimization"] |= {"stage3_param_persistence_threshold": 0, "stage3_prefetch_bucket_size": 100}
+    (tmp_path / "zero.json").write_text(json.dumps(config))
+    settings = [*SHORT, "--dataset_name", str(tmp_path / "data"), "--train_sampling_strategy", "sequential", "--num_train", "0"]
+    settings += [
+        "--max_steps",
+        "3",
+        "--save_strategy",
+        "no",
+        "--eval_strategy",
+        "steps",
+        "--deepspeed",
+        str(tmp_path / "zero.json"),
+    ]
+    found = []
+    for num_processes in (1, 2):
+        batch = ["--per_device_train_batch_size", str(2 // num_processes), "--per_device_eval_batch_size", "1"]
+        output = ["--output_dir", str(tmp_path / f"{num_processes}")]
+        run = server.start(TRAIN, *settings, *batch, *output, num_processes=num_processes)
+        assert run.wait(timeout=200) == [0] * num_processes, run.text()
+        found.append(losses(tmp_path / f"{num_processes}"))
+    assert len(found[0]) == 3
+    assert found[1] == pytest.approx(found[0], abs=1e-3)
 
 
 # --- Where sharding matters --------------------------------------------------------------------------------------------------
