@@ -19,8 +19,9 @@ import datasets
 from huggingface_hub.utils import httpx
 from PIL import Image
 
-# Keys of an object that names a picture, in the order in which they are looked at: OpenAI's, qwen-vl-utils', datasets'.
-KEYS = ("bytes", "base64", "image", "image_url", "url", "path", "file_name")
+# Keys of an object that names a picture, in the order in which they are looked at: datasets', qwen-vl-utils', OpenAI's and
+# Anthropic's. What stands under the first three are the bytes themselves.
+KEYS = ("bytes", "base64", "data", "image", "image_url", "source", "url", "path", "file_name")
 SHORTEST = 64  # characters of a picture in base64; a shorter text is a path
 # How pictures begin in base64: JPEG, PNG, GIF, BMP, TIFF, WEBP.
 BASE64 = ("/9j/", "iVBORw0KGgo", "R0lGOD", "Qk", "SUkq", "TU0A", "UklGR")
@@ -82,8 +83,6 @@ def _spellings(name: str) -> Iterator[str]:
 
 def _find_file(name: str, folders: list[Path]) -> Path:
     """Returns the first file of a name below folders; where there is none, what it would be in the first."""
-    if "\0" in name:
-        raise BadRow(f"no file can be called {name[:40]!r}; correct its path")
     try:
         return next(path for folder in folders for text in _spellings(name) if (path := folder / text).is_file())
     except (StopIteration, OSError):  # a name that is too long for a file system
@@ -123,11 +122,11 @@ def find_picture(value: Any, folders: list[Path]) -> Source:
         key = next((key for key in KEYS if value.get(key) not in (None, "", b"")), None)
         if key == "bytes" and isinstance(value[key], bytes):
             return value
-        if key in ("bytes", "base64") and isinstance(value[key], str) and not value[key].startswith("data:"):
+        if key in KEYS[:3] and isinstance(value[key], str) and not value[key].startswith("data:"):
             return _decode(value[key], f"`{key}` of the picture")
+        if key and isinstance(value[key], dict):
+            return find_picture(value[key], folders)
         value = value[key] if key else value
-        if isinstance(value, dict) and key == "image_url":
-            value = value.get("url")
     if isinstance(value, str) and value.strip():
         return _find_text(value.strip(), folders)
     if isinstance(value, bytes | Path | Image.Image | Cell):

@@ -14,7 +14,7 @@ from common.data.duplicates import without_duplicates
 from common.data.lesson import check_size, import_lesson
 from common.data.notes import ROWS
 from common.data.parts import is_lesson
-from common.data.pictures import Source, digest_of_source, image_size, open_image
+from common.data.pictures import Cell, Source, digest_of_source, image_size, open_image
 from common.data.rows import read_sources
 from common.data.sources import mix
 from common.data.splits import check_num_held_out, hold_out, take
@@ -37,14 +37,17 @@ PATIENCE = 10  # seconds without a line
 
 def _check_pictures(rows: list[Row], args: OcrArguments) -> None:
     """Decodes the pictures of rows, so that none fails in the middle of a run, and cuts out those that are parts of others."""
-    sources = [source for row in rows for source in row["images"]]
-    cut(source for source in sources if isinstance(source, Crop))
-    for source in sources:
-        fitted_size(image_size(source), args.min_pixels, args.max_pixels)
-        if not isinstance(source, Crop):
-            open_image(source, small=True)
+    cut(source for row in rows for source in row["images"] if isinstance(source, Crop))
     for row in rows:
-        row["digest"] = b"".join(map(_digest, row["images"])) or row["group"].encode()
+        digests = []
+        for source in row["images"]:
+            if isinstance(source, Cell):
+                source = source.open()  # read once for all that is done with it here
+            fitted_size(image_size(source), args.min_pixels, args.max_pixels)
+            if not isinstance(source, Crop):
+                open_image(source, small=True)
+            digests.append(_digest(source))
+        row["digest"] = b"".join(digests) or row["group"].encode()
 
 
 def _digest(source: Source) -> bytes:

@@ -89,6 +89,11 @@ def _read_dataset(rows: Dataset, name: str, mapped: Columns, folders: list[Path]
     ]
 
 
+def _is_index(path: Path) -> bool:
+    """Returns whether a file names the pictures of a folder, whatever lies beside them: `metadata.csv`, `train.jsonl`."""
+    return bool(kind_of(path) or is_parquet(path)) and bool(split_of(path) or path.name.lower().startswith("metadata."))
+
+
 def _read_tables(folder: Path, mapped: Columns, folders: list[Path]) -> dict[str, Made]:
     """Returns the rows of the tables and parquets of a folder by split; where one is called `metadata`, of these alone."""
     splits: dict[str, Made] = {}
@@ -137,7 +142,7 @@ def read(name: str, config: str | None, *, units: list[str], mapped: Columns, im
     if os.path.isdir(name) and not is_saved(path):
         if labels := find_labels(path):
             return {part: read_labels(files, folders, units) for part, files in labels.items()}
-        if not any(path.rglob("metadata.*")) and (pairs := find_pairs(path)):
+        if not any(map(_is_index, path.rglob("*"))) and (pairs := find_pairs(path)):
             return {part: read_pairs(found, units) for part, found in pairs.items()}
         if "train" in find_splits(tables := _read_tables(path, mapped, folders)):
             return tables

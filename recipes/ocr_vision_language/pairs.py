@@ -62,7 +62,7 @@ def find_pairs(folder: Path) -> dict[str, list[tuple[Path, list[Path]]]]:
 
     Returns:
         By part (`train` where folders are called after none) the pictures in order, each with its texts; a text without a
-        picture stands in the place of one. Nothing if most pictures have no text.
+        picture stands in the place of one. Nothing if no picture has a text.
     """
     found: dict[tuple[str, str], tuple[list[Path], list[Path]]] = {}
     for path in sorted(folder.rglob("*")):
@@ -72,8 +72,7 @@ def find_pairs(folder: Path) -> dict[str, list[tuple[Path, list[Path]]]]:
         if is_picture(path) or path.name.lower().endswith(TEXTS):
             kinds = found.setdefault((part_of(inside) or "", _stem(path)), ([], []))
             kinds[not is_picture(path)].append(path)
-    pictures = [kinds for kinds in found.values() if kinds[0]]
-    if 2 * sum(bool(texts) for _, texts in pictures) <= len(pictures):
+    if not any(pictures and texts for pictures, texts in found.values()):
         return {}
     parts: dict[str, list[tuple[Path, list[Path]]]] = {}
     for (part, _), (those, texts) in found.items():

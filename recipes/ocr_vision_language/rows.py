@@ -23,6 +23,7 @@ from places import marked, put_pictures, turns_of
 FIELDS = ["company", "date", "address", "total"]  # SROIE's
 # Columns with what is written in a picture; before all others the first that is there.
 TEXTS = ("text", "transcription", "transcript", "ocr", "ocr_text", "label", "caption", "gt", "words")
+UNREAD = ("video", "videos", "audio", "audios")
 OURS = ("images", "folders", "where")  # what was added to a row's own columns
 
 # `images` (see common.data.pictures.Source), `messages`, `fields` of a receipt or None, `is_receipt`: whether it is a whole
@@ -157,6 +158,9 @@ def to_rows(row: dict[str, Any], question: str, where: str, mapped: dict[str, st
         BadRow: If there is no text to learn, or there are not as many pictures as places for them.
     """
     where = row.get("where", where)
+    unread = next((name for name in row if heading(name) in UNREAD and row[name]), None)
+    if unread:
+        raise BadRow(f"there is a `{unread}`, which this recipe does not read; remove the column, or the row")
     fields = row.get("fields") or {name: row[name] for name in FIELDS if row.get(name)} or None
     if fields is not None and not isinstance(fields, dict):
         raise BadRow(f"`fields` is a {type(fields).__name__}; write an object with {', '.join(FIELDS)}, or leave it out")

@@ -220,6 +220,14 @@ MESSAGES: dict[str, Callable[[int, str], dict]] = {
             [{"type": "output_text", "text": text}],
         )
     },
+    "Anthropic's": lambda n, text: {
+        "messages": conversation(
+            [{"type": "image", "source": {"type": "base64", "data": base64.b64encode(png(n)).decode()}}, TEXT], text
+        )
+    },
+    "struct in the part": lambda n, text: {
+        "messages": conversation([{"type": "image", "image": {"path": f"{n}.png", "bytes": None}}, TEXT], text)
+    },
     "LLaVA": lambda n, text: {"id": str(n), "image": f"{n}.png", "conversations": llava("<image>\nRead.", text)},
     "LLaVA, mark at the end": lambda n, text: {"image": f"{n}.png", "conversations": llava("Read.\n<image>", text)},
     "ShareGPT with images": lambda n, text: {"images": [f"{n}.png"], "conversations": llava("<image>Read.", text)},
@@ -275,6 +283,7 @@ COUNTS: dict[str, tuple[dict, str]] = {
         {"image": "0.png", "messages": [{"role": "system", "content": "<image>"}, *conversation("?", "a")]},
         "message 1: ",
     ),
+    "videos beside": ({"image": "0.png", "text": "a", "videos": ["a.mp4"]}, "there is a `videos`, which"),
     "a video": (
         {"messages": conversation([{"type": "video", "video": "a.mp4"}, TEXT], "a")},
         "message 1: a part of type `video`",

@@ -113,6 +113,63 @@ def test_sixteen_bits_are_scaled_and_not_cut_off(images, tmp_path: Path, value: 
     assert images.open_image(path).getpixel((5, 5)) == (shown,) * 3
 
 
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_fewer_bits_in_sixteen_are_scaled_to_all_of_eight(images, tmp_path: Path, bits: int, suffix: str):
+    values = np.full((30, 60), 2**bits - 1, dtype=np.uint16)
+    values[:, :30] //= 2
+    Image.fromarray(values).save(tmp_path / f"scan.{suffix}")
+    image = images.open_image(tmp_path / f"scan.{suffix}")
+    assert [image.getpixel((x, 5))[0] for x in (5, 50)] == [127, 255]
+
+
+def test_sixteen_bits_in_which_zero_is_white(images, tmp_path: Path):
+    """As a TIFF may say; Pillow looks at it for 8 bits alone."""
+    values = np.zeros((30, 60), dtype=np.uint16)
+    values[:, :30] = 65535
+    Image.fromarray(values).save(tmp_path / "scan.tiff", tiffinfo={262: 0})
+    image = images.open_image(tmp_path / "scan.tiff")
+    assert [image.getpixel((x, 5))[0] for x in (5, 50)] == [0, 255]
+
+
+@pytest.mark.parametrize(("value", "is_read"), [(4095, False), (0, True), (65535, True)])
+def test_fewer_bits_of_color_in_sixteen_are_refused(images, value: int, is_read: bool):
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 30, 30, 16, 2, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + struct.pack(">3H", value, value, value) * 30) * 30)
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    if is_read:
+        assert images.open_image(content).getpixel((5, 5)) == (value // 257,) * 3
+        return
+    with pytest.raises(BadRow, match="the picture has fewer than 16 bits a color in 16"):
+        images.open_image(content)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize(("ink", "paper"), [((255, 255, 255), (0, 0, 0)), ((235, 235, 235), (0, 0, 0)), ((0, 0, 0), WHITE)])
+def test_transparent_text_is_seen(images, tmp_path: Path, mode: str, ink: tuple, paper: tuple):
+    image = Image.new("RGBA", (60, 30), (0, 0, 0, 0))
+    image.paste((*ink, 255), (0, 0, 30, 30))
+    image.convert(mode).save(tmp_path / "text.png")
+    image = images.open_image(tmp_path / "text.png")
+    assert is_like([image.getpixel((5, 5)), image.getpixel((50, 5))], [ink, paper])
+
+
+def test_pages_of_a_tiff(images, tmp_path: Path):
+    """Without the small copies that some programs put beside them."""
+    pages = [corners((60, 40)), corners((80, 40)), corners((30, 20))]
+    pages[2].encoderinfo = {"tiffinfo": {254: 1}}
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    found = images.pages_of(tmp_path / "pages.tif")
+    assert (
+        [images.open_image(page).size for page in found] == [images.image_size(page) for page in found] == [(60, 40), (80, 40)]
+    )
+    assert len({images.digest_of_source(page) for page in found}) == len({images.name_source(page) for page in found}) == 2
+    assert images.pages_of(pages[0]) == [pages[0]]
+
+
 def test_cmyk_photographs_are_not_negatives(images, tmp_path: Path):
     corners().convert("CMYK").save(tmp_path / "print.jpg", quality=95)
     assert is_like(found(images.open_image(tmp_path / "print.jpg")), [RED, GREEN, BLUE, WHITE])
