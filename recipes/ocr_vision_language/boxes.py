@@ -9,6 +9,7 @@ from common.data.pictures import image_size
 from common.errors import BadRow
 
 from crops import Box, crop
+from rows import Found
 
 Boxed = list[tuple[Box, str, str]]  # a text's edges, with a little margin, the text, and where both were read
 ILLEGIBLE = "###"  # what ICDAR writes where nobody can read the text
@@ -113,14 +114,14 @@ def _reading_order(boxes: Boxed) -> str:
 
 def rows_of_page(
     picture: Path, boxes: Boxed, units: list[str], where: str, fields: dict[str, str] | None = None
-) -> list[dict[str, Any]]:
+) -> list[Found]:
     """Makes rows of a page.
 
     Args:
         picture: The page.
         boxes: Its texts; those that nobody can read are left away.
         units: `lines`: for each text a row with the part of the picture that shows it. `receipts`: a row with the whole
-            picture and the text of all its lines from top to bottom. Each row has that text as `receipt_text`.
+            picture and the text of all its lines from top to bottom.
         where: The page's place.
         fields: What is known of the page.
 
@@ -130,7 +131,10 @@ def rows_of_page(
     legible = [found for found in boxes if found[1] != ILLEGIBLE]
     if not legible:
         raise BadRow("no text is marked in it; mark one, or remove the picture")
-    whole = {"images": [picture], "text": _reading_order(legible), "fields": fields, "is_receipt": True, "where": where}
-    lines = [{"images": [crop(picture, box)], "text": text, "where": place} for box, text, place in legible]
-    rows = [*(lines if "lines" in units else []), *([whole] if "receipts" in units else [])]
-    return [row | {"receipt_text": whole["text"]} for row in rows]
+    text = _reading_order(legible)
+    whole = Found({"text": text, "fields": fields}, [picture], where=where, receipt_text=text, is_receipt=True)
+    lines = [
+        Found({"text": line}, [crop(picture, box)], where=place, receipt_text=text, is_receipt=False)
+        for box, line, place in legible
+    ]
+    return [*(lines if "lines" in units else []), *([whole] if "receipts" in units else [])]

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from common.data.conversations import usable
+from common.data.notes import LEFT_OUT, note
 from common.data.pictures import image_size
 from common.data.tokens import IGNORED, tokenize
-from common.errors import BadRow, fail, say
+from common.errors import BadRow, fail
 
 import torch
 from datasets import Dataset
@@ -90,7 +91,9 @@ class Collator:
         too_long = [number for number, length in enumerate(lengths) if length > self.max_length]
         if too_long:
             names = ", ".join(rows[number]["where"] for number in too_long[:5]) + (", ..." if len(too_long) > 5 else "")
-            say(
+            for number in too_long:
+                LEFT_OUT[rows[number]["where"]] = f"{lengths[number]} tokens, and max_length is {self.max_length}"
+            note(
                 f"Left out {len(too_long)} of {len(rows)} rows of {where} with more than max_length {self.max_length} tokens: "
                 f"{names}; a lower max_pixels makes pictures shorter"
             )

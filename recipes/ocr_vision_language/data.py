@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 from operator import itemgetter
-from typing import Any
 
 from common.data.columns import read_columns, text_of_cell
 from common.data.conversations import usable
@@ -26,7 +25,7 @@ from images import fitted_size
 from layouts import read
 from metrics import normalize
 from pairs import Made
-from rows import Row, to_rows
+from rows import Found, Row, to_rows
 
 UNITS = {"lines": ["lines"], "receipts": ["receipts"], "both": ["lines", "receipts"]}
 PATIENCE = 10  # seconds without a line
@@ -55,14 +54,14 @@ def _digest(source: Source) -> bytes:
     return str(source.kept).encode() if isinstance(source, Crop) else digest_of_source(source)
 
 
-def _make_rows(make: Callable[[], list[dict[str, Any]]], where: str, mapped: dict[str, str], args: OcrArguments) -> list[Row]:
+def _make_rows(make: Callable[[], list[Found]], where: str, mapped: dict[str, str], args: OcrArguments) -> list[Row]:
     rows = []
     for found in make():
         made = to_rows(found, args.question, where, mapped)
         if args.group_by is not None:
-            if found.get(args.group_by) is None:
-                raise BadRow(f"no `{args.group_by}` to group by (found: {', '.join(map(str, found))}); fill it in")
-            made = [row | {"group": text_of_cell(found[args.group_by], args.group_by)} for row in made]
+            if found.columns.get(args.group_by) is None:
+                raise BadRow(f"no `{args.group_by}` to group by (found: {', '.join(map(str, found.columns))}); fill it in")
+            made = [row | {"group": text_of_cell(found.columns[args.group_by], args.group_by)} for row in made]
         rows += made
     _check_pictures(rows, args)
     return rows
@@ -71,7 +70,7 @@ def _make_rows(make: Callable[[], list[dict[str, Any]]], where: str, mapped: dic
 def _collect(found: Made, name: str, mapped: dict[str, str], args: OcrArguments) -> list[Row]:
     """Makes the rows of a split, decodes their pictures on all cores, and says what cannot be used, or leaves it out."""
 
-    def attempt(one: tuple[str, Callable[[], list[dict[str, Any]]]]) -> list[Row] | BadRow:
+    def attempt(one: tuple[str, Callable[[], list[Found]]]) -> list[Row] | BadRow:
         try:
             return _make_rows(one[1], one[0], mapped, args)
         except BadRow as error:

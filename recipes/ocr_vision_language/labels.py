@@ -3,7 +3,6 @@
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from common.data.files import read_text
 from common.data.notes import note
@@ -11,7 +10,7 @@ from common.errors import BadRow
 
 from boxes import read_entries, read_paddle, rows_of_page
 from pairs import PARTS, Made, is_picture, part_of
-from rows import find_images
+from rows import Found, find_images
 
 
 def beginnings(file: Path) -> list[Path]:
@@ -65,13 +64,13 @@ def read_labels(paths: list[Path], folders: list[Path], units: list[str]) -> Mad
         units: See `boxes.rows_of_page`, for pages.
     """
 
-    def make(line: str, where: str, places: list[Path]) -> list[dict[str, Any]]:
+    def make(line: str, where: str, places: list[Path]) -> list[Found]:
         name, tab, said = line.partition("\t")
         if not tab:
             raise BadRow("no tab between the picture's path and what is written there; correct it")
         images, entries = find_images(name, places), read_entries(said)
         if entries is None:
-            return [{"images": [image], "text": said} for image in images]
+            return [Found({"text": said}, [image]) for image in images]
         if not isinstance(images[0], Path):
             raise BadRow("boxes are cut out of a file; write its path")
         return rows_of_page(images[0], read_paddle(entries, images[0], where), units, where)

@@ -17,7 +17,7 @@ from datasets import Dataset, Features, Image, List
 
 from labels import beginnings, find_labels, is_label_file, read_labels
 from pairs import PARTS, Made, find_pairs, read_pairs
-from rows import find_images, picture_columns
+from rows import Found, find_images, picture_columns
 
 Columns = dict[str, str]  # see common.data.columns.read_columns
 
@@ -39,9 +39,9 @@ def _read_table(path: Path, mapped: Columns, folders: list[Path]) -> dict[str, M
     """Returns the rows of a jsonl, json, csv or tsv, by the folders of their pictures if all are called after splits."""
     folders = [*folders, *beginnings(path)]
 
-    def make(row: dict[str, Any]) -> list[dict[str, Any]]:
+    def make(row: dict[str, Any]) -> list[Found]:
         names = picture_columns(row, mapped)
-        return [row | {"images": find_images(row[names[0]], folders) if names else [], "folders": folders}]
+        return [Found(row, find_images(row[names[0]], folders) if names else [], folders)]
 
     rows = read_file(path)
     splits = [_split_of(row, mapped) for _, row in rows]
@@ -73,7 +73,7 @@ def _read_dataset(rows: Dataset, name: str, mapped: Columns, folders: list[Path]
         fail(f"{name}: {error}")
     rest = rows.remove_columns(columns)
 
-    def make(number: int, row: dict[str, Any]) -> list[dict[str, Any]]:
+    def make(number: int, row: dict[str, Any]) -> list[Found]:
         images = []
         for column in columns:
             value = rows[number][column]
@@ -82,7 +82,7 @@ def _read_dataset(rows: Dataset, name: str, mapped: Columns, folders: list[Path]
                 is_within = isinstance(item, bytes) or (isinstance(item, dict) and isinstance(item.get("bytes"), bytes))
                 found = [Cell(rows, number, column, place)] if is_within else find_images(item, folders)
                 images += found
-        return [row | {"images": images, "folders": folders}]
+        return [Found(row, images, folders)]
 
     return [
         (f"{name}, row {number + 1}", partial(make, number, plain_row(row, rest.features))) for number, row in enumerate(rest)

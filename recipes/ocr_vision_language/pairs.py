@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from common.data.files import Unreadable, text_of
 from common.data.pictures import digest_of_source
@@ -13,13 +12,14 @@ from common.data.splits import NAMES
 from common.errors import BadRow
 
 from boxes import is_boxed, read_boxes, rows_of_page
+from rows import Found
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".pnm", ".ppm", ".pgm")
 TEXTS = (".gt.txt", ".txt", ".csv", ".json")  # what lies beside
 VARIANTS = (".bin", ".nrm", ".dew")  # of a line's picture, as ocropus names them
 PARTS = {name: part for part, names in NAMES.items() for name in names}
 
-Made = list[tuple[str, Callable[[], list[dict[str, Any]]]]]  # where a row is, and what makes it, or several
+Made = list[tuple[str, Callable[[], list[Found]]]]  # where a row is, and what makes it, or several
 
 
 def is_picture(path: str | Path) -> bool:
@@ -91,7 +91,7 @@ def find_pairs(folder: Path) -> dict[str, list[tuple[Path, list[Path]]]]:
 # --- What they say --------------------------------------------------------------------------------------------------------
 
 
-def _read(picture: Path, texts: list[Path], units: list[str]) -> list[dict[str, Any]]:
+def _read(picture: Path, texts: list[Path], units: list[str]) -> list[Found]:
     if not is_picture(picture):
         raise BadRow("no picture beside it; add it, or remove the text")
     boxed, facts, said = None, None, None
@@ -116,7 +116,7 @@ def _read(picture: Path, texts: list[Path], units: list[str]) -> list[dict[str, 
     if boxed:
         return rows_of_page(picture, read_boxes(boxed[1], picture, boxed[0]), units, str(picture), facts)
     if said:
-        return [{"images": [picture], "text": said[1].strip("\r\n"), "fields": facts}]
+        return [Found({"text": said[1].strip("\r\n"), "fields": facts}, [picture])]
     raise BadRow(
         "no text beside it"
         + (f", only {texts[0].name} with its fields" if facts else "")

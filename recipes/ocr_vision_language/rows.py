@@ -3,6 +3,7 @@
 import reprlib
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,33 @@ FIELDS = ["company", "date", "address", "total"]  # SROIE's
 # Columns with what is written in a picture; before all others the first that is there.
 TEXTS = ("text", "transcription", "transcript", "ocr", "ocr_text", "label", "caption", "gt", "words")
 UNREAD = ("video", "videos", "audio", "audios")
-OURS = ("images", "folders", "where")  # what was added to a row's own columns
 
 # `images` (see common.data.pictures.Source), `messages`, `fields` of a receipt or None, `is_receipt`: whether it is a whole
 # one, `where` it was read, `drawn`: whether its pictures are made when they are needed, and `group`: a text that rows which
 # belong together share; they are on one side of a split. A held-out row is `seen` if its text was trained in another picture,
 # as "TOTAL" was.
 Row = dict[str, Any]
+
+
+@dataclass
+class Found:
+    """A row as it was read.
+
+    Attributes:
+        columns: Its columns.
+        images: The pictures that one of them names.
+        folders: Where paths in its messages begin.
+        where: Its place, if that is not where the picture is.
+        receipt_text: What is written on the whole page, if the picture is one with boxes or a part of it.
+        is_receipt: Whether it is a whole one; None where it is if it has fields.
+    """
+
+    columns: dict[str, Any]
+    images: list[Source] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=lambda: [Path()])
+    where: str | None = None
+    receipt_text: str | None = None
+    is_receipt: bool | None = None
 
 
 # --- Columns ------------------------------------------------------------------------------------------------------------
@@ -81,8 +102,7 @@ def _transcription(row: dict[str, Any], found: dict[str, list[str]], mapped: dic
         return None
     if texts or found["answer"]:
         return (texts or found["answer"])[0]
-    names = ", ".join(str(name) for name in row if name not in OURS) or "nothing"
-    raise BadRow(f"no `text` (found: {names}); write `image` and `text`, or `messages`")
+    raise BadRow(f"no `text` (found: {', '.join(map(str, row)) or 'nothing'}); write `image` and `text`, or `messages`")
 
 
 def asked(question: str, answer: str) -> list[dict[str, Any]]:
@@ -91,13 +111,13 @@ def asked(question: str, answer: str) -> list[dict[str, Any]]:
 
 
 def _conversations(
-    row: dict[str, Any], mapped: dict[str, str], question: str, pictures: list[Any]
+    row: dict[str, Any], fields: Any, mapped: dict[str, str], question: str, pictures: list[Any]
 ) -> list[tuple[list[dict[str, Any]], Any, bool]]:
-    """Returns what is said of a row's pictures: conversations, each with its fields and whether it is a transcription.
+    """Returns what is said of a row's pictures: conversations, each with its fields and whether it transcribes all of them.
 
     Pictures that parts of messages name are added to `pictures`.
     """
-    found, fields = find_columns(row, mapped), row.get("fields")
+    found = find_columns(row, mapped)
     is_text = bool(found["question"]) and turns_of(row[found["question"][0]]) is None
     own = text_of_cell(row[found["question"][0]], found["question"][0]) if is_text else question
     is_named = "text" in row or found["messages"] or "answer" in mapped
@@ -106,13 +126,13 @@ def _conversations(
         return [(asked(*pair), None, False) for pair in read_answers(truth["gt_parses"])]
     if truth:
         text, parsed = read_parse(truth["gt_parse"])
-        return [(asked(own, text), fields or parsed, True)]
+        return [(asked(own, text), fields or parsed, own == question)]
     column = _transcription(row, found, mapped)
     if column:
         text = row[column]
         if not isinstance(text, str) or not text.strip():
             raise BadRow(f"`{column}` must be a text, not {reprlib.repr(text)}; fill it in or remove the row")
-        return [(asked(own, text), fields, True)]
+        return [(asked(own, text), fields, own == question)]
     texts = {name: marked(turns, pictures) for name, value in row.items() if (turns := turns_of(value))}
     conversation = recognise(row | texts, mapped).conversation
     check_conversation(conversation)
@@ -142,14 +162,13 @@ def make_row(
     return row | {"is_receipt": is_receipt, "drawn": drawn}
 
 
-def to_rows(row: dict[str, Any], question: str, where: str, mapped: dict[str, str] | None = None) -> list[Row]:
+def to_rows(found: Found, question: str, where: str, mapped: dict[str, str] | None = None) -> list[Row]:
     """Makes rows to train on of one as it was read: one, or one for each question about a document.
 
     Args:
-        row: The columns as they were read, `images`, the pictures that they name, and perhaps `folders`, where paths in
-            messages begin, and of a page `receipt_text`, `is_receipt` and its own `where`. What is learned is a text (`text`,
-            or another of `TEXTS`), a ground truth (see parses.py), an answer to a question, or what the assistant says in
-            messages, in which pictures have places, or stand before the first question.
+        found: The row. What is learned is a text (`text`, or another of `TEXTS`), a ground truth (see parses.py), an answer to
+            a question, or what the assistant says in messages, in which pictures have places, or stand before the first
+            question.
         question: What the user says, where the row does not.
         where: File and row.
         mapped: See `common.data.columns.read_columns`.
@@ -157,32 +176,36 @@ def to_rows(row: dict[str, Any], question: str, where: str, mapped: dict[str, st
     Raises:
         BadRow: If there is no text to learn, or there are not as many pictures as places for them.
     """
-    where = row.get("where", where)
+    row = found.columns
     unread = next((name for name in row if heading(name) in UNREAD and row[name]), None)
     if unread:
         raise BadRow(f"there is a `{unread}`, which this recipe does not read; remove the column, or the row")
     fields = row.get("fields") or {name: row[name] for name in FIELDS if row.get(name)} or None
     if fields is not None and not isinstance(fields, dict):
         raise BadRow(f"`fields` is a {type(fields).__name__}; write an object with {', '.join(FIELDS)}, or leave it out")
-    pictures: list[Any] = []
-    said = _conversations(row | ({"fields": fields} if fields else {}), mapped or {}, question, pictures)
-    own = iter(row["images"])
-    folders = row.get("folders") or [Path()]
+    parts: list[Any] = []
+    said = _conversations(row, fields, mapped or {}, question, parts)
     # A part that does not say where its picture is stands for the next of the row's.
-    images = [find_picture(named, folders) if named else next(own, None) for named in pictures]
+    named = [find_picture(part, found.folders) if part else None for part in parts]
+    own = iter([image for image in found.images if image not in named])
+    images = [image or next(own, None) for image in named]
     images = [image for image in images if image is not None] + list(own)
     made = []
-    for number, (messages, fields, is_text) in enumerate(said, start=1):
+    for number, (messages, its_fields, is_text) in enumerate(said, start=1):
         if is_text and not images:
-            columns = ", ".join(str(column) for column in row if column not in OURS) or "nothing"
-            raise BadRow(f"no picture (found: {columns}); write its path in `image` or `file_name`")
+            raise BadRow(f"no picture (found: {', '.join(map(str, row))}); write its path in `image` or `file_name`")
         messages, pages = put_pictures(messages, images, is_text)
         # A picture may be asked about in many rows, and an answer such as "yes" be that of many pictures.
-        is_asked = not is_text or messages[0]["content"] != question
-        shown = " ".join(map(name_source, pages)) if is_asked else row.get("receipt_text") or messages[-1]["content"]
-        place = where if len(said) == 1 else f"{where}, question {number}"
-        group = shown or question_of({"messages": messages})
-        fields = {name: value for name, value in (fields or {}).items() if value} or None
-        is_receipt = row.get("is_receipt", fields is not None)
-        made.append(make_row(pages, messages, where=place, group=group, fields=fields, is_receipt=is_receipt))
+        shown = found.receipt_text or messages[-1]["content"] if is_text else " ".join(map(name_source, pages))
+        its_fields = {name: value for name, value in (its_fields or {}).items() if value} or None
+        made.append(
+            make_row(
+                pages,
+                messages,
+                where=(found.where or where) + (f", question {number}" if len(said) > 1 else ""),
+                group=shown or question_of({"messages": messages}),
+                fields=its_fields,
+                is_receipt=its_fields is not None if found.is_receipt is None else found.is_receipt,
+            )
+        )
     return made

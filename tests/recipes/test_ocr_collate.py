@@ -34,7 +34,7 @@ def picture(width: int, height: int) -> Image.Image:
 
 def row(recipe: dict[str, ModuleType], images: list, messages: list[dict] | None = None) -> dict:
     messages = messages or [{"role": "user", "content": "Read."}, {"role": "assistant", "content": "42"}]
-    (made,) = recipe["rows"].to_rows({"images": images, "messages": messages}, "Read.", where="row")
+    (made,) = recipe["rows"].to_rows(recipe["rows"].Found({"messages": messages}, images), "Read.", where="row")
     return made
 
 

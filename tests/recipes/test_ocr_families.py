@@ -41,7 +41,7 @@ def rows_of(recipe: dict[str, ModuleType]) -> list[dict]:
     for number, of_row in enumerate(sizes):
         images = [Image.linear_gradient("L").rotate(90 * number).resize(size).convert("RGB") for size in of_row]
         messages = [{"role": "user", "content": "Read."}, {"role": "assistant", "content": f"TOTAL {number}"}]
-        rows += recipe["rows"].to_rows({"images": images, "messages": messages}, "Read.", where="row")
+        rows += recipe["rows"].to_rows(recipe["rows"].Found({"messages": messages}, images), "Read.", where="row")
     return rows
 
 

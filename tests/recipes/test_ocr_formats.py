@@ -237,6 +237,16 @@ MESSAGES: dict[str, Callable[[int, str], dict]] = {
         "prompt": conversation("Read.", "")[:1],
         "completion": conversation("", text)[1:],
     },
+    "path in the part and beside": lambda n, text: {
+        "image": f"{n}.png",
+        "messages": conversation([{"type": "image", "image": f"{n}.png"}, TEXT], text),
+    },
+    "columns of any name": lambda n, text: {
+        "image": f"{n}.png",
+        "messages": conversation("Read.", text),
+        "where": 1,
+        "folders": 2,
+    },
     "as JSON text": lambda n, text: {"image": f"{n}.png", "messages": json.dumps(conversation("Read.", text))},
 }
 
