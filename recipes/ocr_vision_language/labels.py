@@ -1,4 +1,4 @@
-"""PaddleOCR's label files: a line for each picture, its path, a tab, and what is written there, or boxes with texts."""
+"""Label files such as PaddleOCR's: a line for each picture, its path, a tab, and what is written there, or boxes with texts."""
 
 import re
 from functools import partial
@@ -23,8 +23,20 @@ def _first_line(path: Path) -> tuple[str, str]:
     if path.suffix.lower() != ".txt" or path.name == "fileState.txt":  # PPOCRLabel's own
         return "", ""
     with path.open("rb") as file:
-        name, tab, said = file.readline().decode("utf-8-sig", errors="replace").partition("\t")
-    return (name, said) if tab and (is_picture(name) or name.startswith('["')) else ("", "")
+        name, said = _halves(file.readline().decode("utf-8-sig", errors="replace").strip("\r\n"))
+    return (name, said) if is_picture(name) or name.startswith('["') else ("", "")
+
+
+def _halves(line: str) -> tuple[str, str]:
+    """Returns a picture's path and what stands behind it: behind a tab, in ICDAR's form (`1.png, "TEA"`), or behind a space."""
+    name, tab, said = line.partition("\t")
+    if tab:
+        return name, said
+    quoted = re.fullmatch(r'([^,]+),\s*"(.*)"\s*', line)
+    if quoted and is_picture(quoted[1]):
+        return quoted[1], quoted[2].replace('\\"', '"')
+    name, _, said = line.partition(" ")
+    return (name, said) if is_picture(name) else ("", "")
 
 
 def is_label_file(path: Path) -> bool:
@@ -65,12 +77,14 @@ def read_labels(paths: list[Path], folders: list[Path], units: list[str]) -> Mad
     """
 
     def make(line: str, where: str, places: list[Path]) -> list[Found]:
-        name, tab, said = line.partition("\t")
-        if not tab:
+        name, said = _halves(line)
+        if not name:
             raise BadRow("no tab between the picture's path and what is written there; correct it")
         images, entries = find_images(name, places), read_entries(said)
         if entries is None:
-            return [Found({"text": said}, [image]) for image in images]
+            if len(images) == 1:
+                return [Found({"text": said}, images)]
+            return [Found({"text": said}, [image], where=f"{where}, picture {n}") for n, image in enumerate(images, start=1)]
         if not isinstance(images[0], Path):
             raise BadRow("boxes are cut out of a file; write its path")
         return rows_of_page(images[0], read_paddle(entries, images[0], where), units, where)

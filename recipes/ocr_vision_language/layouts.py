@@ -1,10 +1,12 @@
 """Data sets of pictures in whatever layout: tables, parquet and the hub, PaddleOCR's label files, texts beside pictures."""
 
 import os
+import unicodedata
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from common.data.columns import HEADINGS, heading
 from common.data.files import kind_of, read_file
 from common.data.notes import note
 from common.data.pictures import Cell
@@ -16,7 +18,7 @@ from common.errors import BadRow, fail
 from datasets import Dataset, Features, Image, List
 
 from labels import beginnings, find_labels, is_label_file, read_labels
-from pairs import PARTS, Made, find_pairs, read_pairs
+from pairs import PARTS, Made, find_pairs, is_picture, read_pairs
 from rows import Found, find_images, picture_columns
 
 Columns = dict[str, str]  # see common.data.columns.read_columns
@@ -35,6 +37,20 @@ def _split_of(row: dict[str, Any], mapped: Columns) -> str | None:
     return PARTS.get(parts[0].lower()) if len(parts) > 1 else None
 
 
+def _say_unnamed(path: Path, rows: list[dict[str, Any]], mapped: Columns) -> None:
+    """Says how many of the pictures that lie beside a metadata file it does not name."""
+    cells = [
+        row[column] for row in rows for column in row if column in mapped.values() or heading(column) in HEADINGS["images"]
+    ]
+    named = {
+        Path(name).name for cell in cells for name in (cell if isinstance(cell, list) else [cell]) if isinstance(name, str)
+    }
+    named |= {unicodedata.normalize(form, name) for name in named for form in ("NFC", "NFD")}
+    others = [file.name for file in sorted(path.parent.rglob("*")) if is_picture(file) and file.name not in named]
+    if others:
+        note(f"{path}: {len(others)} pictures beside it have no row and are not read, such as {others[0]}")
+
+
 def _read_table(path: Path, mapped: Columns, folders: list[Path]) -> dict[str, Made]:
     """Returns the rows of a jsonl, json, csv or tsv, by the folders of their pictures if all are called after splits."""
     folders = [*folders, *beginnings(path)]
@@ -44,6 +60,8 @@ def _read_table(path: Path, mapped: Columns, folders: list[Path]) -> dict[str, M
         return [Found(row, find_images(row[names[0]], folders) if names else [], folders)]
 
     rows = read_file(path)
+    if path.name.lower().startswith("metadata."):
+        _say_unnamed(path, [row for _, row in rows], mapped)
     splits = [_split_of(row, mapped) for _, row in rows]
     if None in splits or "train" not in splits:
         splits = ["train"] * len(rows)
@@ -82,7 +100,7 @@ def _read_dataset(rows: Dataset, name: str, mapped: Columns, folders: list[Path]
                 is_within = isinstance(item, bytes) or (isinstance(item, dict) and isinstance(item.get("bytes"), bytes))
                 found = [Cell(rows, number, column, place)] if is_within else find_images(item, folders)
                 images += found
-        return [Found(row, images, folders)]
+        return [Found(dict.fromkeys(columns) | row, images, folders)]
 
     return [
         (f"{name}, row {number + 1}", partial(make, number, plain_row(row, rest.features))) for number, row in enumerate(rest)
@@ -146,6 +164,11 @@ def read(name: str, config: str | None, *, units: list[str], mapped: Columns, im
             return {part: read_pairs(found, units) for part, found in pairs.items()}
         if "train" in find_splits(tables := _read_tables(path, mapped, folders)):
             return tables
+        if not tables and any(map(is_picture, path.rglob("*"))):
+            fail(
+                f"{name} holds pictures and no texts; write a metadata.jsonl with `file_name` and `text` into it, or a text "
+                "beside each, picture.gt.txt"
+            )
     splits = load_splits(name, config)
     folders = [*folders, path if path.is_dir() else path.parent]
     return {

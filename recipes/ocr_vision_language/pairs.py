@@ -17,7 +17,8 @@ from rows import Found
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".pnm", ".ppm", ".pgm")
 TEXTS = (".gt.txt", ".txt", ".csv", ".json")  # what lies beside
 VARIANTS = (".bin", ".nrm", ".dew")  # of a line's picture, as ocropus names them
-PARTS = {name: part for part, names in NAMES.items() for name in names}
+YOLO = re.compile(r"\d+(?: [01]?\.\d+| [01]){4,}\s*")
+PARTS = {name: part for part, names in NAMES.items() for name in names} | {"training": "train", "testing": "test"}
 
 Made = list[tuple[str, Callable[[], list[Found]]]]  # where a row is, and what makes it, or several
 
@@ -115,13 +116,13 @@ def _read(picture: Path, texts: list[Path], units: list[str]) -> list[Found]:
         raise BadRow(f"both {boxed[0].name} and {said[0].name} say what is written in it; remove one")
     if boxed:
         return rows_of_page(picture, read_boxes(boxed[1], picture, boxed[0]), units, str(picture), facts)
+    if said and all(YOLO.fullmatch(line) for line in said[1].strip().splitlines()):
+        raise BadRow(f"{said[0].name} holds boxes in YOLO's form and no text; write what stands there, or remove it")
     if said:
         return [Found({"text": said[1].strip("\r\n"), "fields": facts}, [picture])]
-    raise BadRow(
-        "no text beside it"
-        + (f", only {texts[0].name} with its fields" if facts else "")
-        + f"; write {_stem(picture)}.gt.txt, or remove the picture"
-    )
+    if facts:  # a row of its own
+        return [Found(facts, [picture], [picture.parent])]
+    raise BadRow(f"no text beside it; write {_stem(picture)}.gt.txt, or remove the picture")
 
 
 def read_pairs(pairs: list[tuple[Path, list[Path]]], units: list[str]) -> Made:

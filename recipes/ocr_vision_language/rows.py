@@ -127,6 +127,11 @@ def _conversations(
     if truth:
         text, parsed = read_parse(truth["gt_parse"])
         return [(asked(own, text), fields or parsed, own == question)]
+    answers = [
+        row[name] for name in found["calls"] if isinstance(row[name], list) and all(isinstance(a, str) for a in row[name])
+    ]
+    if is_text and answers and not found["answer"] and not found["messages"]:  # several that are right
+        return [(asked(own, text_of_cell((answers[0] or [""])[0], "answers")), fields, False)]
     column = _transcription(row, found, mapped)
     if column:
         text = row[column]

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from common.data.notes import LEFT_OUT
+from common.run.config import parse
 
 import pytest
 from conftest import recipe_modules
 from datasets import Dataset, DatasetDict, Features, List, Value
 from datasets import Image as ImageFeature
 from PIL import Image
+from trl import SFTConfig
 
 COUNT = 6
 TEXTS = ["12.30", "007", "NA", "2026-12-27", "TEA, 4.50", 'a "b"']
@@ -165,6 +167,12 @@ def test_a_question_of_each_row(recipe, tmp_path: Path, answer: str):
     rows = load(recipe, write_jsonl(tmp_path / "data.jsonl", rows))
     assert shown(recipe, rows) == EXPECTED
     assert [row["messages"][0]["content"] for row in rows] == [f"What is {number}?" for number in range(COUNT)]
+
+
+def test_the_first_of_several_right_answers_is_learned(recipe, tmp_path: Path):
+    save_pictures(tmp_path)
+    rows = [{"image": f"{n}.png", "question": "What?", "answers": [text, "other"]} for n, text in enumerate(TEXTS)]
+    assert shown(recipe, load(recipe, write_jsonl(tmp_path / "data.jsonl", rows))) == EXPECTED
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -335,18 +343,20 @@ IMAGES: dict[str, tuple[object, Callable[[int], object]]] = {
 
 
 @pytest.mark.parametrize("saved", ["parquet", "save_to_disk"])
+@pytest.mark.parametrize("column", ["image", "scan"])
 @pytest.mark.parametrize("kind", IMAGES)
-def test_pictures_within_a_data_set(recipe, tmp_path: Path, kind: str, saved: str):
+def test_pictures_within_a_data_set(recipe, tmp_path: Path, kind: str, column: str, saved: str):
     feature, make = IMAGES[kind]
-    columns = {"image": [make(number) for number in range(COUNT)], "text": TEXTS}
-    rows = Dataset.from_dict(columns, features=Features({"image": feature, "text": Value("string")}))
+    columns = {column: [make(number) for number in range(COUNT)], "text": TEXTS}
+    rows = Dataset.from_dict(columns, features=Features({column: feature, "text": Value("string")}))
     if saved == "parquet":
         rows.to_parquet(tmp_path / "data.parquet")
         name = tmp_path / "data.parquet"
     else:
         DatasetDict(train=rows).save_to_disk(tmp_path / "data")
         name = tmp_path / "data"
-    assert shown(recipe, load(recipe, name)) == EXPECTED
+    mapped = {} if column == "image" else {"columns": [f"images={column}"]}
+    assert shown(recipe, load(recipe, name, **mapped)) == EXPECTED
 
 
 # --- Folders ------------------------------------------------------------------------------------------------------------
@@ -468,6 +478,26 @@ def test_a_text_beside_each_picture(recipe, tmp_path: Path, suffix: str, picture
     assert shown(recipe, load(recipe, tmp_path)) == EXPECTED
 
 
+def test_a_row_beside_each_picture(recipe, tmp_path: Path):
+    for name, text in zip(save_pictures(tmp_path), TEXTS, strict=True):
+        (tmp_path / name).with_suffix(".json").write_text(json.dumps({"question": "What?", "answer": text}))
+    assert shown(recipe, load(recipe, tmp_path)) == EXPECTED
+
+
+def test_pictures_without_a_row_are_said(recipe, tmp_path: Path, capsys: pytest.CaptureFixture):
+    names = save_pictures(tmp_path)
+    write_jsonl(tmp_path / "metadata.jsonl", [{"file_name": name, "text": name} for name in names[:4]])
+    assert len(load(recipe, tmp_path, num_held_out=9)) == 4
+    assert "metadata.jsonl: 2 pictures beside it have no row and are not read, such as 4.png" in capsys.readouterr().out
+
+
+def test_pictures_without_texts_are_refused(recipe, tmp_path: Path, capsys: pytest.CaptureFixture):
+    save_pictures(tmp_path / "train" / "cats")
+    with pytest.raises(SystemExit):
+        load(recipe, tmp_path)
+    assert f"error: {tmp_path} holds pictures and no texts; write a metadata.jsonl" in capsys.readouterr().err
+
+
 def test_a_picture_without_its_text_is_named(recipe, tmp_path: Path, capsys: pytest.CaptureFixture):
     ground_truth(tmp_path, "data")
     save_pictures(tmp_path / "data", ["0.png", "1.png", "2.png", "3.png"])
@@ -481,6 +511,14 @@ def test_a_picture_without_its_text_is_named(recipe, tmp_path: Path, capsys: pyt
     assert LEFT_OUT[f"{tmp_path}/data/4.gt.txt"].startswith("no picture beside it")
 
 
+def test_boxes_without_texts_are_no_texts(recipe, tmp_path: Path, capsys: pytest.CaptureFixture):
+    for name in save_pictures(tmp_path):
+        (tmp_path / name).with_suffix(".txt").write_text("0 0.5 0.25 0.1 0.1\n12 0.5 1 0.1 0.1\n")
+    with pytest.raises(SystemExit):
+        load(recipe, tmp_path)
+    assert f"error: {tmp_path}/0.png: 0.txt holds boxes in YOLO's form and no text" in capsys.readouterr().err
+
+
 # --- PaddleOCR ----------------------------------------------------------------------------------------------------------
 
 
@@ -489,6 +527,22 @@ def test_paddles_lines(recipe, tmp_path: Path):
     path = tmp_path / "train_data" / "rec_gt.txt"
     path.write_text("".join(f"crops/{number}.png\t{text}\n" for number, text in enumerate(TEXTS)), encoding="utf-8")
     assert shown(recipe, load(recipe, path)) == shown(recipe, load(recipe, tmp_path / "train_data")) == EXPECTED
+
+
+@pytest.mark.parametrize("line", ['{}.png, "{}"', "{}.png {}"])
+def test_label_files_of_others(recipe, tmp_path: Path, line: str):
+    save_pictures(tmp_path)
+    quoted = [text.replace('"', '\\"') if "," in line else text for text in TEXTS]
+    (tmp_path / "gt.txt").write_text("\n".join(line.format(number, text) for number, text in enumerate(quoted)))
+    assert shown(recipe, load(recipe, tmp_path)) == EXPECTED
+
+
+def test_paddles_lines_of_several_pictures(recipe, tmp_path: Path):
+    save_pictures(tmp_path)
+    (tmp_path / "rec_gt.txt").write_text("".join(f'["{n}.png", "{n + 1}.png"]\tTEA {n}\n' for n in range(0, COUNT, 2)))
+    rows = load(recipe, tmp_path, num_held_out=9)
+    assert shown(recipe, rows) == [([number], f"TEA {number // 2 * 2}") for number in range(COUNT)]
+    assert len({row["where"] for row in rows}) == COUNT
 
 
 def boxes(*texts: str, top: int = 10) -> list[dict]:
@@ -650,6 +704,19 @@ def test_a_picture_damaged_in_its_middle_is_found_before_training(recipe, tmp_pa
     assert f"error: {path}, line 3: {tmp_path}/2.png is damaged" in capsys.readouterr().err
     assert len(load(recipe, path, skip_bad_rows=True)) == 4
     assert "Left out 2 of 6 rows" in capsys.readouterr().out
+
+
+def test_an_evaluation_asks_as_the_run_did(tmp_path: Path, capsys: pytest.CaptureFixture):
+    settings = {"question": "What stands here?", "min_pixels": 1000, "max_pixels": 30_000, "dataset_name": "my_lines"}
+    record = {"recipe": "ocr_vision_language", "settings": settings, "world_size": 1}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with recipe_modules("ocr_vision_language", ["arguments", "evaluate"]) as modules:
+        script, arguments = modules["evaluate"].__file__, modules["arguments"]
+        argv = ["--model_name_or_path", str(tmp_path)]
+        args, _, _ = parse(script, arguments.OcrArguments, SFTConfig, argv, refused=arguments.REFUSED)
+        assert {name: vars(args)[name] for name in settings} == settings
+        args, _, _ = parse(script, arguments.OcrArguments, SFTConfig, [*argv, "--question", "?"], refused=arguments.REFUSED)
+        assert (args.question, args.max_pixels) == ("?", 30_000)
 
 
 def test_crops_are_cut_once(recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
