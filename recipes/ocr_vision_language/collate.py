@@ -139,10 +139,11 @@ class Collator:
             images = [fit(blank, self.args.min_pixels, self.args.max_pixels, self.processor.image_processor.patch_size)]
         pixels = self.processor.image_processor(images=images, return_tensors="pt") if images else {}
         per_token = self.processor.image_processor.merge_size**2
-        lengths = iter((pixels["image_grid_thw"].prod(dim=1) // per_token).tolist() if images else [])
+        # A list, since an iterator that has come to its end within a loader would end the epoch without a word.
+        lengths = (pixels["image_grid_thw"].prod(dim=1) // per_token).tolist() if images else []
         input_ids, labels = [], []
         for row, tokens in zip(rows, batch, strict=True):
-            repeats = torch.tensor([next(lengths) if token == self.image_token else 1 for token in tokens["input_ids"]])
+            repeats = torch.tensor([lengths.pop(0) if token == self.image_token else 1 for token in tokens["input_ids"]])
             input_ids.append(torch.tensor(tokens["input_ids"]).repeat_interleave(repeats))
             labels.append(torch.tensor(tokens["labels"]).repeat_interleave(repeats))
             if len(input_ids[-1]) > self.max_length:
@@ -153,7 +154,7 @@ class Collator:
             "attention_mask": pad_sequence([torch.ones_like(tokens) for tokens in input_ids], batch_first=True),
         }
         if is_blank:
-            padded = self._with_blank(padded, next(lengths))
+            padded = self._with_blank(padded, lengths.pop(0))
         padded["mm_token_type_ids"] = (padded["input_ids"] == self.image_token).long()
         if pixels and self.get_positions:
             of_pictures = {"image_grid_thw": pixels["image_grid_thw"], "mm_token_type_ids": padded["mm_token_type_ids"]}
