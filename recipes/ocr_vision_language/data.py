@@ -28,6 +28,7 @@ from pairs import Made
 from rows import Found, Row, to_rows
 
 UNITS = {"lines": ["lines"], "receipts": ["receipts"], "both": ["lines", "receipts"]}
+NAMES = {"image": "images", "text": "answer"}  # what columns of pictures and texts may also be called in `--columns`
 PATIENCE = 10  # seconds without a line
 
 
@@ -99,7 +100,8 @@ def _collect(found: Made, name: str, mapped: dict[str, str], args: OcrArguments)
 
 def _read_all(args: OcrArguments) -> dict[str, list[Row]]:
     """Reads the rows of all data sets that are named, by split."""
-    mapped = read_columns(args.columns)
+    given = [text.partition("=") for text in args.columns]
+    mapped = read_columns([f"{NAMES.get(name, name)}{equals}{column}" for name, equals, column in given])
     settings = {"units": UNITS[args.units], "mapped": mapped, "image_folder": args.image_folder}
 
     def read_one(name: str, config: str | None = None) -> dict[str, Made]:

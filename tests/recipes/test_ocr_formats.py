@@ -153,11 +153,12 @@ def test_columns_of_texts(recipe, tmp_path: Path, column: str):
     assert shown(recipe, load(recipe, write_jsonl(tmp_path / "data.jsonl", rows))) == EXPECTED
 
 
-def test_columns_of_any_name(recipe, tmp_path: Path):
+@pytest.mark.parametrize("names", [("images", "answer"), ("image", "text")])
+def test_columns_of_any_name(recipe, tmp_path: Path, names: tuple[str, str]):
     save_pictures(tmp_path)
     rows = [{"scan": f"{number}.png", "inhalt": text, "text": "other"} for number, text in enumerate(TEXTS)]
     path = write_jsonl(tmp_path / "data.jsonl", rows)
-    assert shown(recipe, load(recipe, path, columns=["images=scan", "answer=inhalt"])) == EXPECTED
+    assert shown(recipe, load(recipe, path, columns=[f"{names[0]}=scan", f"{names[1]}=inhalt"])) == EXPECTED
 
 
 @pytest.mark.parametrize("answer", ["text", "answer"])
