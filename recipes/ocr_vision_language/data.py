@@ -85,14 +85,16 @@ def _collect(found: Made, name: str, mapped: dict[str, str], args: OcrArguments)
     results, said = [], time.monotonic()
     # Each process looks at all pictures: those that share a machine share its cores.
     pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    for (where, _), result in zip(found, pool.map(attempt, found), strict=True):
-        results.append((where, result))
-        if isinstance(result, BadRow) and not args.skip_bad_rows:
-            break
-        if time.monotonic() - said > PATIENCE:
-            said = time.monotonic()
-            say(f"{name}: looked at the pictures of {len(results)} of {len(found)} rows")
-    pool.shutdown(cancel_futures=True)
+    try:
+        for (where, _), result in zip(found, pool.map(attempt, found), strict=True):
+            results.append((where, result))
+            if isinstance(result, BadRow) and not args.skip_bad_rows:
+                break
+            if time.monotonic() - said > PATIENCE:
+                said = time.monotonic()
+                say(f"{name}: looked at the pictures of {len(results)} of {len(found)} rows")
+    finally:  # also when the run is interrupted: threads would go on to the last row
+        pool.shutdown(cancel_futures=True)
     rows = [row for _, made in usable(results, unwrap, name=name, skip_bad_rows=args.skip_bad_rows) for row in made]
     ROWS.extend(rows)
     return rows

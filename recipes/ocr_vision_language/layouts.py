@@ -102,9 +102,8 @@ def _read_dataset(rows: Dataset, name: str, mapped: Columns, folders: list[Path]
                 images += found
         return [Found(dict.fromkeys(columns) | row, images, folders)]
 
-    return [
-        (f"{name}, row {number + 1}", partial(make, number, plain_row(row, rest.features))) for number, row in enumerate(rest)
-    ]
+    others = rest if rest.column_names else [{}] * len(rows)
+    return [(f"{name}, row {n + 1}", partial(make, n, plain_row(row, rest.features))) for n, row in enumerate(others)]
 
 
 def _is_index(path: Path) -> bool:

@@ -360,6 +360,14 @@ def test_pictures_within_a_data_set(recipe, tmp_path: Path, kind: str, column: s
     assert shown(recipe, load(recipe, name, **mapped)) == EXPECTED
 
 
+def test_pictures_alone_in_a_data_set_are_refused(recipe, tmp_path: Path, capsys: pytest.CaptureFixture):
+    features = Features({"image": ImageFeature()})
+    Dataset.from_dict({"image": [{"bytes": png(0), "path": None}]}, features=features).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(SystemExit):
+        load(recipe, tmp_path / "a.parquet")
+    assert f"error: {tmp_path}/a.parquet, row 1: no `text` (found: image)" in capsys.readouterr().err
+
+
 # --- Folders ------------------------------------------------------------------------------------------------------------
 
 
