@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from common.data.pictures import image_size
+from common.data.pictures import image_size, pages_of
 from common.errors import BadRow
 
 from crops import Box, crop
@@ -126,11 +126,13 @@ def rows_of_page(
         fields: What is known of the page.
 
     Raises:
-        BadRow: If there is no text.
+        BadRow: If there is no text, or there are several pages.
     """
     legible = [found for found in boxes if found[1] != ILLEGIBLE]
     if not legible:
         raise BadRow("no text is marked in it; mark one, or remove the picture")
+    if len(pages_of(picture)) > 1:
+        raise BadRow(f"{picture.name} has several pages, and boxes do not say on which; save each as a picture of its own")
     text = _reading_order(legible)
     whole = Found({"text": text, "fields": fields}, [picture], where=where, receipt_text=text, is_receipt=True)
     lines = [

@@ -699,6 +699,15 @@ def test_all_pages_of_a_tiff_are_read(recipe, tmp_path: Path):
     assert ([0, 1, 2], "three pages") in shown(recipe, load(recipe, path))
 
 
+def test_boxes_on_several_pages_are_refused(recipe, tmp_path: Path, capsys: pytest.CaptureFixture):
+    page = Image.new("RGB", (200, 300), "white")
+    page.save(tmp_path / "0.tif", save_all=True, append_images=[page])
+    (tmp_path / "0.txt").write_text(sroie_boxes(0))
+    with pytest.raises(SystemExit):
+        load(recipe, tmp_path)
+    assert f"error: {tmp_path}/0.tif: 0.tif has several pages, and boxes do not say on which" in capsys.readouterr().err
+
+
 def test_a_picture_damaged_in_its_middle_is_found_before_training(recipe, tmp_path: Path, capsys: pytest.CaptureFixture):
     save_pictures(tmp_path)
     noise = Image.effect_noise((200, 200), 50)
