@@ -21,6 +21,10 @@ HEADINGS = {
     "system": ("system", "system_prompt"),
     "tools": ("tools", "functions"),
     "transcript": ("chat", "sample"),
+    "images": (
+        *("images", "image", "file_name", "file_names", "image_path", "image_paths", "image_file", "image_url", "image_urls"),
+        *("img", "img_path", "picture", "photo", "filename", "file_path", "filepath", "path"),
+    ),
 }
 
 

@@ -108,6 +108,8 @@ def load_conversations(
     from common.data.rows import read_sources  # imports data sets, which the form of a conversation does without
 
     mapped, forms = read_columns(args.columns), {}
+    if "images" in mapped:
+        fail(f"columns images={mapped['images']}: this recipe reads no pictures; leave it out, or use ocr_vision_language")
 
     def make(row: dict[str, Any]) -> Conversation:
         recognised = recognise(row, mapped, preferred)

@@ -32,11 +32,20 @@ PARTS = {name: part for part, names in NAMES.items() for name in names}
 # --- One file -----------------------------------------------------------------------------------------------------------
 
 
-def _is_parquet(path: Path) -> bool:
+def is_parquet(path: Path) -> bool:
+    """Returns whether a file is a parquet by its name, packed or not."""
     return path.name.lower().endswith((".parquet", ".parquet.gz"))
 
 
-def _load_parquet(path: Path) -> Dataset:
+def load_parquet(path: Path) -> Dataset:
+    """Loads a parquet, packed or not.
+
+    Args:
+        path: A file for which `is_parquet` is true.
+
+    Raises:
+        SystemExit: With code 2 and one line if it is empty or damaged.
+    """
     if path.stat().st_size == 0:
         fail(f"{path} is empty; it needs at least one row")
     try:
@@ -57,13 +66,13 @@ def _rows_of(dataset: Dataset, where: str) -> Rows:
 
 
 def _read(path: Path) -> Rows:
-    return _rows_of(_load_parquet(path), str(path)) if _is_parquet(path) else read_file(path)
+    return _rows_of(load_parquet(path), str(path)) if is_parquet(path) else read_file(path)
 
 
 # --- Folders --------------------------------------------------------------------------------------------------------------
 
 
-def _split_of(path: Path) -> str | None:
+def split_of(path: Path) -> str | None:
     """Returns the split that a file is called after (`test.csv.gz`, `train-00000-of-00002.parquet`), if any."""
     name = re.sub(r"-\d+-of-\d+$", "", path.name.lower().partition(".")[0])
     return name if name in PARTS else None
@@ -75,12 +84,12 @@ def _resembles(path: Path) -> str | None:
     return next((name for name in PARTS if name in words), None)
 
 
-def _find_files(folder: Path) -> dict[str, list[Path]]:
+def find_files(folder: Path) -> dict[str, list[Path]]:
     """Returns the files of rows in a folder and those below it, by split; all are to be trained if none is called after one."""
     files = [
         path
         for path in sorted(folder.rglob("*"))
-        if (kind_of(path) or _is_parquet(path)) and path.is_file() and path.name not in OF_DATASETS
+        if (kind_of(path) or is_parquet(path)) and path.is_file() and path.name not in OF_DATASETS
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
 
@@ -88,16 +97,16 @@ def _find_files(folder: Path) -> dict[str, list[Path]]:
         return next((part for part in path.relative_to(folder).parts[:-1] if part.lower() in PARTS), None)
 
     ways: list[Callable[[Path], str | None]] = [
-        _split_of,
+        split_of,
         below,
-        lambda path: _split_of(path) or below(path) or _resembles(path),
+        lambda path: split_of(path) or below(path) or _resembles(path),
     ]
-    for split_of in ways:
+    for way in ways:
         found: dict[str, list[Path]] = {}
         for path in files:
-            found.setdefault(split_of(path) or "", []).append(path)
+            found.setdefault(way(path) or "", []).append(path)
         splits = find_splits(found)
-        if "train" in splits or (splits and split_of is ways[-1]):
+        if "train" in splits or (splits and way is ways[-1]):
             kept = {split: found[split] for split in splits.values()}
             others = [str(path.relative_to(folder)) for path in files if not any(path in paths for paths in kept.values())]
             if others:
@@ -108,13 +117,18 @@ def _find_files(folder: Path) -> dict[str, list[Path]]:
 
 def _read_folder(folder: Path) -> dict[str, Rows]:
     splits = {}
-    for split, paths in _find_files(folder).items():
+    for split, paths in find_files(folder).items():
         # The parts of a set have numbers; other files of the same name in a folder are other versions of it.
         is_one = all(re.search(r"-\d+-of-\d+\.", path.name) for path in paths) or len({path.parent for path in paths}) > 1
-        if _split_of(paths[0]) and len(paths) > 1 and not is_one:
+        if split_of(paths[0]) and len(paths) > 1 and not is_one:
             fail(f"{folder} has {paths[0].name} and {paths[1].name}; keep one of them there")
         splits[split] = [row for path in paths for row in _read(path)]
     return splits
+
+
+def is_saved(folder: Path) -> bool:
+    """Returns whether `save_to_disk` wrote a folder."""
+    return any((folder / file).is_file() for file in ("state.json", "dataset_dict.json"))
 
 
 def _load_saved(folder: Path) -> DatasetDict:
@@ -130,7 +144,7 @@ def _load_saved(folder: Path) -> DatasetDict:
 
 
 def load_splits(name: str, config: str | None = None) -> DatasetDict:
-    """Loads what `datasets` reads: a hub data set, a parquet, or a folder.
+    """Loads what `datasets` reads: a hub data set, a parquet, a folder, or what `save_to_disk` wrote.
 
     Args:
         name: A hub id, a local parquet, or a local folder.
@@ -144,11 +158,14 @@ def load_splits(name: str, config: str | None = None) -> DatasetDict:
     """
     path, is_folder = Path(name), os.path.isdir(name)
     if os.path.isfile(name):
-        if not _is_parquet(path):
+        if not is_parquet(path):
             fail(f"{path}: unknown file type; use one of {', '.join(KINDS)}, .parquet")
-        return DatasetDict(train=_load_parquet(path))
-    if not is_folder and (_is_parquet(path) or kind_of(path) or is_path(name)):
+        return DatasetDict(train=load_parquet(path))
+    if not is_folder and (is_parquet(path) or kind_of(path) or is_path(name)):
         fail(f"dataset_name {name}: there is no such file; pass an existing file, a hub id, or `synthetic`")
+    if is_folder and is_saved(path):
+        saved = _load_saved(path)
+        return DatasetDict({split: saved[split] for split in find_splits(saved).values()})
     if not is_folder:
         use_cache_if_unreachable()
     try:
@@ -180,24 +197,23 @@ def read_splits(name: str, config: str | None = None) -> dict[str, Rows]:
         SystemExit: With code 2 and one line if they cannot be read.
     """
     path = Path(name)
-    if os.path.isfile(name) and (kind_of(path) or _is_parquet(path)):
-        return {_split_of(path) or "train": _read(path)}
-    if os.path.isdir(name) and any((path / file).is_file() for file in ("state.json", "dataset_dict.json")):
-        saved = _load_saved(path)
-        splits = DatasetDict({split: saved[split] for split in find_splits(saved).values()})
-    else:
-        if os.path.isdir(name) and (rows := _read_folder(path)):
-            return rows
-        splits = load_splits(name, config)
+    if os.path.isfile(name) and (kind_of(path) or is_parquet(path)):
+        return {split_of(path) or "train": _read(path)}
+    if os.path.isdir(name) and not is_saved(path) and (rows := _read_folder(path)):
+        return rows
+    splits = load_splits(name, config)
     return {split: _rows_of(rows, f"{name} ({split})") for split, rows in splits.items()}
 
 
-def read_sources(args: DataArguments, name: str | None = None) -> Iterator[tuple[str, dict[str, Rows]]]:
+def read_sources(
+    args: DataArguments, name: str | None = None, read: Callable[..., dict[str, Rows]] = read_splits
+) -> Iterator[tuple[str, dict[str, Rows]]]:
     """Reads each data set that a setting names.
 
     Args:
         args: Gives `dataset_name`, and perhaps the data to choose by and to report on.
         name: Other data, in place of all these.
+        read: Reads a data set, and of the hub its configuration.
 
     Returns:
         The name of each data set and its rows by split. Of several data sets, and where others are given to choose by or to
@@ -214,9 +230,9 @@ def read_sources(args: DataArguments, name: str | None = None) -> Iterator[tuple
             if len(sources) > 1:
                 fail("dataset_name: `synthetic` cannot be mixed with other data; pass files, folders or hub ids")
             continue
-        splits = read_splits(source, args.dataset_config)
+        splits = read(source, args.dataset_config)
         if len(sources) > 1 or given:
             splits = {part: splits[split] for part, split in find_splits(splits).items() if part not in given}
         yield source, splits
     for part, source in given.items():
-        yield source, {part: [row for rows in read_splits(source).values() for row in rows]}
+        yield source, {part: [row for rows in read(source).values() for row in rows]}

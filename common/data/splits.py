@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
+from common.data.duplicates import without_duplicates
 from common.data.notes import note
 from common.errors import fail
 
@@ -167,33 +168,6 @@ def _take_share(
 # --- All parts ------------------------------------------------------------------------------------------------------------
 
 
-def _drop_duplicates(
-    train: list[Row],
-    measured: Iterable[Row],
-    question: Callable[[Row], str],
-    content: Callable[[Row], str],
-    *,
-    name: str,
-    drops: bool,
-) -> list[Row]:
-    """Counts rows that stand in the training twice, or ask what is measured, and says so; leaves them out if asked to."""
-    seen, first = set(), []
-    for row in train:
-        key = content(row)
-        if key not in seen:
-            seen.add(key)
-            first.append(row)
-    asked = {digest_of(question(row)) for row in measured}
-    apart = [row for row in first if digest_of(question(row)) not in asked]
-    twice, leaks = len(train) - len(first), len(first) - len(apart)
-    what = "left out of the training" if drops else "trained as they are; `--drop_duplicates true` leaves them out"
-    if twice:
-        note(f"{name}: {twice} of {len(train)} training rows are the same as an earlier one: {what}")
-    if leaks:
-        note(f"{name}: {leaks} training rows ask what is also measured: {what}")
-    return apart if drops else train
-
-
 def hold_out(
     splits: Mapping[str, Sequence[Row]],
     question: Callable[[Row], str],
@@ -242,7 +216,9 @@ def hold_out(
     apart = sum(map(len, parts.values())) - sum(len(measured[part]) for part in missing)
     if content:
         given = [row for rows in measured.values() for row in rows]
-        train = _drop_duplicates(train, given, question, content, name=name, drops=drop_duplicates)
+        train = without_duplicates(
+            train, given, lambda row: digest_of(question(row)), content, name=name, drops=drop_duplicates
+        )
     note(
         f"{name}: {len(train)} rows to train on, {len(measured['validation'])} to choose by ({come_from['validation']}), "
         f"{len(measured['test'])} to report on ({come_from['test']})"

@@ -117,6 +117,11 @@ def generate(
         processor.apply_chat_template(prompt, tools=offered or None, tokenize=False, add_generation_prompt=True)
         for prompt, offered in zip(prompts, tools or [None] * len(prompts), strict=True)
     ]
+
+    def has_pictures(index: int) -> bool:
+        parts = [part for message in prompts[index] if isinstance(message["content"], list) for part in message["content"]]
+        return any(part["type"] == "image" for part in parts)
+
     shared = share_out(len(texts) // together, accelerator.process_index, accelerator.num_processes)
     mine = [(group * together + offset, counts) for group, counts in shared for offset in range(together)]
     batch_size = max(1, batch_size // together) * together
@@ -132,6 +137,9 @@ def generate(
         unwrapped.eval()
         names = [adapters[index] for index, _ in mine] if adapters else None
         plain = not open_images and not logits_processor
+        # A sharded vision tower runs when all processes run it: who has no picture reads one more, and forgets it.
+        is_shared = open_images and accelerator.num_processes > 1 and not gather_parameters
+        seen = next(filter(has_pictures, range(len(prompts))), None) if is_shared else None
         if mine and plain and engine_fits(unwrapped, accelerator, config, gather_parameters):
             ids = tokenizer([texts[index] for index, _ in mine], add_special_tokens=False)["input_ids"]
             seed = int(torch.randint(2**62, ())) if temperature else 0  # a greedy answer draws no random number
@@ -140,6 +148,9 @@ def generate(
             done = []
             for start in range(0, len(mine), batch_size):
                 chunk = [index for index, _ in mine[start : start + batch_size]]
+                length = len(chunk)
+                if seen is not None and not any(map(has_pictures, chunk)):
+                    chunk.append(seen)
                 images = [open_images(index) for index in chunk] if open_images else []
                 inputs = processor(
                     text=[texts[index] for index in chunk],
@@ -152,7 +163,7 @@ def generate(
                 inputs.pop("token_type_ids", None)  # some tokenizers give them, and no causal model takes them
                 if names:
                     inputs["adapter_names"] = names[start : start + batch_size]
-                done += _by_generate(unwrapped, inputs, config, logits_processor)
+                done += _by_generate(unwrapped, inputs, config, logits_processor)[:length]
         unwrapped.train(was_training)
     completions = []
     for (index, counted), decoded in zip(mine, done, strict=True):

@@ -5,10 +5,10 @@ from typing import NoReturn
 
 from common.data.hub import refusal
 from common.errors import brief, fail, nearest
-from common.models import tiny, tiny_vision
+from common.models import pictures, tiny, tiny_vision
 from common.models.attention import check_attention
 from common.models.folder import check_source, config_folder
-from common.models.vision import is_language_model
+from common.models.vision import is_language_model, is_vision_language
 
 from transformers import AutoConfig, PreTrainedConfig, Qwen2VLConfig
 from trl import ModelConfig
@@ -55,6 +55,25 @@ def read_config(model_args: ModelConfig) -> PreTrainedConfig:
     if not is_language_model(config):
         fail(f"model_name_or_path {name}: {config.model_type} is no causal language model; use one, such as Qwen3")
     return config
+
+
+def check_reads_pictures(model_args: ModelConfig) -> None:
+    """Checks that a model reads pictures in Qwen2-VL's way, before any data are read.
+
+    Args:
+        model_args: Names the model.
+
+    Raises:
+        SystemExit: With code 2; see `read_config`.
+    """
+    name, config = model_args.model_name_or_path, read_config(model_args)
+    if not is_vision_language(config):
+        fail(f"model_name_or_path {name} reads no pictures; use a vision-language model such as Qwen/Qwen2-VL-2B-Instruct")
+    if config.model_type not in pictures.MODELS:
+        fail(
+            f"model_name_or_path {name} is {config.model_type}, which reads pictures in a way of its own; use one of "
+            f"{', '.join(pictures.MODELS)}, such as Qwen/Qwen2-VL-2B-Instruct"
+        )
 
 
 def check_model(model_args: ModelConfig, *, packing: bool = False) -> None:

@@ -50,8 +50,8 @@ def load_processor(model_args: "ModelConfig", min_pixels: int, max_pixels: int, 
         phrases: Texts that always come whole, such as a question: one token each for a `tiny:` model.
 
     Raises:
-        SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there, an unreachable hub, or a model
-            that reads no pictures.
+        SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there, or an unreachable hub. What other
+            models than those of `common.models.pictures.MODELS` have is not looked at: see `config.check_reads_pictures`.
     """
     name = model_args.model_name_or_path
     if name.startswith(tiny.PREFIX):
@@ -64,8 +64,6 @@ def load_processor(model_args: "ModelConfig", min_pixels: int, max_pixels: int, 
     except Exception as error:  # the libraries raise whatever a broken file makes them stumble over
         cure = "pass the folder of a saved model" if Path(name).is_dir() else "without a hub pass a local folder"
         fail(f"model_name_or_path {name} cannot be loaded: {refusal(error) or f'{brief(error)}; {cure}'}")
-    if not hasattr(processor, "image_processor"):
-        fail(f"model_name_or_path {name} reads no pictures; use a vision-language model such as Qwen/Qwen2-VL-2B-Instruct")
     processor.image_processor.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
     # Rows are turned into tokens by the tokenizer alone, in the processor's chat format.
     try:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from common.data.arguments import DataArguments
+
 # Settings of the libraries that do nothing here, and why.
 REFUSED = {
     **dict.fromkeys(["packing", "packing_strategy", "eval_packing"], "rows with pictures are not packed"),
@@ -9,19 +11,19 @@ REFUSED = {
 }
 
 
-@dataclass
-class OcrArguments:
+@dataclass(kw_only=True)
+class OcrArguments(DataArguments):
     """The recipe's own settings; training's are TRL's `SFTConfig`, the model's TRL's `ModelConfig`."""
 
     dataset_name: str = field(
-        metadata={"help": "`synthetic`, a hub id, a folder of pictures, or a file with `image` and `text`, or with `messages`."}
+        metadata={"help": "`synthetic`, a hub id, a file or folder of pictures in any usual layout, or several."}
     )
-    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub data set that has several."})
-    num_train: int = field(default=0, metadata={"help": "Training rows; 0 means all there are."})
-    num_held_out: int = field(default=400, metadata={"help": "Rows of each held-out set and of the validation, at most."})
+    image_folder: str | None = field(
+        default=None, metadata={"help": "Where paths of pictures begin, if not at the file that holds them."}
+    )
     question: str = field(default="Read the text in the image.", metadata={"help": "What the user says beside the picture."})
     units: str = field(
-        default="lines", metadata={"help": "Of generated receipts and of SROIE's: `lines`, whole `receipts`, or `both`."}
+        default="lines", metadata={"help": "Of pages with boxes, and generated receipts: `lines`, whole `receipts`, or `both`."}
     )
     italics: bool = field(
         default=False,
@@ -54,11 +56,9 @@ class OcrArguments:
         default=4 * 28 * 28, metadata={"help": "A smaller picture is enlarged; 28 x 28 pixels are a token."}
     )
     max_pixels: int = field(default=1024 * 28 * 28, metadata={"help": "A larger picture is made smaller: less memory."})
-    skip_bad_images: bool = field(
+    skip_bad_rows: bool = field(
         default=False,
-        metadata={
-            "help": "Leave out rows that cannot be used, and say how many. Decodes every picture first, which takes time."
-        },
+        metadata={"help": "Leave out rows that cannot be used, and say how many.", "aliases": ["--skip_bad_images"]},
     )
     freeze_vision_tower: bool = field(
         default=False, metadata={"help": "Train the language model alone; pictures are seen as they were before."}

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
 
-def open_picture(path: str, settings: dict[str, Any], patch_size: int = 14) -> "Image.Image":
-    """Opens a picture and resizes it as in training.
+def open_pictures(path: str, settings: dict[str, Any], patch_size: int = 14) -> list["Image.Image"]:
+    """Opens a picture, or the pages of a TIFF, and resizes them as in training.
 
     Args:
         path: A file of any format that the recipe trains on.
@@ -31,10 +31,13 @@ def open_picture(path: str, settings: dict[str, Any], patch_size: int = 14) -> "
     Raises:
         BadRow: If it cannot be used; the text names the file.
     """
-    from images import fit, open_image
+    from common.data.pictures import open_image, pages_of
+
+    from images import fit
 
     try:
-        return fit(open_image(Path(path).read_bytes()), settings["min_pixels"], settings["max_pixels"], patch_size)
+        pages = map(open_image, pages_of(Path(path).read_bytes()))
+        return [fit(page, settings["min_pixels"], settings["max_pixels"], patch_size) for page in pages]
     except OSError as error:
         raise BadRow(f"{path}: {error.strerror}; give the path of a picture") from None
     except BadRow as error:
@@ -56,10 +59,11 @@ def transcribe(model: "PreTrainedModel | PeftModel", processor: "ProcessorMixin"
     Raises:
         BadRow: If the picture cannot be used; the text names the file.
     """
-    picture = open_picture(path, settings, processor.image_processor.patch_size)
-    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": settings["question"]}]}]
+    pictures = open_pictures(path, settings, processor.image_processor.patch_size)
+    places = [{"type": "image"}] * len(pictures)
+    messages = [{"role": "user", "content": [*places, {"type": "text", "text": settings["question"]}]}]
     text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    inputs = processor(images=[picture], text=[text], add_special_tokens=False, return_tensors="pt").to(model.device)
+    inputs = processor(images=pictures, text=[text], add_special_tokens=False, return_tensors="pt").to(model.device)
     output = model.generate(**inputs)
     return processor.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
@@ -73,7 +77,7 @@ def main() -> None:
     _, record = read_record(args.run)
     for path in args.pictures:  # before the model is loaded
         try:
-            open_picture(path, record["settings"])
+            open_pictures(path, record["settings"])
         except BadRow as error:
             fail(str(error))
     model, processor, settings = load_for_chat(args.run, args)

@@ -4,17 +4,21 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from common.data.conversations import usable
+from common.data.notes import LEFT_OUT, note
+from common.data.pictures import image_size
 from common.data.tokens import IGNORED, tokenize
-from common.errors import fail, say
+from common.errors import BadRow, fail
 
 import torch
 from datasets import Dataset
+from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 from transformers import ProcessorMixin
 
 from arguments import OcrArguments
-from data import Row
-from images import fit, image_size, num_image_tokens, open_images
+from images import fit, num_image_tokens, open_images
+from rows import Row
 
 
 def fitted_images(row: Row, processor: ProcessorMixin, args: OcrArguments) -> list[Any]:
@@ -56,9 +60,10 @@ class Collator:
 
     def __init__(self, processor: ProcessorMixin, args: OcrArguments, max_length: int) -> None:
         self.processor, self.args, self.max_length = processor, args, max_length
-        self.image_token = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        self.image_token, self.video_token = processor.tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|video_pad|>"])
         # A table of `datasets` holds their numbers: it could not hold pictures that are not drawn yet.
         self.rows: list[Row] = []
+        self.are_mixed = False  # whether some rows have pictures, and some have none
         # The model's `get_rope_index`, once there is one: the loader's processes then say where in the picture a token stands,
         # which takes a GPU several small kernels for each row.
         self.get_positions: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None
@@ -79,13 +84,16 @@ class Collator:
         """
         conversations = [{"messages": _in_parts(row), "where": row["where"]} for row in rows]
         tokens = tokenize(conversations, self.processor.tokenizer, sys.maxsize, where=where)  # long ones are found below
+        rows, tokens = self._with_places(rows, tokens, where)
         lengths = [
             num_tokens(row, len(tokens[number]["input_ids"]), self.processor, self.args) for number, row in enumerate(rows)
         ]
         too_long = [number for number, length in enumerate(lengths) if length > self.max_length]
         if too_long:
             names = ", ".join(rows[number]["where"] for number in too_long[:5]) + (", ..." if len(too_long) > 5 else "")
-            say(
+            for number in too_long:
+                LEFT_OUT[rows[number]["where"]] = f"{lengths[number]} tokens, and max_length is {self.max_length}"
+            note(
                 f"Left out {len(too_long)} of {len(rows)} rows of {where} with more than max_length {self.max_length} tokens: "
                 f"{names}; a lower max_pixels makes pictures shorter"
             )
@@ -95,7 +103,24 @@ class Collator:
             fail(f"{where} has no row of at most max_length {self.max_length} tokens; raise it, or lower max_pixels")
         numbers = range(len(self.rows), len(self.rows) + len(rows))
         self.rows += rows
+        self.are_mixed = 0 < sum(not row["images"] for row in self.rows) < len(self.rows)
         return tokens.add_column("images", list(numbers)), rows
+
+    def _with_places(self, rows: list[Row], tokens: Dataset, where: str) -> tuple[list[Row], Dataset]:
+        """Returns the rows that have as many places for pictures as pictures, in the tokens that the chat template makes."""
+
+        def check(number: int) -> int:
+            ids, images = tokens[number]["input_ids"], len(rows[number]["images"])
+            if ids.count(self.image_token) != images or ids.count(self.video_token):
+                raise BadRow(
+                    f"the chat template makes {ids.count(self.image_token)} places for {images} pictures; look in the row's "
+                    "texts for what the model takes for a part of a picture, or take another model"
+                )
+            return number
+
+        places = [(row["where"], number) for number, row in enumerate(rows)]
+        kept = [number for _, number in usable(places, check, name=where, skip_bad_rows=self.args.skip_bad_rows)]
+        return (rows, tokens) if len(kept) == len(rows) else ([rows[number] for number in kept], tokens.select(kept))
 
     def __call__(self, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Makes a batch of rows of `tokenize`.
@@ -103,16 +128,22 @@ class Collator:
         Returns:
             `input_ids`, `labels`, `attention_mask` and `mm_token_type_ids` of shape (rows, tokens) and, unless no row has a
             picture, `pixel_values` of shape (patches, values of a patch) and `image_grid_thw` of shape (pictures, 3); with
-            `get_positions` also `position_ids` of shape (3, rows, tokens).
+            `get_positions` also `position_ids` of shape (3, rows, tokens). Where only other rows have some, there is a blank
+            picture to which nothing attends.
         """
         rows = [self.rows[tokens["images"]] for tokens in batch]
         images = [image for row in rows for image in fitted_images(row, self.processor, self.args)]
+        is_blank = not images and self.are_mixed
+        if is_blank:
+            blank = Image.new("RGB", (28, 28), "white")
+            images = [fit(blank, self.args.min_pixels, self.args.max_pixels, self.processor.image_processor.patch_size)]
         pixels = self.processor.image_processor(images=images, return_tensors="pt") if images else {}
         per_token = self.processor.image_processor.merge_size**2
-        lengths = iter((pixels["image_grid_thw"].prod(dim=1) // per_token).tolist() if images else [])
+        # A list, since an iterator that has come to its end within a loader would end the epoch without a word.
+        lengths = (pixels["image_grid_thw"].prod(dim=1) // per_token).tolist() if images else []
         input_ids, labels = [], []
         for row, tokens in zip(rows, batch, strict=True):
-            repeats = torch.tensor([next(lengths) if token == self.image_token else 1 for token in tokens["input_ids"]])
+            repeats = torch.tensor([lengths.pop(0) if token == self.image_token else 1 for token in tokens["input_ids"]])
             input_ids.append(torch.tensor(tokens["input_ids"]).repeat_interleave(repeats))
             labels.append(torch.tensor(tokens["labels"]).repeat_interleave(repeats))
             if len(input_ids[-1]) > self.max_length:
@@ -122,6 +153,8 @@ class Collator:
             "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
             "attention_mask": pad_sequence([torch.ones_like(tokens) for tokens in input_ids], batch_first=True),
         }
+        if is_blank:
+            padded = self._with_blank(padded, lengths.pop(0))
         padded["mm_token_type_ids"] = (padded["input_ids"] == self.image_token).long()
         if pixels and self.get_positions:
             of_pictures = {"image_grid_thw": pixels["image_grid_thw"], "mm_token_type_ids": padded["mm_token_type_ids"]}
@@ -129,3 +162,15 @@ class Collator:
                 padded["input_ids"], attention_mask=padded["attention_mask"], **of_pictures
             )
         return {**padded, **pixels}
+
+    def _with_blank(self, padded: dict[str, torch.Tensor], length: int) -> dict[str, torch.Tensor]:
+        """Returns a batch without pictures with the places of a blank one, which nothing attends to and nothing is learned of.
+
+        Every process has to run the vision tower at each step: under ZeRO-3 the others wait for their part of its weights, and
+        under ZeRO-2 for its gradients.
+        """
+        count = len(padded["input_ids"])
+        columns = {"input_ids": self.processor.tokenizer.pad_token_id, "labels": IGNORED, "attention_mask": 0}
+        longer = {name: torch.full((count, length), value) for name, value in columns.items()}
+        longer["input_ids"][0] = self.image_token
+        return {name: torch.cat([padded[name], longer[name]], dim=1) for name in columns}

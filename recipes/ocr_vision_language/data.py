@@ -1,118 +1,129 @@
-"""Pictures and what is written in them: generated lines and receipts, SROIE, a hub data set, or files of your own."""
+"""Pictures and what is written in them: generated lines and receipts, or data of your own in any layout (see layouts.py)."""
 
-import reprlib
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from math import ceil
-from typing import Any
+from operator import itemgetter
 
-from common.data.conversations import check_conversation
+from common.data.columns import read_columns, text_of_cell
+from common.data.conversations import usable
+from common.data.duplicates import without_duplicates
 from common.data.lesson import check_size, import_lesson
-from common.data.notes import LEFT_OUT, ROWS
-from common.data.splits import check_num_held_out, hold_out, question_of, take
+from common.data.notes import ROWS
+from common.data.parts import is_lesson
+from common.data.pictures import Cell, Source, digest_of_source, image_size, open_image
+from common.data.rows import read_sources
+from common.data.sources import mix
+from common.data.splits import check_num_held_out, hold_out, take
 from common.errors import BadRow, fail, nearest, say
 
 from arguments import OcrArguments
-from images import fitted_size, image_size, name_source, open_image
+from crops import Crop, cut
+from images import fitted_size
+from layouts import read
 from metrics import normalize
-from receipts import FIELDS, Made, read, read_cord
+from pairs import Made
+from rows import Found, Row, to_rows
 
-# `images` (see images.Source), `messages`, `fields` of a receipt or None, `where` it was read, `drawn`: whether its pictures
-# are made when they are needed, and `group`: a text that rows which belong together share; they are on one side of a split. A
-# held-out row is `seen` if its text was trained in another picture, as "TOTAL" was.
-Row = dict[str, Any]
 UNITS = {"lines": ["lines"], "receipts": ["receipts"], "both": ["lines", "receipts"]}
+NAMES = {"image": "images", "text": "answer"}  # what columns of pictures and texts may also be called in `--columns`
+PATIENCE = 10  # seconds without a line
 
 
-# --- One row ------------------------------------------------------------------------------------------------------------
+# --- Reading ------------------------------------------------------------------------------------------------------------
 
 
-def _check_messages(messages: Any, num_images: int) -> list[dict[str, Any]]:
-    """Returns messages in TRL's form: texts, or, where pictures have places, lists of parts in all that the user says."""
-    plain, parts, places = [], [], None
-    for message in messages if isinstance(messages, list) else []:
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-            # Arrow gives every part the keys of all the others.
-            content = [{key: value for key, value in part.items() if value is not None} for part in content]
-            places = (places or 0) + (message.get("role") == "user") * sum(part.get("type") == "image" for part in content)
-            message = {**message, "content": "".join(part.get("text", "") for part in content)}
-        plain.append(message)
-        parts.append([{"type": "text", "text": content}] if isinstance(content, str) else content)
-    check_conversation({"messages": plain})
-    if plain[-1]["role"] != "assistant" or not plain[-1]["content"].strip():
-        raise BadRow("the last message must be the assistant's, with a text: it is what is learned")
-    if num_images and all(message["role"] != "user" for message in plain):
-        raise BadRow("there are pictures, and no message of the user that they could stand in; add one")
-    if places is None:  # TRL puts the pictures before the first question
-        return plain
-    if places != num_images:
-        raise BadRow(f"the messages have places for {places} images, and the row has {num_images}; make them as many")
-    return [
-        {**message, "content": content} if message["role"] == "user" else message
-        for message, content in zip(plain, parts, strict=True)
-    ]
+def _check_pictures(rows: list[Row], args: OcrArguments) -> None:
+    """Decodes the pictures of rows, so that none fails in the middle of a run, and cuts out those that are parts of others."""
+    cut(source for row in rows for source in row["images"] if isinstance(source, Crop))
+    for row in rows:
+        digests = []
+        for source in row["images"]:
+            if isinstance(source, Cell):
+                source = source.open()  # read once for all that is done with it here
+            fitted_size(image_size(source), args.min_pixels, args.max_pixels)
+            if not isinstance(source, Crop):
+                open_image(source, small=True)
+            digests.append(_digest(source))
+        row["digest"] = b"".join(digests) or row["group"].encode()
 
 
-def to_row(row: dict[str, Any], question: str, where: str) -> Row:
-    """Makes a row to train on of one as it was read.
-
-    Args:
-        row: `images`, and `text` or CORD's `ground_truth`, with perhaps `fields` or SROIE's four as columns; or `messages`, in
-            which pictures (several, or none) have their places, or stand before the first question.
-        question: What the user says, where the row has no messages.
-        where: File and row.
-
-    Raises:
-        BadRow: If there is no text to learn, or no picture to read it in.
-    """
-    fields = row.get("fields") or {name: row.get(name) for name in FIELDS}
-    if not isinstance(fields, dict):
-        raise BadRow(f"`fields` is a {type(fields).__name__}; write an object with {', '.join(FIELDS)}, or leave it out")
-    fields = {name: str(value) for name, value in fields.items() if value} or None
-    found = {"images": row["images"], "fields": fields, "where": where, "drawn": row.get("drawn", False)}
-    if row.get("messages") is not None:
-        messages = _check_messages(row["messages"], len(row["images"]))
-        # A picture may be asked about in many rows, and an answer such as "yes" be that of many pictures.
-        shown = " ".join(name_source(source) for source in row["images"])
-        return found | {"messages": messages, "group": shown or question_of({"messages": messages})}
-    columns = ", ".join(str(column) for column in row if column != "images") or "nothing"
-    text = row.get("text")
-    if "text" not in row and row.get("ground_truth"):
-        text, fields = read_cord(row["ground_truth"])
-    elif "text" not in row:
-        raise BadRow(f"no `text` (found: {columns}); write `image` and `text`, or `messages`")
-    if not isinstance(text, str) or not text.strip():
-        raise BadRow(f"`text` must be a text, not {reprlib.repr(text)}; fill it in or remove the row")
-    if not row["images"]:
-        raise BadRow(f"no picture (found: {columns}); write its path in `image` or `file_name`")
-    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
-    return found | {"messages": messages, "fields": fields, "group": row.get("receipt_text") or text}
+def _digest(source: Source) -> bytes:
+    """Returns what only the same picture has; a crop is told by its place, as its page is not looked at for each."""
+    return str(source.kept).encode() if isinstance(source, Crop) else digest_of_source(source)
 
 
-def _collect(found: Made, name: str, args: OcrArguments) -> list[Row]:
-    """Makes the rows and looks at their pictures: at the headers alone, or, to leave out bad ones, at every pixel."""
-    rows, total, bad = [], 0, []
-    for where, make in found:
-        total += 1
+def _make_rows(make: Callable[[], list[Found]], where: str, mapped: dict[str, str], args: OcrArguments) -> list[Row]:
+    rows = []
+    for found in make():
+        made = to_rows(found, args.question, where, mapped)
+        if args.group_by is not None:
+            if found.columns.get(args.group_by) is None:
+                raise BadRow(f"no `{args.group_by}` to group by (found: {', '.join(map(str, found.columns))}); fill it in")
+            made = [row | {"group": text_of_cell(found.columns[args.group_by], args.group_by)} for row in made]
+        rows += made
+    _check_pictures(rows, args)
+    return rows
+
+
+def _collect(found: Made, name: str, mapped: dict[str, str], args: OcrArguments) -> list[Row]:
+    """Makes the rows of a split, decodes their pictures on all cores, and says what cannot be used, or leaves it out."""
+
+    def attempt(one: tuple[str, Callable[[], list[Found]]]) -> list[Row] | BadRow:
         try:
-            made = [to_row(row, args.question, where) for row in make()]
-            for source in [source for row in made for source in row["images"]]:
-                size = open_image(source).size if args.skip_bad_images else image_size(source)
-                fitted_size(size, args.min_pixels, args.max_pixels)
-            rows += made
+            return _make_rows(one[1], one[0], mapped, args)
         except BadRow as error:
-            bad.append(f"{where}: {error}")
-            LEFT_OUT[where] = str(error)
-            if not args.skip_bad_images:
-                fail(bad[0])
-    if bad:
-        say(f"Left out {len(bad)} of {total} rows of {name}. The first: {bad[0]}")
-    if not rows:
-        fail(f"{name} has no row that can be used" + (f". The first: {bad[0]}" if bad else "; it needs at least one"))
+            return error
+
+    def unwrap(made: list[Row] | BadRow) -> list[Row]:
+        if isinstance(made, BadRow):
+            raise made
+        return made
+
+    results, said = [], time.monotonic()
+    # Each process looks at all pictures: those that share a machine share its cores.
+    pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    try:
+        for (where, _), result in zip(found, pool.map(attempt, found), strict=True):
+            results.append((where, result))
+            if isinstance(result, BadRow) and not args.skip_bad_rows:
+                break
+            if time.monotonic() - said > PATIENCE:
+                said = time.monotonic()
+                say(f"{name}: looked at the pictures of {len(results)} of {len(found)} rows")
+    finally:  # also when the run is interrupted: threads would go on to the last row
+        pool.shutdown(cancel_futures=True)
+    rows = [row for _, made in usable(results, unwrap, name=name, skip_bad_rows=args.skip_bad_rows) for row in made]
     ROWS.extend(rows)
     return rows
 
 
+def _read_all(args: OcrArguments) -> dict[str, list[Row]]:
+    """Reads the rows of all data sets that are named, by split."""
+    given = [text.partition("=") for text in args.columns]
+    mapped = read_columns([f"{NAMES.get(name, name)}{equals}{column}" for name, equals, column in given])
+    settings = {"units": UNITS[args.units], "mapped": mapped, "image_folder": args.image_folder}
+
+    def read_one(name: str, config: str | None = None) -> dict[str, Made]:
+        return read(name, config, **settings)
+
+    rows: dict[str, list[Row]] = {}
+    for source, splits in read_sources(args, read=read_one):
+        for split, found in splits.items():
+            made = _collect(found, f"{source} ({split})", mapped, args)
+            for row in made:
+                row["source"] = source
+            rows.setdefault(split, []).extend(made)
+    return rows
+
+
 # --- All of them --------------------------------------------------------------------------------------------------------
+
+
+def _answer(row: Row) -> str:
+    return row["messages"][-1]["content"]
 
 
 def load_data(args: OcrArguments, seed: int) -> tuple[list[Row], list[Row], dict[str, list[Row]]]:
@@ -136,24 +147,31 @@ def load_data(args: OcrArguments, seed: int) -> tuple[list[Row], list[Row], dict
         fail(f"units is {args.units}{nearest(args.units, list(UNITS)) or '; use one of ' + ', '.join(UNITS)}")
     if not 0 < args.min_pixels <= args.max_pixels:
         fail(f"min_pixels is {args.min_pixels} and max_pixels {args.max_pixels}: use at least 1, and no less for the second")
-    if args.dataset_name == "synthetic":
+    if is_lesson(args):
         check_size(args)
         return import_lesson("synthetic").synthetic_splits(args, seed)
-    splits = read(args.dataset_name, args.dataset_config, UNITS[args.units])
-    rows = {split: _collect(found, f"{args.dataset_name} ({split})", args) for split, found in splits.items()}
+    rows = _read_all(args)
     # A receipt is held out with all its lines, and `num_held_out` is the most of either.
-    num_receipts = sum(row["fields"] is not None for found in rows.values() for row in found)
+    num_receipts = sum(row["is_receipt"] for found in rows.values() for row in found)
     together = ceil(sum(map(len, rows.values())) / num_receipts) if args.units == "both" and num_receipts else 1
-    count = args.num_held_out * together
-    train, validation, held_out = hold_out(rows, lambda row: row["group"], count, name=args.dataset_name)
+    name = args.dataset_name if args.dataset_name != "synthetic" else args.test_dataset_name
+    train, validation, held_out = hold_out(rows, itemgetter("group"), args.num_held_out * together, name=name)
+    train = without_duplicates(
+        train,
+        [*validation, *held_out],
+        itemgetter("digest"),
+        lambda row: (row["digest"], str(row["messages"])),
+        name=name,
+        drops=args.drop_duplicates,
+    )
     sets = {"held_out": held_out}
-    lines, receipts = ([row for row in held_out if (row["fields"] is not None) == is_one] for is_one in (False, True))
+    lines, receipts = ([row for row in held_out if row["is_receipt"] == is_one] for is_one in (False, True))
     if args.units == "both" and lines and receipts:
         sets = {"held_out": lines, "held_out_receipts": receipts}
-    for name, found in sets.items():
-        sets[name], _ = take(found, lambda row: f"{row['group']} {row['messages'][-1]['content']}", args.num_held_out)
-    train = train[: args.num_train or None]
-    trained = {normalize(row["messages"][-1]["content"]) for row in train}
+    for part, found in sets.items():
+        sets[part], _ = take(found, lambda row: f"{row['group']} {_answer(row)}", args.num_held_out)
+    train = mix(train, args.dataset_name, itemgetter("source"), itemgetter("group"))[: args.num_train or None]
+    trained = {normalize(_answer(row)) for row in train}
     for row in (row for found in sets.values() for row in found if trained):
-        row["seen"] = normalize(row["messages"][-1]["content"]) in trained
+        row["seen"] = normalize(_answer(row)) in trained
     return train, validation, sets

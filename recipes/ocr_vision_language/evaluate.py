@@ -24,7 +24,7 @@ from arguments import REFUSED, OcrArguments
 from metrics import confused_characters, references, score
 
 if TYPE_CHECKING:
-    from data import Row
+    from rows import Row
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 LARGEST_SHOWN = 480  # pixels of the longer edge of a picture in the report
@@ -40,6 +40,12 @@ def _data_uri(row: "Row") -> str | None:
     image.thumbnail((LARGEST_SHOWN, LARGEST_SHOWN))
     image.save(file, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _question(row: "Row") -> str:
+    """Returns what was asked last about a row's pictures."""
+    asked = [message["content"] for message in row["messages"] if message["role"] == "user"][-1]
+    return asked if isinstance(asked, str) else "".join(part.get("text", "[picture]") for part in asked)
 
 
 def evaluate(
@@ -81,7 +87,7 @@ def evaluate(
         samples = [
             {
                 "id": row["where"],
-                "question": args.question,
+                "question": _question(row),
                 "image": _data_uri(row),
                 "answer": row["messages"][-1]["content"],
                 "completion": completion.text,
@@ -101,12 +107,14 @@ def main() -> None:
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
     from common.generate.limits import warn_of_cut_references
+    from common.models.config import check_reads_pictures
     from common.models.devices import prepare
     from common.models.load import load_model
     from common.models.vision import load_processor
 
     from data import load_data
 
+    check_reads_pictures(model_args)
     _, _, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels)

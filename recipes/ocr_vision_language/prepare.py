@@ -20,11 +20,13 @@ def prepare(argv: list[str], show: int) -> Prepared:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.tokens import IGNORED
+    from common.models.config import check_reads_pictures
     from common.models.vision import load_processor
 
     from collate import Collator, num_tokens
     from data import load_data
 
+    check_reads_pictures(model_args)
     train, validation, held_out = load_data(args, training_args.seed)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels, phrases=[args.question])
     parts = {args.dataset_name: train, "validation": validation} | held_out

@@ -26,7 +26,7 @@ def main() -> None:
     from common.data.tokens import show_trained
     from common.errors import say
     from common.generate.limits import warn_of_cut_references
-    from common.models.config import check_model
+    from common.models.config import check_model, check_reads_pictures
     from common.models.load import load_model
     from common.models.vision import load_processor
     from common.report.page import Curve
@@ -45,6 +45,9 @@ def main() -> None:
 
     # 1. Data: pictures and their text. Only the transcription has labels, so only that is learned.
     check_model(model_args)
+    check_reads_pictures(model_args)
+    if args.curriculum and args.dataset_name == "synthetic":
+        training_args.train_sampling_strategy = "sequential"  # the order of a curriculum; other rows are shuffled
     train, validation, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out, train, validation)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels, phrases=[args.question])

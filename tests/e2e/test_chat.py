@@ -141,9 +141,13 @@ def test_pictures(tmp_path: Path, chat, capsys: pytest.CaptureFixture[str]):
     Image.linear_gradient("L").resize((112, 28)).save(picture)
     with recipe_modules("ocr_vision_language", ["chat"]) as recipe:
         messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Read."}]}]
-        text = measured(run, messages, open_images=lambda _: [recipe["chat"].open_picture(str(picture), settings)]).text
+        text = measured(run, messages, open_images=lambda _: recipe["chat"].open_pictures(str(picture), settings)).text
         assert chat(recipe["chat"], run, str(picture)) == f"{text}\n"
         assert chat(recipe["chat"], run, stdin=f"{picture}\n") == f"{picture}: {text}\n"
+        both = tmp_path / "pages.tif"
+        Image.open(picture).save(both, save_all=True, append_images=[Image.new("L", (56, 56))])
+        assert [page.size for page in recipe["chat"].open_pictures(str(both), settings)] == [(112, 28), (56, 56)]
+        assert chat(recipe["chat"], run, str(both)).endswith("\n")
         assert chat(recipe["chat"], run, stdin=f"no.png\n{picture}\n") == f"{picture}: {text}\n"
         with pytest.raises(SystemExit) as ended:
             chat(recipe["chat"], run, "no.png")

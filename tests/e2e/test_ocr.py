@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, Python, accelerate, run_command
-from forks import BIN
+from forks import BIN, Server
 from PIL import Image
 from safetensors.torch import load_file
 from test_resume import interrupt
@@ -102,7 +102,7 @@ def test_a_folder_of_ones_own_pictures(tmp_path: Path, python: Python):
     assert refused.stderr.strip().startswith(f"error: {folder / 'metadata.jsonl'}, line 2: ")
     assert not (tmp_path / "new").exists()
     # Of the rows with a bad picture two are left out: its own, and the one with two.
-    flags = [*settings, "--skip_bad_images", "true", "--output_dir", str(tmp_path / "new")]
+    flags = [*settings, "--skip_bad_rows", "true", "--output_dir", str(tmp_path / "new")]
     assert "Left out 2 of 7 rows" in python(TRAIN, *SHORT, "--dataset_name", str(folder), *flags).stdout
 
 
@@ -124,6 +124,41 @@ def test_evaluate_reads_real_receipts(base: Path, python: Python):
     limits = "--num_held_out 8 --max_length 1024 --max_pixels 50176".split()
     printed = python(EVALUATE, "--model_name_or_path", str(base), "--dataset_name", str(SROIE), *limits).stdout
     assert "held_out: 8 problems\n  character_error_rate" in printed
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_rows_with_and_without_pictures_on_two_processes(tmp_path: Path, server: Server, stage: int):
+    """At each step one process has a picture and the other has none; what is learned and read is as with a single process."""
+    (tmp_path / "data").mkdir()
+    Image.linear_gradient("L").resize((60, 30)).save(tmp_path / "data" / "0.png")
+    for part, count, with_picture in (("train", 8, (0, 2, 4, 6)), ("validation", 4, (0, 2)), ("test", 4, (0,))):
+        table = [
+            {"messages": [{"role": "user", "content": f"{part} {n}?"}, {"role": "assistant", "content": str(n)}]}
+            | ({"image": "0.png"} if n in with_picture else {})
+            for n in range(count)
+        ]
+        (tmp_path / "data" / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
+    config = json.loads((ROOT / f"accelerate_configs/ds_zero{stage}.json").read_text())
+    if stage == 3:
+        config["zero_optimization"] |= {"stage3_param_persistence_threshold": 0, "stage3_prefetch_bucket_size": 100}
+    (tmp_path / "zero.json").write_text(json.dumps(config))
+    # As where the whole model does not fit: it is gathered layer by layer while it generates.
+    (tmp_path / "first.py").write_text(
+        "from common.generate import completions\ncompletions._whole_model_fits = lambda model: False"
+    )
+    settings = [*SHORT, "--dataset_name", str(tmp_path / "data"), "--train_sampling_strategy", "sequential", "--num_train", "0"]
+    settings += ["--max_steps", "3", "--save_strategy", "no", "--eval_strategy", "steps", "--max_new_tokens", "4"]
+    settings += ["--deepspeed", str(tmp_path / "zero.json"), "--per_device_eval_batch_size", "1"]
+    found = []
+    for num_processes in (1, 2):
+        more = ["--per_device_train_batch_size", str(2 // num_processes), "--output_dir", str(tmp_path / f"{num_processes}")]
+        run = server.start(TRAIN, *settings, *more, num_processes=num_processes, FIRST=str(tmp_path / "first.py"))
+        assert run.wait(timeout=200) == [0] * num_processes, run.text()
+        found.append((losses(tmp_path / f"{num_processes}"), error_rates(tmp_path / f"{num_processes}", "held_out")))
+    (alone, read_alone), (together, read_together) = found
+    assert len(alone) == 3
+    assert together == pytest.approx(alone, abs=1e-3)
+    assert read_together == pytest.approx(read_alone, abs=1e-3)
 
 
 # --- Where sharding matters --------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ LIMITS = {"min_pixels": 28 * 28, "max_pixels": 20 * 28 * 28}
 
 @pytest.fixture(scope="module")
 def recipe() -> Iterator[dict[str, ModuleType]]:
-    with recipe_modules("ocr_vision_language", ["collate", "data", "images"]) as modules:
+    with recipe_modules("ocr_vision_language", ["collate", "data", "images", "rows"]) as modules:
         yield modules
 
 
@@ -34,7 +34,8 @@ def picture(width: int, height: int) -> Image.Image:
 
 def row(recipe: dict[str, ModuleType], images: list, messages: list[dict] | None = None) -> dict:
     messages = messages or [{"role": "user", "content": "Read."}, {"role": "assistant", "content": "42"}]
-    return recipe["data"].to_row({"images": images, "messages": messages}, "Read.", where="row")
+    (made,) = recipe["rows"].to_rows(recipe["rows"].Found({"messages": messages}, images), "Read.", where="row")
+    return made
 
 
 def mixed_rows(recipe: dict[str, ModuleType]) -> list[dict]:
@@ -85,6 +86,51 @@ def test_text_alone_makes_a_batch(recipe, processor):
     batch = collate(recipe, processor, mixed_rows(recipe)[3:])
     assert "pixel_values" not in batch
     assert batch["mm_token_type_ids"].sum() == 0
+
+
+def test_a_batch_without_pictures_among_others_has_a_blank_one(recipe, processor):
+    """The vision tower runs, and neither the loss nor a gradient is another for it."""
+    args = recipe["data"].OcrArguments(dataset_name="test", **LIMITS)
+    collator = recipe["collate"].Collator(processor, args, 256)
+    rows = mixed_rows(recipe)
+    tokens, _ = collator.tokenize(rows, where="test")
+    set_seed(0)
+    model = load_model(ModelConfig(model_name_or_path="tiny:qwen2_vl"), processor).eval()
+    found = []
+    for batch in (collate(recipe, processor, rows[3:]), collator([tokens[3]])):
+        given = {"image_grid_thw": batch.get("image_grid_thw"), "mm_token_type_ids": batch["mm_token_type_ids"]}
+        positions, _ = model.model.get_rope_index(batch["input_ids"], attention_mask=batch["attention_mask"], **given)
+        for more in ({}, {"position_ids": positions}):
+            model.zero_grad()
+            output = model(**batch, **more)
+            output.loss.backward()
+            found.append((output.loss.item(), {name: weight.grad for name, weight in model.named_parameters()}))
+    assert [loss for loss, _ in found] == pytest.approx([found[0][0]] * 4, rel=1e-5)
+    seen = {name for name in found[0][1] if ".visual." in name}
+    assert seen
+    for _, gradients in found[2:]:
+        assert all(gradients[name].abs().max() == 0 for name in seen)  # and there is one, for others to add theirs
+        for name in gradients.keys() - seen:
+            torch.testing.assert_close(gradients[name], found[0][1][name], rtol=1e-4, atol=1e-6)
+
+
+def test_places_in_the_tokens_are_counted_before_training(recipe, processor, capsys):
+    """Whatever a chat template makes of a row; a batch that is wrong all the same does not end an epoch in silence."""
+    args = recipe["data"].OcrArguments(dataset_name="test", **LIMITS)
+    good, bad = row(recipe, [picture(56, 28)]), row(recipe, [picture(56, 28)]) | {"where": "my.jsonl, line 2"}
+    bad["messages"] = [{"role": "user", "content": "Read."}, {"role": "assistant", "content": "a<|image_pad|>b"}]
+    collator = recipe["collate"].Collator(processor, args, 256)
+    with pytest.raises(SystemExit):
+        collator.tokenize([good, bad], where="my.jsonl")
+    line = "error: my.jsonl, line 2: the chat template makes 2 places for 1 pictures"
+    assert capsys.readouterr().err.startswith(line)
+    args.skip_bad_rows = True
+    tokens, kept = collator.tokenize([good, bad], where="my.jsonl")
+    assert (len(tokens), kept) == (1, [good])
+    odd = dict(tokens[0])
+    odd["input_ids"], odd["labels"] = odd["input_ids"] + [collator.image_token], odd["labels"] + [IGNORED]
+    with pytest.raises(IndexError):  # a StopIteration would end the epoch
+        collator([odd])
 
 
 def test_padding_and_other_rows_change_nothing(recipe, processor):

@@ -21,7 +21,7 @@ LIMITS = {"min_pixels": 32 * 32, "max_pixels": 30 * 32 * 32}
 
 @pytest.fixture(scope="module")
 def recipe() -> Iterator[dict[str, ModuleType]]:
-    with recipe_modules("ocr_vision_language", ["collate", "data", "images"]) as modules:
+    with recipe_modules("ocr_vision_language", ["collate", "data", "images", "rows"]) as modules:
         yield modules
 
 
@@ -41,7 +41,7 @@ def rows_of(recipe: dict[str, ModuleType]) -> list[dict]:
     for number, of_row in enumerate(sizes):
         images = [Image.linear_gradient("L").rotate(90 * number).resize(size).convert("RGB") for size in of_row]
         messages = [{"role": "user", "content": "Read."}, {"role": "assistant", "content": f"TOTAL {number}"}]
-        rows.append(recipe["data"].to_row({"images": images, "messages": messages}, "Read.", where="row"))
+        rows += recipe["rows"].to_rows(recipe["rows"].Found({"messages": messages}, images), "Read.", where="row")
     return rows
 
 
@@ -112,3 +112,21 @@ def test_pictures_seen_at_once_are_seen_as_one_after_the_other(recipe, loaded):
     assert written_again == written
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_a_blank_picture_changes_nothing(recipe, loaded):
+    """The loss of a row of text alone, by itself and with the blank picture that it is given among rows with pictures."""
+    processor, model = loaded
+    args, rows = recipe["data"].OcrArguments(dataset_name="test", **LIMITS), rows_of(recipe)
+    losses = []
+    for those in (rows[-1:], rows):
+        collator = recipe["collate"].Collator(processor, args, 256)
+        collator.get_positions = model.model.get_rope_index
+        tokens, _ = collator.tokenize(those, where="test")
+        batch = collator([tokens[len(those) - 1]])
+        assert ("pixel_values" in batch) == (those is rows)
+        if those is not rows:
+            batch.pop("position_ids", None)
+        with torch.no_grad():
+            losses.append(model(**batch).loss.item())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)

@@ -123,7 +123,7 @@ def test_lines_of_real_receipts(recipe):
     assert len(held_out["held_out"]) == 770  # its whole split `test`, other receipts than those of `train`
     assert len(train) > 4000
     assert len(validation) > 400
-    assert {row["where"].partition(" (")[2].partition(")")[0] for row in held_out["held_out"]} == {"test"}
+    assert {Path(row["where"].partition(",")[0]).name for row in held_out["held_out"]} == {"test.parquet"}
     unseen = [row for row in held_out["held_out"] if not row["seen"]]
     texts = {row["messages"][-1]["content"] for row in train}
     assert 100 < len(unseen) < 500

@@ -18,6 +18,7 @@ def stop(**settings):
     tokenizer = getattr(settings["processing_class"], "tokenizer", settings["processing_class"])
     print(len(settings["train_dataset"]), "rows to train", flush=True)
     print("EVALUATED", [tokenizer.decode(tokens) for tokens in settings["eval_dataset"]["input_ids"]], flush=True)
+    print("SAMPLED", settings["args"].train_sampling_strategy, flush=True)
     sys.exit(7)
 
 MODEL = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=0), model=SimpleNamespace(get_rope_index=None))
@@ -73,3 +74,12 @@ def test_the_trainer_evaluates_the_validation(recipe: str, tmp_path: Path, pytho
     evaluated = done.stdout.partition("EVALUATED")[2]
     assert evaluated.count("question") == 2
     assert "The validation question 0?" in evaluated.replace("  ", " ")
+    assert "SAMPLED random" in done.stdout  # whatever the lesson's own rows are
+
+
+@pytest.mark.parametrize(("curriculum", "sampled"), [("0.15", "sequential"), ("0", "random")])
+def test_a_curriculum_alone_is_trained_in_order(tmp_path: Path, python: Python, curriculum: str, sampled: str):
+    (tmp_path / "up_to_the_trainer.py").write_text(UP_TO_THE_TRAINER)
+    settings = ["--num_train", "40", "--num_held_out", "2", "--curriculum", curriculum, "--output_dir", str(tmp_path / "run")]
+    train = str(ROOT / "recipes/ocr_vision_language/train.py")
+    assert f"SAMPLED {sampled}" in python(str(tmp_path / "up_to_the_trainer.py"), train, *settings, code=7).stdout

@@ -6,7 +6,7 @@ from common.data.splits import size_of_part
 from common.errors import fail
 
 from arguments import OcrArguments
-from data import UNITS, Row, to_row
+from data import UNITS
 from lesson.render import (
     ADAPTATION_FONTS,
     CHARACTERS,
@@ -20,6 +20,7 @@ from lesson.render import (
 )
 from lesson.thermal import THERMAL_FONTS, ThermalLine, font_for
 from lesson.till import draw_thermal_text
+from rows import Row, asked, make_row
 
 
 def _generate(
@@ -55,8 +56,8 @@ def _generate(
         font = font_for(lines, rng, fonts) if args.thermal else rng.choice(fonts)
         make = ThermalLine if args.thermal else Picture
         picture = make(lines, font, rng.getrandbits(32), args.line_height, strength)
-        row = {"text": text, "fields": fields, "images": [picture], "drawn": True}
-        rows.append(to_row(row, args.question, f"synthetic, {seed} {number}"))
+        said = {"where": f"synthetic, {seed} {number}", "group": text, "fields": fields, "is_receipt": unit == "receipts"}
+        rows.append(make_row([picture], asked(args.question, text), drawn=True, **said))
         if len(rows) == count:
             return rows
     fail(f"there are too few texts of {args.shortest} to {args.longest} characters for num_held_out {count}; lower it")

@@ -75,7 +75,7 @@ def test_pictures(python: Python, tmp_path: Path):
     for row in rows:
         (tmp_path / row["image"]).write_bytes(picture(96, 32))
     (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"image": "none.png", "text": "a"}]))
-    flags = ["--dataset_name", str(tmp_path / "my.jsonl"), "--skip_bad_images", "true"]
+    flags = ["--dataset_name", str(tmp_path / "my.jsonl"), "--skip_bad_rows", "true"]
     found = json.loads(prepare(python, "ocr_vision_language", *flags, "--show", "1", "--json").stdout)
     assert (found["rows"], sum(found["splits"].values())) == (30, 30)
     assert [row["where"] for row in found["left_out"]] == [f"{tmp_path}/my.jsonl, line 31"]

@@ -408,7 +408,7 @@ def test_generated_lines():
     with recipe_modules("ocr_vision_language", ["arguments", "data"]) as modules:
 
         def rows(**more):
-            args = modules["arguments"].OcrArguments("synthetic", num_train=60, num_held_out=1, **more)
+            args = modules["arguments"].OcrArguments(dataset_name="synthetic", num_train=60, num_held_out=1, **more)
             return [row["messages"][-1]["content"] for row in modules["data"].load_data(args, 0)[0]]
 
         def words(texts: list[str]) -> float:
@@ -420,5 +420,7 @@ def test_generated_lines():
         assert words(rows(code_share=0.0)) > words(rows(code_share=1.0))
         growing = rows(curriculum=1.0)
         assert mean(growing[:20]) < mean(growing[-20:])
-        args = modules["arguments"].OcrArguments("synthetic", num_train=1, num_held_out=1, line_height=40, strength=0.0)
+        args = modules["arguments"].OcrArguments(
+            dataset_name="synthetic", num_train=1, num_held_out=1, line_height=40, strength=0.0
+        )
         assert modules["data"].load_data(args, 0)[0][0]["images"][0].open().height == 40
