@@ -11,7 +11,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from common.data.hub import is_path, refusal, use_cache_if_unreachable
-from common.data.runs import COMPLETE, RECORD, newest_complete_checkpoint, read_record
+from common.data.runs import COMPLETE, RECORD, newest_complete_checkpoint, read_record, run_of
 from common.errors import brief, fail, say
 from common.models.folder import check_folder
 from common.models.mxfp4 import from_pretrained
@@ -48,8 +48,8 @@ def _in_4_bits(settings: dict[str, Any], config: PreTrainedConfig) -> BitsAndByt
 
 def _base_of(adapter: Path, settings: dict[str, Any]) -> str:
     """Returns where the model is that an adapter was trained on: its folder or its hub id."""
-    trained_on = settings["model_name_or_path"]
     name = PeftConfig.from_pretrained(adapter).base_model_name_or_path
+    trained_on = settings.get("model_name_or_path", name)
     if not name:
         fail(f"{adapter}: its base model {trained_on} was built for the run and not kept; train from a saved model instead")
     # A relative path is meant from the folder in which the training was started, most likely the repository.
@@ -217,11 +217,39 @@ def load_run(
             pickles, or the adapter's base model is missing.
     """
     folder = Path(folder)
-    settings = _settings_of(folder)
+    return _load_ready(folder, _settings_of(folder), device, "pass another run, or a checkpoint-N of this one")
+
+
+def load_saved(
+    folder: Path, device: str | None = None
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase | ProcessorMixin, dict[str, Any]]:
+    """Loads what is in a folder, ready to generate: the model of a run, an export, or any saved model or adapter.
+
+    Args:
+        folder: The run's folder, one of its checkpoints, or the model's folder.
+        device: As of `load_run`.
+
+    Returns:
+        As `load_run`; of what is no run, no settings.
+
+    Raises:
+        SystemExit: As `load_run`.
+    """
+    if (run_of(folder) / RECORD).exists():
+        return load_run(folder, device)
+    if not folder.is_dir():
+        fail(f"{folder}: there is no such folder; pass a run, a checkpoint-N of one, an export, or a saved model")
+    check_folder(str(folder))
+    return _load_ready(folder, {}, device, "save or download the model again")
+
+
+def _load_ready(
+    folder: Path, settings: dict[str, Any], device: str | None, cure: str
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase | ProcessorMixin, dict[str, Any]]:
     try:
         base, model, tokenizer, processing = _load(folder, settings)
     except (OSError, ValueError, SafetensorError) as error:
-        fail(f"{folder} cannot be loaded: {brief(error)}; pass another run, or a checkpoint-N of this one")
+        fail(f"{folder} cannot be loaded: {brief(error)}; {cure}")
     # It was trained to end a turn with the tokenizer's end of text, which the base model may not have known.
     stops = base.generation_config.eos_token_id
     stops = set(stops if isinstance(stops, list) else [] if stops is None else [stops])
