@@ -19,8 +19,7 @@ LOADED_BY_NAME = {
     "bitsandbytes": ("recipes/*/*.yaml", "load_in_4bit: true"),
     "torchvision": ("recipes/*/*.py", "qwen_vl_utils"),  # imports it, and does not declare it
     "gguf": ("benchmarks/*.py", "gguf_file="),  # transformers reads the format with it
-    "fastapi": ("common/commands/*.py", "is_serve_available"),  # transformers' server is made of it
-    "openai": ("common/commands/*.py", "is_serve_available"),  # and of its types
+    "openai": ("common/commands/*.py", "is_serve_available"),  # transformers' server is made of its types
     "import-linter": ("Makefile", "lint-imports"),
     "mkdocs-material": ("mkdocs.yml", "name: material"),
     "pytest-timeout": ("pyproject.toml", "timeout = "),

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common.errors import fail, say
+from common.errors import brief, fail, say
 from common.generate.response import response_template
 from common.generate.settings import generation_config
 from common.models.saved import load_saved
 
+from jinja2 import TemplateError
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.cli.serving.model_manager import ModelManager
@@ -51,20 +52,29 @@ class OneModel(ModelManager):
 class AsMeasured:
     """A handler of transformers, told how to generate: as the model was measured, or sampling as the request says.
 
-    By itself it takes what the model suggests for chatting, passes over a temperature where that is greedy, and streams
-    what is asked at /v1/responses though nobody has asked for a stream.
+    By itself it takes what the model suggests for chatting, passes over a temperature where that is greedy, streams what is
+    asked at /v1/responses though nobody has asked for a stream, and fails on an empty list of stops.
     """
 
     def __init__(self, handler: Any, config: Callable[..., GenerationConfig]):
         self.handler, self.config = handler, config
 
     async def handle_request(self, body: dict[str, Any], request_id: str) -> Any:
+        from fastapi import HTTPException
+
+        body = {name: value for name, value in body.items() if name != "stop" or value}
         temperature, top_p = body.pop("temperature", None), body.pop("top_p", None)
         if temperature is None:
             temperature = 0.0 if top_p is None else 1.0  # OpenAI's own default
         made = self.config(temperature=float(temperature), top_p=None if top_p is None else float(top_p))
         defaults = {"generation_config": made.to_json_string(use_diff=False), "stream": False}
-        return await self.handler.handle_request(defaults | body, request_id)
+        try:
+            return await self.handler.handle_request(defaults | body, request_id)
+        except (
+            ValueError,
+            TemplateError,
+        ) as error:  # for example, a turn that the template refuses
+            raise HTTPException(status_code=400, detail=brief(error)) from None
 
 
 def _listen(port: int) -> socket.socket:

@@ -19,7 +19,8 @@ import openai
 import pytest
 import torch
 import transformers.utils.import_utils
-from conftest import ROOT, Server, recipe_modules
+from conftest import ROOT, recipe_modules
+from forks import Server
 from huggingface_hub.utils import httpx
 from openai.types.chat import ChatCompletion
 from peft import LoraConfig, get_peft_model
@@ -97,8 +98,17 @@ def test_it_answers_as_it_was_measured(server: Server, run: Path):
         # A temperature samples, though nothing else does; a seed says which sample.
         hot = [str(client.ask([user(QUESTION)], temperature=3.0, seed=seed).choices[0].message) for seed in (1, 2, 1)]
         assert hot[0] == hot[2] != hot[1]
-        assert client.text([user(QUESTION)], temperature=0) == said
+        assert client.text([user(QUESTION)], temperature=0, stop=[]) == said
+        assert client.text([user(QUESTION)], stop=["ed{"]) == "\\boxed{"
         assert len({str(client.ask([user(QUESTION)], top_p=1.0, seed=seed).choices[0].message) for seed in range(8)}) > 1
+
+
+def test_a_request_that_cannot_be_answered_is_told_why(server: Server, run: Path):
+    with client_of(server, run) as client:
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.ask([{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}])
+        assert "Expecting property name" in refused.value.response.json()["detail"]
+        assert client.text([user(QUESTION)])
 
 
 def test_no_other_model_is_loaded_or_named(server: Server, run: Path):
