@@ -8,6 +8,7 @@
 # make campaign  a hundred runs killed at random moments and continued: none may end with other weights (about an hour on 2 cores)
 # make newest    the tests with the newest versions of everything, in an environment of their own (.venv-newest)
 # make old-reader  what an export is to transformers 4.57, on which many engines are built (.venv-old, beside .venv's torch)
+# make other-engines  what an export says in llama.cpp, MLX and lm-evaluation-harness (.venv-engines; needs a compiler, ten minutes)
 # make lock      pin the newest versions that pyproject.toml allows
 
 PYTHON ?= python3
@@ -26,7 +27,7 @@ PURELIB := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 # mkdocs-material announces its successor at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: install demo demo-smoke test test-all learn real-model test-real campaign newest old-reader lint docs lock
+.PHONY: install demo demo-smoke test test-all learn real-model test-real campaign newest old-reader other-engines lint docs lock
 
 install: $(VENV)/installed
 
@@ -85,6 +86,15 @@ old-reader: install
 	    "transformers==4.57.6" "tokenizers>=0.22,<=0.23.0" "huggingface-hub>=0.34,<1" "minijinja>=2"
 	$(BIN)/python -c $(PURELIB) > $$(.venv-old/bin/python -c $(PURELIB))/behind.pth
 	python -m pytest tests/reliability/test_older_readers.py
+
+# pip keeps what it has built; the converter is in the source alone. torch is that of .venv, as above.
+other-engines: real-model
+	uv venv --quiet --clear --python $(BIN)/python .venv-engines
+	python -m pip --python .venv-engines/bin/python install --quiet llama-cpp-python sentencepiece lm_eval mlx-lm "mlx[cpu]"
+	$(BIN)/python -c $(PURELIB) > $$(.venv-engines/bin/python -c $(PURELIB))/behind.pth
+	python -m pip download --quiet --no-deps --no-binary llama-cpp-python --dest .venv-engines llama-cpp-python
+	tar --extract --gzip --strip-components 1 --directory .venv-engines --file .venv-engines/llama_cpp_python-*.tar.gz
+	python -m pytest tests/e2e/test_other_engines.py
 
 lint: install
 	ruff check
