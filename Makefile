@@ -93,7 +93,8 @@ other-engines: real-model
 	python -m pip --python .venv-engines/bin/python install --quiet llama-cpp-python sentencepiece lm_eval mlx-lm "mlx[cpu]"
 	$(BIN)/python -c $(PURELIB) > $$(.venv-engines/bin/python -c $(PURELIB))/behind.pth
 	python -m pip download --quiet --no-deps --no-binary llama-cpp-python --dest .venv-engines llama-cpp-python
-	tar --extract --gzip --strip-components 1 --directory .venv-engines --file .venv-engines/llama_cpp_python-*.tar.gz
+	tar --extract --gzip --strip-components 1 --directory .venv-engines --file .venv-engines/llama_cpp_python-*.tar.gz \
+	    --wildcards '*/vendor/llama.cpp'
 	python -m pytest tests/e2e/test_other_engines.py
 
 lint: install

@@ -8,7 +8,7 @@ import contextlib
 import json
 import shlex
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,24 @@ class AsMeasured:
         made = self.config(temperature=float(temperature), top_p=None if top_p is None else float(top_p))
         defaults = {"generation_config": made.to_json_string(use_diff=False), "stream": False}
         try:
-            return await self.handler.handle_request(defaults | body, request_id)
+            answer = await self.handler.handle_request(defaults | body, request_id)
         except (
             ValueError,
             TemplateError,
         ) as error:  # for example, a turn that the template refuses
             raise HTTPException(status_code=400, detail=brief(error)) from None
+        if body.get("stream"):
+            answer.body_iterator = _with_errors_in_json(answer.body_iterator)
+        return answer
+
+
+async def _with_errors_in_json(events: AsyncIterable[str]) -> AsyncIterator[str]:
+    """Writes an error in a stream as a client reads it: transformers puts its text between quotes as it is, line breaks too."""
+    begin = 'data: {"error": "'
+    async for event in events:
+        before, found, after = event.partition(begin)
+        error = {"error": {"message": brief(ValueError(after.removesuffix('"}\n\n')))}}
+        yield f"{before}data: {json.dumps(error)}\n\n" if found else event
 
 
 def _listen(port: int) -> socket.socket:

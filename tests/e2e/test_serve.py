@@ -215,6 +215,8 @@ def test_calls_of_tools(server: Server, caller: Path):
         (choice,) = client.ask([user(BREAK)], tools=[TOOL]).choices
         assert choice.message.content.endswith(NO_CALL)
         assert choice.message.tool_calls is None
+        with pytest.raises(openai.APIError, match="json parser could not parse region as JSON"):
+            list(client.ask([user(BREAK)], tools=[TOOL], stream=True))
 
 
 # --- Pictures -------------------------------------------------------------------------------------------------------------
