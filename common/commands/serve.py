@@ -59,21 +59,23 @@ class AsMeasured:
     def __init__(self, handler: Any, config: Callable[..., GenerationConfig]):
         self.handler, self.config = handler, config
 
-    async def handle_request(self, body: dict[str, Any], request_id: str) -> Any:
-        from fastapi import HTTPException
-
+    def _told(self, body: dict[str, Any]) -> dict[str, Any]:
         body = {name: value for name, value in body.items() if name != "stop" or value}
         temperature, top_p = body.pop("temperature", None), body.pop("top_p", None)
         if temperature is None:
             temperature = 0.0 if top_p is None else 1.0  # OpenAI's own default
+        if temperature < 0:
+            raise ValueError(f"temperature is {temperature}; use 0 for the likeliest token, or a number above 0")
         made = self.config(temperature=float(temperature), top_p=None if top_p is None else float(top_p))
-        defaults = {"generation_config": made.to_json_string(use_diff=False), "stream": False}
+        return {"generation_config": made.to_json_string(use_diff=False), "stream": False} | body
+
+    async def handle_request(self, body: dict[str, Any], request_id: str) -> Any:
+        from fastapi import HTTPException
+
         try:
-            answer = await self.handler.handle_request(defaults | body, request_id)
-        except (
-            ValueError,
-            TemplateError,
-        ) as error:  # for example, a turn that the template refuses
+            body = self._told(body)
+            answer = await self.handler.handle_request(body, request_id)
+        except (ValueError, TemplateError) as error:  # what the request says, or a turn that the chat template refuses
             raise HTTPException(status_code=400, detail=brief(error)) from None
         if body.get("stream"):
             answer.body_iterator = _with_errors_in_json(answer.body_iterator)

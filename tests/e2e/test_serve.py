@@ -108,6 +108,9 @@ def test_a_request_that_cannot_be_answered_is_told_why(server: Server, run: Path
         with pytest.raises(openai.BadRequestError) as refused:
             client.ask([{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}])
         assert "Expecting property name" in refused.value.response.json()["detail"]
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.ask([user(QUESTION)], temperature=-1)
+        assert refused.value.response.json()["detail"].startswith("temperature is -1; use 0 for the likeliest token")
         assert client.text([user(QUESTION)])
 
 
