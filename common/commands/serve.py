@@ -15,7 +15,7 @@ from typing import Any
 from common.errors import brief, fail, say
 from common.generate.response import response_template
 from common.generate.settings import generation_config
-from common.models.saved import load_saved
+from common.models.saved import load_run
 
 from jinja2 import TemplateError
 from peft import PeftModel
@@ -138,8 +138,10 @@ def serve(folder: Path, port: int) -> None:
     from transformers.cli.serving.transcription import TranscriptionHandler
     from transformers.cli.serving.utils import GenerationState
 
+    if not folder.is_dir():
+        fail(f"{folder}: there is no such folder; pass a run, a checkpoint-N of one, an export, or a saved model")
     listener = _listen(port)
-    model, processing, settings = load_saved(folder)
+    model, processing, settings = load_run(folder)
     tokenizer = processing.tokenizer if isinstance(processing, ProcessorMixin) else processing
     if processing.chat_template is None:
         fail(f"{folder} has no chat template, so it cannot be asked; put its family's beside it, as chat_template.jinja")

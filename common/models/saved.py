@@ -206,50 +206,23 @@ def load_run(
     No code is run that the run, or the adapter's base model, brings along.
 
     Args:
-        folder: The run's folder, or one of its checkpoints.
+        folder: The run's folder, or one of its checkpoints; or that of an export, or of any saved model or adapter.
         device: Where the model goes; a GPU if there is one and nothing is given.
 
     Returns:
-        The model, its tokenizer (of a model that reads pictures its processor), and the run's settings by name.
+        The model, its tokenizer (of a model that reads pictures its processor), and the run's settings by name; none
+        of what is no run.
 
     Raises:
         SystemExit: With code 2 and one line if there is no complete run, a file of it is damaged, it holds no weights but
             pickles, or the adapter's base model is missing.
     """
     folder = Path(folder)
-    return _load_ready(folder, _settings_of(folder), device, "pass another run, or a checkpoint-N of this one")
-
-
-def load_saved(
-    folder: Path, device: str | None = None
-) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase | ProcessorMixin, dict[str, Any]]:
-    """Loads what is in a folder, ready to generate: the model of a run, an export, or any saved model or adapter.
-
-    Args:
-        folder: The run's folder, one of its checkpoints, or the model's folder.
-        device: As of `load_run`.
-
-    Returns:
-        As `load_run`; of what is no run, no settings.
-
-    Raises:
-        SystemExit: As `load_run`.
-    """
-    if (run_of(folder) / RECORD).exists():
-        return load_run(folder, device)
-    if not folder.is_dir():
-        fail(f"{folder}: there is no such folder; pass a run, a checkpoint-N of one, an export, or a saved model")
-    check_folder(str(folder))
-    return _load_ready(folder, {}, device, "save or download the model again")
-
-
-def _load_ready(
-    folder: Path, settings: dict[str, Any], device: str | None, cure: str
-) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase | ProcessorMixin, dict[str, Any]]:
+    settings = _settings_of(folder) if (run_of(folder) / RECORD).exists() else {}
     try:
         base, model, tokenizer, processing = _load(folder, settings)
     except (OSError, ValueError, SafetensorError) as error:
-        fail(f"{folder} cannot be loaded: {brief(error)}; {cure}")
+        fail(f"{folder} cannot be loaded: {brief(error)}; pass another run, or a checkpoint-N of this one")
     # It was trained to end a turn with the tokenizer's end of text, which the base model may not have known.
     stops = base.generation_config.eos_token_id
     stops = set(stops if isinstance(stops, list) else [] if stops is None else [stops])

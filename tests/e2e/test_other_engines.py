@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.commands.export import export_run
 from common.generate.completions import generate
-from common.models.saved import load_run, load_saved
+from common.models.saved import load_run
 
 import pytest
 from accelerate import Accelerator
@@ -71,7 +71,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, python: Python) -> tuple[
     short = "--max_steps 2 --num_train 16 --num_held_out 2 --packing false --per_device_train_batch_size 2 --max_new_tokens 2"
     python(TRAIN, *REAL, *short.split(), "--output_dir", str(run))
     folder = export_run(run)
-    model, tokenizer, _ = load_saved(folder, "cpu")
+    model, tokenizer, _ = load_run(folder, "cpu")
     prompts = [[{"role": "user", "content": question}] for question in QUESTIONS]
     completions = generate(model, Accelerator(cpu=True), tokenizer, prompts, batch_size=1, max_new_tokens=LIMIT)
     return folder, [[completion.text.strip(), "length" if completion.cut else "stop"] for completion in completions]
