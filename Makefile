@@ -8,6 +8,7 @@
 # make campaign  a hundred runs killed at random moments and continued: none may end with other weights (about an hour on 2 cores)
 # make newest    the tests with the newest versions of everything, in an environment of their own (.venv-newest)
 # make old-reader  what an export is to transformers 4.57, on which many engines are built (.venv-old, beside .venv's torch)
+# make other-engines  what an export says in llama.cpp, MLX and lm-evaluation-harness (.venv-engines; needs a compiler, ten minutes)
 # make lock      pin the newest versions that pyproject.toml allows
 
 PYTHON ?= python3
@@ -26,7 +27,7 @@ PURELIB := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 # mkdocs-material announces its successor at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: install demo demo-smoke test test-all learn real-model test-real campaign newest old-reader lint docs lock
+.PHONY: install demo demo-smoke test test-all learn real-model test-real campaign newest old-reader other-engines lint docs lock
 
 install: $(VENV)/installed
 
@@ -74,7 +75,7 @@ campaign: install
 newest: install
 	uv venv --quiet --clear .venv-newest
 	sed -E 's/(>=[^",]*), *<[^",]*/\1/' pyproject.toml > .venv-newest/pyproject.toml
-	uv pip install --quiet --python .venv-newest/bin/python --upgrade --extra dev -r .venv-newest/pyproject.toml
+	uv pip install --quiet --python .venv-newest/bin/python --upgrade --extra dev --extra serve -r .venv-newest/pyproject.toml
 	uv pip install --quiet --python .venv-newest/bin/python --no-deps --editable .
 	.venv-newest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not real"
 
@@ -86,6 +87,16 @@ old-reader: install
 	$(BIN)/python -c $(PURELIB) > $$(.venv-old/bin/python -c $(PURELIB))/behind.pth
 	python -m pytest tests/reliability/test_older_readers.py
 
+# pip keeps what it has built; the converter is in the source alone. torch is that of .venv, as above.
+other-engines: real-model
+	uv venv --quiet --clear --python $(BIN)/python .venv-engines
+	python -m pip --python .venv-engines/bin/python install --quiet llama-cpp-python sentencepiece lm_eval mlx-lm "mlx[cpu]"
+	$(BIN)/python -c $(PURELIB) > $$(.venv-engines/bin/python -c $(PURELIB))/behind.pth
+	python -m pip download --quiet --no-deps --no-binary llama-cpp-python --dest .venv-engines llama-cpp-python
+	tar --extract --gzip --strip-components 1 --directory .venv-engines --file .venv-engines/llama_cpp_python-*.tar.gz \
+	    --wildcards '*/vendor/llama.cpp'
+	python -m pytest tests/e2e/test_other_engines.py
+
 lint: install
 	ruff check
 	ruff format --check
@@ -96,5 +107,5 @@ docs: install
 	mkdocs serve
 
 lock: install
-	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-annotate --no-header \
+	uv pip compile pyproject.toml --extra dev --extra serve --universal --generate-hashes --no-annotate --no-header \
 	    --python-version 3.11 --upgrade --quiet --output-file requirements.lock

@@ -18,6 +18,7 @@ RECIPES = sorted(script.parent for script in (ROOT / "recipes").glob("*/train.py
 LOADED_BY_NAME = {
     "torchvision": ("recipes/*/*.py", "qwen_vl_utils"),  # imports it, and does not declare it
     "gguf": ("benchmarks/*.py", "gguf_file="),  # transformers reads the format with it
+    "openai": ("common/commands/*.py", "is_serve_available"),  # transformers' server is made of its types
     "import-linter": ("Makefile", "lint-imports"),
     "mkdocs-material": ("mkdocs.yml", "name: material"),
     "pytest-timeout": ("pyproject.toml", "timeout = "),
@@ -55,7 +56,8 @@ def normal(name: str) -> str:
 @cache
 def declared(*, dev: bool = False) -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    requirements = project["dependencies"] + (project["optional-dependencies"]["dev"] if dev else [])
+    extras = ["serve", *(["dev"] if dev else [])]
+    requirements = sum((project["optional-dependencies"][extra] for extra in extras), project["dependencies"])
     return {normal(re.match(r"[\w.-]+", requirement)[0]) for requirement in requirements}
 
 

@@ -1,4 +1,4 @@
-"""The command `recipes`: list and copy recipes, look at data, talk to a model, export it, reshard a run, score completions."""
+"""The command `recipes`: list and copy recipes, look at data, talk to a model, serve or export it, reshard a run, score."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's output folder,
 
 @app.callback()
 def recipes() -> None:
-    """Lists and copies recipes, looks at data, talks to and exports trained models, reshards runs, scores completions."""
+    """Lists and copies recipes, looks at data, talks to, serves and exports models, reshards runs, scores completions."""
 
 
 @app.command("list")
@@ -58,6 +58,17 @@ def chat(
 ) -> None:
     """Talks to a trained model, with the recipe's chat.py if it has one."""
     chat_with(run, args or [])
+
+
+@app.command()
+def serve(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run, a checkpoint-N in it, an export, or a saved model.")],
+    port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")] = 8000,
+) -> None:
+    """Answers on this machine in the form of OpenAI's API, with the model of a run or a folder."""
+    from common.commands import serve as module  # imported here, as below
+
+    module.serve(folder, port)
 
 
 @app.command()

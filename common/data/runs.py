@@ -14,6 +14,12 @@ RECORD = "run.json"
 COMPLETE = "complete"
 
 
+def run_of(folder: str | Path) -> Path:
+    """Returns the folder of the run that a folder belongs to: the parent of a checkpoint, else the folder itself."""
+    folder = Path(folder)
+    return folder.parent if re.fullmatch(r"checkpoint-\d+", folder.name) else folder
+
+
 def read_record(folder: str | Path) -> tuple[Path, dict[str, Any]]:
     """Reads run.json of a run.
 
@@ -26,8 +32,7 @@ def read_record(folder: str | Path) -> tuple[Path, dict[str, Any]]:
     Raises:
         SystemExit: With code 2 if there is no run, or its record cannot be read.
     """
-    folder = Path(folder)
-    run = folder.parent if re.fullmatch(r"checkpoint-\d+", folder.name) else folder
+    run = run_of(folder)
     try:
         (run / RECORD).open("rb").close()
     except PermissionError:

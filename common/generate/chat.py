@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.data.runs import read_record
 from common.errors import fail
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def load_for_chat(
     Raises:
         SystemExit: With code 2 and one line if it cannot be loaded.
     """
+    read_record(run)  # says so if there is no run
+
     from common.generate.settings import generation_config
     from common.models.saved import load_run
 

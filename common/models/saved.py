@@ -11,7 +11,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from common.data.hub import is_path, refusal, use_cache_if_unreachable
-from common.data.runs import COMPLETE, RECORD, newest_complete_checkpoint, read_record
+from common.data.runs import COMPLETE, RECORD, newest_complete_checkpoint, read_record, run_of
 from common.errors import brief, fail, say
 from common.models.folder import check_folder
 from common.models.in_files import dequantize_in_files, load_in_files
@@ -49,8 +49,8 @@ def _in_4_bits(settings: dict[str, Any], config: PreTrainedConfig) -> BitsAndByt
 
 def _base_of(adapter: Path, settings: dict[str, Any]) -> str:
     """Returns where the model is that an adapter was trained on: its folder or its hub id."""
-    trained_on = settings["model_name_or_path"]
     name = PeftConfig.from_pretrained(adapter).base_model_name_or_path
+    trained_on = settings.get("model_name_or_path", name)
     if not name:
         fail(f"{adapter}: its base model {trained_on} was built for the run and not kept; train from a saved model instead")
     # A relative path is meant from the folder in which the training was started, most likely the repository.
@@ -215,19 +215,20 @@ def load_run(
     No code is run that the run, or the adapter's base model, brings along.
 
     Args:
-        folder: The run's folder, or one of its checkpoints.
+        folder: The run's folder, or one of its checkpoints; or that of an export, or of any saved model or adapter.
         device: Where the model goes; a GPU if there is one and nothing is given.
         files: A folder for the weights of a model on the CPU; without one they go into the memory. ZeRO's shards always do.
 
     Returns:
-        The model, its tokenizer (of a model that reads pictures its processor), and the run's settings by name.
+        The model, its tokenizer (of a model that reads pictures its processor), and the run's settings by name; none
+        of what is no run.
 
     Raises:
         SystemExit: With code 2 and one line if there is no complete run, a file of it is damaged, it holds no weights but
             pickles, or the adapter's base model is missing.
     """
     folder = Path(folder)
-    settings = _settings_of(folder)
+    settings = _settings_of(folder) if (run_of(folder) / RECORD).exists() else {}
     try:
         base, model, tokenizer, processing = _load(folder, settings, files)
     except (OSError, ValueError, SafetensorError) as error:

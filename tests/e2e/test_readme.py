@@ -102,6 +102,8 @@ def read_on(page: Path, root: Path, run: Step) -> int:
             assert run_command(["make", "--dry-run", *words[1:]], cwd=root).returncode == 0, command
         elif words[0] == "source":
             assert (root / words[1]).is_file(), command
+        elif words[:2] == ["recipes", "serve"]:  # until it is interrupted: tests/e2e/test_serve.py
+            assert Path(root / words[2]).is_dir(), command
         elif words[0] == "cp":
             assert run_command(words, cwd=root).returncode == 0, command
         else:

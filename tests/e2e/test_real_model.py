@@ -17,11 +17,14 @@ from common.generate.settings import generation_config
 from common.measure.loss import mean_loss
 from common.models.load import load_model, load_tokenizer
 
+import openai
 import pytest
 import torch
 from accelerate import Accelerator
 from conftest import ROOT, Python, run_command
 from datasets import Dataset
+from forks import Server
+from served import served
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
@@ -74,6 +77,16 @@ def run(tmp_path_factory: pytest.TempPathFactory, python: Python) -> tuple[Path,
     short = "--max_steps 2 --num_train 16 --num_held_out 2 --packing false --per_device_train_batch_size 2 --max_new_tokens 2"
     printed = python(TRAIN, *REAL, *short.split(), "--output_dir", str(folder)).stdout
     return folder, printed
+
+
+@pytest.fixture(scope="module")
+def exported(run: tuple[Path, str]) -> Path:
+    """The standalone model of the run."""
+    folder = run[0].with_name("export")
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(run[0]), "--output_dir", str(folder)])
+    assert ended.value.code == 0
+    return folder
 
 
 # --- Training --------------------------------------------------------------------------------------------------------------
@@ -177,21 +190,31 @@ def chat(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return chat
 
 
-def test_what_is_exported_says_what_the_run_says(run: tuple[Path, str], chat: Callable[..., str], tmp_path: Path):
+def test_what_is_exported_says_what_the_run_says(run: tuple[Path, str], exported: Path, chat: Callable[..., str]):
     """In a chat, beside its base; and merged, by transformers alone."""
-    folder, _ = run
-    said = chat(folder, PARIS)
+    said = chat(run[0], PARIS)
     assert "Paris" in said
-    with pytest.raises(SystemExit) as ended:
-        main(["export", str(folder), "--output_dir", str(tmp_path / "export")])
-    assert ended.value.code == 0
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "export")
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "export")
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    model = AutoModelForCausalLM.from_pretrained(exported)
     turns = [{"role": "user", "content": PARIS}]
     inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True, return_tensors="pt")
     output = model.generate(**inputs, do_sample=False, max_new_tokens=64)[0, inputs["input_ids"].shape[1] :]
     assert output[-1] == tokenizer.eos_token_id
     assert f"{tokenizer.decode(output, skip_special_tokens=True)}\n" == said
+
+
+def test_what_is_served_says_what_the_run_says(run: tuple[Path, str], exported: Path, chat: Callable[..., str], server: Server):
+    """The run, its adapter beside its base; and the export."""
+    said = chat(run[0], PARIS).strip()
+    for folder in (run[0], exported):
+        with served(server, folder) as address:
+            client = openai.OpenAI(base_url=address, api_key="none")
+            asked = {"model": str(folder), "messages": [{"role": "user", "content": PARIS}], "max_tokens": 64}
+            (choice,) = client.chat.completions.create(**asked).choices
+            assert (choice.message.content, choice.finish_reason) == (said, "stop")
+            chunks = [chunk.choices[0].delta.content or "" for chunk in client.chat.completions.create(**asked, stream=True)]
+            assert len(chunks) > 3
+            assert "".join(chunks) == said
 
 
 # --- Learning --------------------------------------------------------------------------------------------------------------
