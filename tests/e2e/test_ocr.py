@@ -107,7 +107,7 @@ def test_a_folder_of_ones_own_pictures(tmp_path: Path, python: Python):
     assert "Left out 2 of 7 rows" in python(TRAIN, *SHORT, "--dataset_name", str(folder), *flags).stdout
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("family", [pytest.param("qwen2_5_vl", marks=pytest.mark.slow), "qwen3_vl"])
 def test_other_families_train_and_are_read_back(family: str, tmp_path: Path, python: Python):
     save_vision_model(family, tmp_path / "model")
     run, more = tmp_path / "run", ["--max_length", "256", *ADAPTERS, *ZERO2]
@@ -127,7 +127,7 @@ def test_evaluate_reads_real_receipts(base: Path, python: Python):
     assert "held_out: 8 problems\n  character_error_rate" in printed
 
 
-@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("stage", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_rows_with_and_without_pictures_on_two_processes(tmp_path: Path, server: Server, stage: int):
     """At each step one process has a picture and the other has none; what is learned and read is as with a single process."""
     (tmp_path / "data").mkdir()

@@ -236,7 +236,7 @@ def test_pictures(server: Server, tmp_path: Path):
     Image.linear_gradient("L").resize((112, 28)).save(file, "PNG")
     with recipe_modules("ocr_vision_language", ["chat"]) as recipe:
         (tmp_path / "line.png").write_bytes(file.getvalue())
-        picture = recipe["chat"].open_picture(str(tmp_path / "line.png"), settings)
+        (picture,) = recipe["chat"].open_pictures(str(tmp_path / "line.png"), settings)
     messages = [user([{"type": "image"}, {"type": "text", "text": "Read."}])]
     expected = measured(run, messages, max_new_tokens=LIMIT, open_images=lambda _: [picture]).text
     url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""What `recipes export` writes is the same model to transformers 4.57, on which many engines are still built.
+"""What `recipes export` writes is the same model to transformers 4.57, on which many engines are still built, and when served.
 
 make old-reader     # the environment in which it is read, then these tests with a table of what was found
 """
@@ -12,17 +12,20 @@ from typing import Any
 
 from common.commands.export import export_run
 from common.data.templates import CLOCK, IS_CLOCK, reads_clock
+from common.generate.settings import generation_config
 from common.models.mxfp4 import from_pretrained
 from common.models.saved import load_run
 
+import openai
 import pytest
 import torch
 from families import FAMILIES, Family, build, shipped
-from forks import ROOT, command_env
+from forks import ROOT, Server, command_env
 from mxfp4_checkpoint import write_mxfp4
 from older_reader import QUESTION, read
 from peft import LoraConfig, get_peft_model
 from saved_model import load_whole
+from served import served
 from templates import load
 from transformers import (
     AutoConfig,
@@ -141,7 +144,10 @@ ROPE = {
 ROPE |= {family: {"rope_theta": 1e4, "rope_scaling": MROPE, "tie_word_embeddings": True} for family in VISION}
 
 
-@pytest.mark.parametrize("name", ROPE)
+QUICK = ["Llama 3.2", "Gemma 3", "gpt-oss", "Phi, long", *list(VISION)[:1]]
+
+
+@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ROPE])
 def test_an_export_has_the_older_names_too(name: str, tmp_path: Path):
     run = tmp_path / "run"
     make_run(name, run)
@@ -195,19 +201,40 @@ def test_an_export_asks_the_clock_that_its_base_model_asks(
 
 # Each family's model in these ways; the adapter of the last one is read by PEFT alone.
 WAYS = ["all weights", "LoRA, merged", "LoRA beside 4 bits, merged", "LoRA"]
+CONTINUED = 8  # tokens that a model is asked for behind `recipes serve`
 
 
-def make_ways(name: str, folder: Path) -> list[tuple[Path, Path | None, dict[str, Any]]]:
+def make_ways(name: str, folder: Path) -> list[tuple[Path, Path | None, dict[str, Any], str]]:
     """Makes a family's model in each way; returns what is to be read, the base of adapters, and what the trained model says."""
     folder.mkdir()
     make_run(name, folder / "run")
     whole = export_run(folder / "run")
-    made = [(whole, None, read(str(whole), None, load_run(folder / "run", device="cpu")[0]))]
+    made = [(whole, None, *said_by(folder / "run", whole))]
     for settings in ({}, {"load_in_4bit": True}):
         run = folder / f"adapter {settings}"
         make_adapter_run(whole, run, **settings)
-        made.append((export_run(run), None, read(str(run), str(whole), load_run(run, device="cpu")[0])))
-    return [*made, (folder / "adapter {}", whole, made[1][2])]
+        made.append((export_run(run), None, *said_by(run, run, base=whole)))
+    return [*made, (folder / "adapter {}", whole, *made[1][2:])]
+
+
+def said_by(run: Path, source: Path, base: Path | None = None) -> tuple[dict[str, Any], str]:
+    """Returns what is read of the trained model of a run, and how it goes on with the question, greedily."""
+    model, processing, _ = load_run(run, device="cpu")
+    tokenizer = getattr(processing, "tokenizer", processing)
+    inputs = tokenizer(QUESTION, return_tensors="pt", return_token_type_ids=False)
+    config = generation_config(model, tokenizer, max_new_tokens=CONTINUED)
+    with torch.no_grad():
+        tokens = model.eval().generate(**inputs, generation_config=config)[0, inputs["input_ids"].shape[1] :]
+    answer = tokenizer.decode(tokens, skip_special_tokens=True)
+    return read(str(source), base and str(base), model), answer
+
+
+def served_answer(server: Server, folder: Path) -> str:
+    """Returns how the model of a folder goes on with the question behind `recipes serve`."""
+    with served(server, folder) as address:
+        client = openai.OpenAI(base_url=address, api_key="none", max_retries=0)
+        (model,) = client.models.list()
+        return client.completions.create(model=model.id, prompt=QUESTION, max_tokens=CONTINUED).choices[0].text
 
 
 def difference(found: dict[str, Any], expected: dict[str, Any]) -> float:
@@ -217,28 +244,28 @@ def difference(found: dict[str, Any], expected: dict[str, Any]) -> float:
 
 
 @pytest.mark.slow
-def test_transformers_4_and_5_read_the_trained_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_every_reader_finds_the_trained_model(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     if not OLD_PYTHON.exists():
         pytest.skip("`make old-reader` makes the environment with transformers 4.57")
     made = [each for name in MODELS for each in make_ways(name, tmp_path / name)]
     path, elsewhere = tmp_path / "requests.json", tmp_path / "elsewhere"
-    path.write_text(json.dumps([{"folder": str(folder), "base": base and str(base)} for folder, base, _ in made]))
+    path.write_text(json.dumps([{"folder": str(folder), "base": base and str(base)} for folder, base, *_ in made]))
     elsewhere.mkdir()
     command = [OLD_PYTHON, ROOT / "tests" / "reliability" / "older_reader.py", path]
     env = command_env(PYTHONPATH="")
     finished = subprocess.run(command, cwd=elsewhere, env=env, capture_output=True, text=True, timeout=600)
     assert finished.returncode == 0, finished.stderr
 
-    cells = []
-    for (folder, base, trained), answer in zip(made, read_json(path), strict=True):
-        newer = read(str(folder), base and str(base))
+    found = []  # of each model that is read: two differences, and whether it answers alike when it is served
+    for (folder, base, trained, said), answer in zip(made, read_json(path), strict=True):
         assert answer["minijinja"] == trained["text"], folder
-        for found in (answer["found"], newer):
-            assert found | {"logits": None} == trained | {"logits": None}, folder
-            cells.append(difference(found, trained))
+        readings = [answer["found"], read(str(folder), base and str(base))]
+        assert [reading | {"logits": None} for reading in readings] == [trained | {"logits": None}] * 2, folder
+        found.append((*(difference(reading, trained) for reading in readings), served_answer(server, folder) == said))
     with capsys.disabled():
-        print(f"\n| family | {' | '.join(f'{way}: 4.57 | 5' for way in WAYS)} |\n|{'---|' * (1 + 2 * len(WAYS))}")
+        print(f"\n| family | {' | '.join(f'{way}: 4.57 | 5 | served' for way in WAYS)} |\n|{'---|' * (1 + 3 * len(WAYS))}")
+        cells = [f"{old:.1e} | {new:.1e} | {'same' if is_same else 'another'}" for old, new, is_same in found]
         for number, name in enumerate(MODELS):
-            row = cells[2 * len(WAYS) * number :][: 2 * len(WAYS)]
-            print(f"| {name} | {' | '.join(f'{cell:.1e}' for cell in row)} |")
-    assert max(cells) < 1e-5
+            print(f"| {name} | {' | '.join(cells[len(WAYS) * number :][: len(WAYS)])} |")
+    assert max(max(old, new) for old, new, _ in found) < 1e-5
+    assert all(is_same for *_, is_same in found)

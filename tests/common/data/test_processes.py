@@ -13,13 +13,15 @@ from common.models.load import load_tokenizer
 import pytest
 from trl import ModelConfig
 
-MANY = processes.FEWEST + 30
+FEWEST, MANY = 200, 230
 
 
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Gives this process so many cores, and a cache of its own."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(processes, "FEWEST", FEWEST)
+    monkeypatch.setattr(processes, "CHUNK", 25)
 
     def give(count: int) -> None:
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(count)), raising=False)
@@ -52,14 +54,14 @@ def test_the_same_tokens_and_errors(cores, capsys: pytest.CaptureFixture[str], m
     for count in (1, 2):
         cores(count)
         LEFT_OUT.clear()
-        made[count] = tokenize(conversations([7, 2011]), tokenizer, 128, where="rows.jsonl", skip_bad_rows=True)
+        made[count] = tokenize(conversations([7, 211]), tokenizer, 128, where="rows.jsonl", skip_bad_rows=True)
         with pytest.raises(SystemExit):
-            tokenize(conversations([2011]), tokenizer, 128, where="rows.jsonl")
+            tokenize(conversations([211]), tokenizer, 128, where="rows.jsonl")
         said[count] = capsys.readouterr().err, dict(LEFT_OUT)
     assert len(made[1]) == MANY - 2
     assert made[1].features == made[2].features
     assert made[1].to_dict() == made[2].to_dict()
-    assert "rows.jsonl, row 2012: the conversation has" in said[1][0]
+    assert "rows.jsonl, row 212: the conversation has" in said[1][0]
     assert said[1] == said[2]
 
 
@@ -87,4 +89,4 @@ def test_as_many_processes_as_cores_and_no_more_work_than_is_taken(cores, tmp_pa
 def test_an_error_of_the_code_is_raised(cores):
     cores(2)
     with pytest.raises(ZeroDivisionError):
-        list(make_all(lambda number: 1 // (number - 2012), range(MANY)))
+        list(make_all(lambda number: 1 // (number - 212), range(MANY)))
