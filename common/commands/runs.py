@@ -75,12 +75,14 @@ def _max_steps(run: Path, settings: dict[str, Any]) -> int | None:
 
 def _describe(run: Path, is_running: bool) -> dict[str, Any]:
     """Returns what `recipes runs --json` says of a run, or of a part of one."""
-    record, (rows, damaged) = parse_record(run), parse_rows(run / "metrics.jsonl")
-    state = state_of(run, is_running)
-    if damaged:
-        state += f"; metrics.jsonl, line {damaged[0]} is damaged"
+    record, state, rows = parse_record(run), state_of(run, is_running), []
+    try:
+        rows, damaged = parse_rows(run / "metrics.jsonl")
+        state += f"; metrics.jsonl, line {damaged[0]} is damaged" if damaged else ""
+    except PermissionError:  # another user's, which must not hide one's own
+        state += "; you may not read metrics.jsonl"
     if record is None:
-        state = f"{RECORD} is damaged"
+        state = f"{RECORD} cannot be read"
     settings = record["settings"] if record else {}
     scores = {}
     for split, row in last_evaluations(rows).items():

@@ -129,7 +129,17 @@ def test_the_state_is_what_the_files_tell(recipes: Recipes):
     (run / "metrics.jsonl").write_text(f'{{"st\n{text}{{"step": 3')  # half a last line is what a killed run leaves
     assert state(recipes) == "complete; metrics.jsonl, line 1 is damaged"
     (run / "run.json").write_text("{")
-    assert state(recipes) == "run.json is damaged"
+    assert state(recipes) == "run.json cannot be read"
+
+
+def test_another_users_rows_do_not_hide_ones_own(recipes: Recipes, monkeypatch: pytest.MonkeyPatch):
+    make_run("outputs/run")
+
+    def refuse(path: Path) -> bytes:  # what root is spared
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert state(recipes) == "interrupted, begins anew; you may not read metrics.jsonl"
 
 
 def test_steps_of_epochs_are_those_of_a_checkpoint(recipes: Recipes):
