@@ -1,4 +1,4 @@
-"""The command `recipes`: list and copy recipes, look at data, talk to a model, serve or export it, reshard a run, score."""
+"""The command `recipes`: list and copy recipes, look at data and runs, talk to a model, serve or export it, reshard, score."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's output folder,
 
 @app.callback()
 def recipes() -> None:
-    """Lists and copies recipes, looks at data, talks to, serves and exports models, reshards runs, scores completions."""
+    """Lists and copies recipes, looks at data and runs, talks to, serves and exports models, reshards, scores, compares."""
 
 
 @app.command("list")
@@ -129,6 +129,28 @@ def score(
         fail(f"Missing argument '{'RECIPE' if recipe is None else 'FILE'}'; `recipes score --help` says what it takes")
     else:
         score_file(recipe, file, as_json)
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where they are, at any depth.")] = Path("outputs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+) -> None:
+    """Lists runs, the newest first: what they train on what, how far they are, their last scores and their state."""
+    from common.commands.runs import list_runs  # imported here, as above
+
+    list_runs(folder, as_json)
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN", help="Two or more; each is held against the first.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, the examples whole.")] = False,
+) -> None:
+    """Shows runs side by side: settings that differ, scores, and the difference on the same problems with its interval."""
+    from common.commands.compare import compare_runs  # imported here, as above
+
+    compare_runs(folders, as_json)
 
 
 def main(arguments: list[str] | None = None) -> None:

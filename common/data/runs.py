@@ -102,15 +102,32 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         SystemExit: With code 2 if a line before the last is no row.
     """
+    rows, damaged = parse_rows(path)
+    if damaged:
+        fail(f"{path}, line {damaged[0]} is damaged; remove the line, or put back the file that the run has written")
+    return rows
+
+
+def parse_rows(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
+    """Returns the rows of a file as `read_rows` does, and the numbers of the lines before the last that are none, from 1."""
     lines = path.read_bytes().rstrip().split(b"\n") if path.is_file() else []
-    rows = []
+    rows, damaged = [], []
     for number, line in enumerate(lines, start=1):
         try:
             rows.append(json.loads(line))
         except ValueError:
             if number < len(lines):
-                fail(f"{path}, line {number} is damaged; remove the line, or put back the file that the run has written")
-    return rows
+                damaged.append(number)
+    return rows, damaged
+
+
+def last_evaluations(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns the last evaluation of each held-out set, by its name: that of the weights that are kept, in a finished run.
+
+    Args:
+        rows: Those of metrics.jsonl.
+    """
+    return {row["split"]: row for row in rows if "split" in row}
 
 
 def newest_complete_checkpoint(output_dir: str | Path) -> Path | None:

@@ -12,6 +12,7 @@ from statistics import fmean
 from common.data.runs import read_rows
 from common.report.heatmap import draw_matrices
 from common.report.numbers import format_interval, format_value
+from common.report.table import Table
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.axes import Axes
@@ -44,29 +45,6 @@ class Curve:
     title: str
     series: dict[str, str]
     percent: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a report.
-
-    Attributes:
-        title: The heading above it.
-        header: The names of the columns; the first one names the rows.
-        rows: The cells, as text.
-        note: A sentence below it.
-    """
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    note: str = ""
-
-    def as_text(self) -> str:
-        """Returns the table for a terminal."""
-        lines = [self.header, *self.rows]
-        widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def _points(rows: list[dict], key: str) -> dict[int, dict]:

@@ -78,3 +78,22 @@ def lock_folder(folder: Path) -> str | None:
     except Timeout:
         return _holder(folder)
     return None
+
+
+def is_locked(folder: Path) -> bool:
+    """Returns whether a run is going on in a folder, as far as its lock tells; writes nothing.
+
+    Args:
+        folder: The folder of a run.
+    """
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return False  # there is none, or it is another user's
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once; a run that is killed leaves the file
+    except OSError:
+        return True  # it is held; or its file system knows no locks, and the file stands in for one
+    finally:
+        os.close(descriptor)
+    return False

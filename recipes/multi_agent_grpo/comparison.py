@@ -2,7 +2,7 @@
 
 from common.measure.statistics import mean, paired_difference
 from common.report.numbers import format_metric
-from common.report.page import Table
+from common.report.table import Table
 
 from agents import Agent
 from combine import Outcome, Said, agreement, answers_of

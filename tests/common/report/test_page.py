@@ -6,7 +6,8 @@ import struct
 from html.parser import HTMLParser
 from pathlib import Path
 
-from common.report.page import Curve, Table, write_report
+from common.report.page import Curve, write_report
+from common.report.table import Table
 
 import pytest
 

@@ -1,0 +1,230 @@
+"""`recipes compare`: runs side by side, and whether one is better than another on the same problems."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from common.commands import places
+from common.data.runs import last_evaluations, read_record, read_rows
+from common.errors import fail
+from common.measure.statistics import paired_difference
+from common.report.numbers import format_gain, format_metric
+from common.report.table import Table
+
+WIDTH = 40  # letters of a setting in the table
+EXAMPLES = 3  # problems shown that one run gets right and the other wrong
+# What decides which problems are held out, besides the seed of synthetic ones, which shows in the problems themselves.
+HELD_OUT_BY = [
+    "dataset_name",
+    "dataset_config",
+    "validation_dataset_name",
+    "test_dataset_name",
+    "columns",
+    "group_by",
+    "num_held_out",
+]
+
+Problems = dict[tuple[str | int, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is compared.
+
+    Attributes:
+        name: Its folder, as one would type it.
+        record: What stands in run.json.
+        evaluations: The last one of each held-out set.
+        problems: Of each held-out set those whose answers were kept then, each by its name.
+    """
+
+    name: str
+    record: dict[str, Any]
+    evaluations: dict[str, dict[str, Any]]
+    problems: dict[str, Problems]
+
+
+def _kept(samples: list[dict[str, Any]]) -> Problems:
+    """Returns the problems of the last evaluation among the samples of one held-out set.
+
+    A problem is known by its `id`, question and answer, and which time that is asked.
+    """
+    last = list(takewhile(lambda sample: sample["step"] == samples[-1]["step"], reversed(samples)))
+    asked, problems = Counter(), {}
+    for sample in reversed(last):
+        name = tuple(str(sample.get(key)) for key in ("id", "question", "answer"))
+        asked[name] += 1
+        problems[*name, asked[name]] = sample
+    return problems
+
+
+def _read(folder: Path) -> Run:
+    """Reads a run; a part of one, too."""
+    run, record = read_record(folder)
+    samples: dict[str, list[dict[str, Any]]] = {}
+    for sample in read_rows(run / "samples.jsonl"):
+        samples.setdefault(sample["split"], []).append(sample)
+    evaluations = last_evaluations(read_rows(run / "metrics.jsonl"))
+    if not evaluations:
+        fail(f"{folder} has not been measured yet; compare it once its first evaluation is done")
+    return Run(places.shown(run), record, evaluations, {split: _kept(found) for split, found in samples.items()})
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """Returns all that determines a run: how it was launched, its settings, and what its files held."""
+    launch = {name: run.record.get(name) for name in ("recipe", "script", "world_size", "sharding")}
+    return launch | run.record["settings"] | run.record.get("inputs", {})
+
+
+def _differing(runs: list[Run]) -> dict[str, list[Any]]:
+    """Returns the settings in which runs differ, each with its value in every run; None where a run does not have it."""
+    found = [_settings(run) for run in runs]
+    names = dict.fromkeys(name for settings in found for name in settings)
+    values = {name: [settings.get(name) for settings in found] for name in names}
+    return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
+
+
+def _settings_table(runs: list[Run], differing: dict[str, list[Any]]) -> str:
+    """Returns the settings that differ as text; those that not all runs have (another recipe's) are counted."""
+    found = [_settings(run) for run in runs]
+    lines = [
+        [name, *(_short(value, WIDTH) for value in values)]
+        for name, values in differing.items()
+        if all(name in settings for settings in found)
+    ]
+    text = Table("Settings", ["setting that differs", *(run.name for run in runs)], lines).as_text() if lines else ""
+    others = len(differing) - len(lines)
+    more = f"{others} more that not all of them have (--json lists them)" if others else ""
+    return "\n".join(part for part in (text, more) if part) or "No setting differs."
+
+
+def _holds_out(run: Run) -> tuple[list[Any], dict[str, str]]:
+    """Returns what decides which problems a run holds out."""
+    files = {name: line for name, line in run.record.get("inputs", {}).items() if "dataset_name " in name}
+    return [run.record["settings"].get(name) for name in HELD_OUT_BY], files
+
+
+def _headline(run: Run, split: str) -> str:
+    """Returns the name of a held-out set's first metric, for which a problem counts as right."""
+    return next(iter(run.evaluations[split]["metrics"]))
+
+
+def _right(run: Run, split: str) -> list[bool]:
+    """Returns for each problem of a held-out set whether it is right; empty where only the kept ones are known."""
+    return [is_right == "1" for is_right in run.evaluations[split].get("right", "")]
+
+
+def _pair(first: Run, other: Run, split: str) -> dict[str, Any] | None:
+    """Returns how a run does against the first one on a held-out set's problems, or None if nothing can be held together.
+
+    That takes problems in common, and the same first metric: it says what counts as right. All problems count where both runs
+    hold out the same and recorded each one; else those whose answers both kept.
+    """
+    kept = [run.problems.get(split, {}) for run in (first, other)]
+    same = [name for name in kept[0] if name in kept[1]]
+    right = [_right(run, split) for run in (first, other)]
+    alike = bool(same) and list(kept[0]) == list(kept[1]) and _holds_out(first) == _holds_out(other)
+    is_whole = alike and len(right[0]) == len(right[1]) > 0
+    if not is_whole:
+        right = [[bool(problems[name]["correct"]) for name in same] for problems in kept]
+    if not right[0] or _headline(first, split) != _headline(other, split):
+        return None
+    differing = [name for name in same if bool(kept[0][name]["correct"]) != bool(kept[1][name]["correct"])]
+    return {
+        "problems": len(right[0]),
+        "all": is_whole,
+        "difference": paired_difference(*([int(is_right) for is_right in one] for one in reversed(right))),
+        "only_first_right": sum(a and not b for a, b in zip(*right, strict=True)),
+        "only_other_right": sum(b and not a for a, b in zip(*right, strict=True)),
+        "examples": [
+            {
+                "question": kept[0][name]["question"],
+                "answer": kept[0][name]["answer"],
+                "right": (first if kept[0][name]["correct"] else other).name,
+                "completions": {
+                    run.name: problems[name]["completion"] for run, problems in zip((first, other), kept, strict=True)
+                },
+            }
+            for name in differing[:EXAMPLES]
+        ],
+    }
+
+
+def _short(value: Any, width: int) -> str:
+    """Returns a value or a text on one line that a terminal can show."""
+    text = value if isinstance(value, str) else "-" if value is None else json.dumps(value)
+    words = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return words if len(words) <= width else f"{words[: width - 4]} ..."
+
+
+def _metrics_table(runs: list[Run]) -> Table:
+    lines = []
+    for split in dict.fromkeys(split for run in runs for split in run.evaluations):
+        rows = [run.evaluations.get(split) for run in runs]
+        lines.append([f"{split}, step", *(str(row["step"]) if row else "-" for row in rows)])
+        lines.append([f"{split}, problems", *(str(row["count"]) if row else "-" for row in rows)])
+        for name in dict.fromkeys(name for row in rows if row for name in row["metrics"]):
+            metrics = [row["metrics"].get(name) if row else None for row in rows]
+            lines.append([f"{split}, {name}", *(format_metric(metric) if metric else "-" for metric in metrics)])
+    return Table("Metrics", ["metric, with its 95 % interval", *(run.name for run in runs)], lines)
+
+
+def _print_pair(first: Run, other: Run, split: str, pair: dict[str, Any] | None) -> None:
+    print(f"\n{other.name} against {first.name}, {split}: ", end="")
+    if pair is None:
+        print("no problem in common that both measure alike")
+        return
+    which = f"the same {pair['problems']} problems" if pair["all"] else f"the {pair['problems']} problems that both kept"
+    alone = f"{pair['only_other_right']} that it alone gets right, {pair['only_first_right']} that it alone gets wrong"
+    print(f"{format_gain(pair['difference'])} on {which} ({alone})")
+    for example in pair["examples"]:
+        print(f"  {_short(example['question'], 200)}  ({_short(example['answer'], 60)})")
+        for name, completion in example["completions"].items():
+            print(f"    {'right' if name == example['right'] else 'wrong'}  {name}: {_short(completion, 200)}")
+
+
+def compare_runs(folders: list[Path], as_json: bool) -> None:
+    """Prints runs side by side: settings that differ, last metrics, and each against the first on the same problems.
+
+    Args:
+        folders: The folders of the runs, two or more; a checkpoint stands for its run.
+        as_json: Print an object and nothing else: `runs` (`folder`, and by held-out set `metrics`: `step`, `count`, `metrics`),
+            `settings` (each that differs, with its values in the runs' order) and `against_first` (`folder`, and by held-out
+            set `pairs`: null, or `problems`, whether these are `all` of the set or those that both kept, `difference`,
+            `only_first_right`, `only_other_right` and `examples`).
+
+    Raises:
+        SystemExit: With code 2 and one line if a folder is no run, or has not been measured.
+    """
+    if len(folders) < 2:
+        fail("pass two runs or more: `recipes compare RUN RUN`; `recipes runs` lists them")
+    runs = [_read(folder) for folder in folders]
+    if len({run.name for run in runs}) < len(runs):
+        fail("a run stands there twice; pass runs that differ (`recipes runs` lists them)")
+    first, settings = runs[0], _differing(runs)
+    pairs = [
+        (other, {split: _pair(first, other, split) for split in first.evaluations if split in other.evaluations})
+        for other in runs[1:]
+    ]
+    if as_json:
+        kept = ("step", "count", "metrics")
+        found = {
+            "runs": [
+                {
+                    "folder": run.name,
+                    "metrics": {split: {key: row[key] for key in kept} for split, row in run.evaluations.items()},
+                }
+                for run in runs
+            ],
+            "settings": settings,
+            "against_first": [{"folder": other.name, "pairs": found} for other, found in pairs],
+        }
+        print(json.dumps(found))
+        return
+    print(f"{_settings_table(runs, settings)}\n\n{_metrics_table(runs).as_text()}")
+    for other, found in pairs:
+        for split, pair in found.items():
+            _print_pair(first, other, split, pair)
