@@ -26,11 +26,11 @@ def say(message: str) -> None:
 
 
 def brief(error: Exception) -> str:
-    """Returns what a library's error says on one line, without a full stop: the sentences that fit."""
+    """Returns what a library's error says on one line, the sentences that fit, without what would end or continue it."""
     text = textwrap.shorten(str(error), 200, placeholder=" ...")
     if text.endswith(" ...") and ". " in text:
         text = text.rpartition(". ")[0]
-    return text.removesuffix(".")
+    return text if text.endswith(" ...") else text.rstrip(" .,:;")
 
 
 def nearest(word: str, words: list[str]) -> str:

@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
+import common  # noqa: F401 - before any test imports torch: see there
+
 import pytest
 from forks import ROOT, Server, command_env, serving
 

@@ -1,24 +1,22 @@
 """Rows of a local jsonl, json, csv or tsv as they were written, or one line that says where they cannot be read."""
 
 import csv
-import gzip
 import io
 import json
 import os
 import re
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
-from common.errors import brief, fail
+from common.data.texts import read_text
+from common.errors import fail
 
 Rows = list[tuple[str, dict[str, Any]]]  # where a row is, file and number, and the row
 
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 DEEPEST = 100  # lists and objects in each other; nobody's rows have as many, and Python stops at some hundreds
 TOO_DEEP = f"lists and objects nested more than {DEEPEST} deep; write it flatter, or remove it"
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the marks that such files begin with
 HALF = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character, which JSON writes as two
 
 
@@ -47,60 +45,6 @@ def kind_of(path: Path) -> str | None:
     """Returns what a file holds by its name, one of `KINDS`, packed (`.gz`) or not; None for others."""
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     return suffix if suffix in KINDS else None
-
-
-class Unreadable(ValueError):
-    """A file that is no text in UTF-8; the text says which, why and what to do."""
-
-
-def text_of(path: Path) -> str:
-    """Reads a text in UTF-8, packed or not, without the mark that some editors put before it.
-
-    Args:
-        path: The file.
-
-    Raises:
-        Unreadable: If it cannot be read, is empty, or is no such text.
-    """
-    try:
-        content = path.read_bytes()
-        if path.name.lower().endswith(".gz"):
-            content = gzip.decompress(content)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise Unreadable(f"{path} cannot be unpacked ({brief(error)}): it is cut short or no gzip; copy it again") from None
-    except OSError as error:
-        raise Unreadable(f"{path} cannot be read ({error.strerror}); correct the path, or its permissions") from None
-    if not content.strip():
-        raise Unreadable(f"{path} is empty; it needs at least one row")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line, is_wide = content.count(b"\n", 0, error.start) + 1, content.startswith(UTF_16)
-        raise Unreadable(
-            f"{path}, line {line}: not UTF-8{', but UTF-16' if is_wide else ''} (byte {content[error.start]:#04x}); save it as "
-            f"UTF-8, for example `iconv -f {'UTF-16' if is_wide else 'WINDOWS-1252'} -t UTF-8 OLD > NEW`"
-        ) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise Unreadable(
-            f"{path}, line {line}: a NUL byte, so it is damaged or no text in UTF-8; copy it again, or save it as UTF-8"
-        )
-    return text
-
-
-def read_text(path: Path) -> str:
-    """Reads a text as `text_of` does, or ends.
-
-    Args:
-        path: The file.
-
-    Raises:
-        SystemExit: With code 2 and one line.
-    """
-    try:
-        return text_of(path)
-    except Unreadable as error:
-        fail(str(error))
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------------

@@ -78,39 +78,7 @@ def render(
         raise BadRow(f"the chat template cannot write it ({brief(error)}); change the row, or take another model") from None
 
 
-def check_prompts(
-    held_out: dict[str, list[Conversation]],
-    prompt_of: Callable[[Conversation], list[dict[str, Any]]],
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    skip_bad_rows: bool = False,
-) -> dict[str, list[Conversation]]:
-    """Makes sure that the chat template can write what an evaluation will ask: before a model loads, not after.
-
-    Args:
-        held_out: Conversations by the name of the set.
-        prompt_of: Returns the messages that the model continues.
-        tokenizer: The model's tokenizer, with its chat template.
-        skip_bad_rows: See `common.data.conversations.usable`.
-
-    Returns:
-        The conversations that can be asked.
-
-    Raises:
-        SystemExit: With code 2 and one line that names the row.
-    """
-
-    def check(conversation: Conversation) -> Conversation:
-        render(prompt_of(conversation), tokenizer, conversation.get("tools"), prompt=True)
-        return conversation
-
-    return {
-        name: [row for _, row in usable(_places(rows, name), check, name=name, skip_bad_rows=skip_bad_rows)] if rows else []
-        for name, rows in held_out.items()
-    }
-
-
-def _places(conversations: list[Conversation], where: str) -> list[tuple[str, Conversation]]:
+def places_of(conversations: list[Conversation], where: str) -> list[tuple[str, Conversation]]:
     """Returns conversations with their places; those that were generated have a number."""
     return [(row.get("where", f"{where}, conversation {number}"), row) for number, row in enumerate(conversations, start=1)]
 
@@ -184,14 +152,30 @@ def tokenize(
     Raises:
         SystemExit: With code 2 for a conversation that is too long: cutting it would cut the answer or what it rests on.
     """
+    return tokenize_usable(conversations, tokenizer, max_length, where=where, skip_bad_rows=skip_bad_rows)[0]
+
+
+def tokenize_usable(
+    conversations: list[Conversation],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    *,
+    where: str,
+    skip_bad_rows: bool = False,
+) -> tuple[Dataset, list[Conversation]]:
+    """Turns conversations into tokens and labels as `tokenize` does, whose arguments and errors these are.
+
+    Returns:
+        What `tokenize` returns, and the conversations that these tokens are of: those that were not left out.
+    """
     with first_here(len(conversations)):
         return _tokenize(conversations, tokenizer, max_length, where, skip_bad_rows)
 
 
 def _tokenize(
     conversations: list[Conversation], tokenizer: PreTrainedTokenizerBase, max_length: int, where: str, skip_bad_rows: bool
-) -> Dataset:
-    """Does what `tokenize` says, or takes what another process has kept."""
+) -> tuple[Dataset, list[Conversation]]:
+    """Does what `tokenize_usable` says, or takes what another process has kept."""
     folder = token_cache.folder_of(conversations, tokenizer)
     kept = token_cache.load(folder) if folder else None
     known: list = [None, None]
@@ -229,7 +213,7 @@ def _tokenize(
         check_shown(conversation, text, spans)
         return tokens, trained
 
-    places = _places(conversations, where)
+    places = places_of(conversations, where)
     if kept:
         # Only those are kept of which every row could be used: what is left to check is how long they are.
         lengths = [len(ids) for ids in kept["input_ids"]]
@@ -239,7 +223,8 @@ def _tokenize(
             return number
 
         numbered = [(place, number) for number, (place, _) in enumerate(places)]
-        return kept.select([number for _, number in usable(numbered, check, name=where, skip_bad_rows=skip_bad_rows)])
+        numbers = [number for _, number in usable(numbered, check, name=where, skip_bad_rows=skip_bad_rows)]
+        return kept.select(numbers), [conversations[number] for number in numbers]
 
     def attempt(place: tuple[str, Conversation]) -> tuple[np.ndarray, np.ndarray] | BadRow:
         try:
@@ -247,18 +232,18 @@ def _tokenize(
         except BadRow as error:
             return error
 
-    def take(_: Conversation) -> tuple[np.ndarray, np.ndarray]:
+    def take(conversation: Conversation) -> tuple[Conversation, np.ndarray, np.ndarray]:
         found = next(attempts)
         if isinstance(found, BadRow):
             raise found
-        return found
+        return conversation, *found
 
     with closing(make_all(attempt, places)) as attempts:
-        made = usable(places, take, name=where, skip_bad_rows=skip_bad_rows)
-    tokens = Dataset.from_dict({"input_ids": [ids for _, (ids, _) in made], "labels": [labels for _, (_, labels) in made]})
+        made = [found for _, found in usable(places, take, name=where, skip_bad_rows=skip_bad_rows)]
+    tokens = Dataset.from_dict({"input_ids": [ids for _, ids, _ in made], "labels": [labels for _, _, labels in made]})
     if folder and len(made) == len(conversations):
         token_cache.keep(folder, tokens)
-    return tokens
+    return tokens, [conversation for conversation, _, _ in made]
 
 
 def show_trained(row: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> str:

@@ -10,9 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from common.data.files import Unreadable, text_of
 from common.data.hub import refusal
 from common.data.templates import as_text, with_fixed_date, without_marks
+from common.data.texts import Unreadable, text_of
 from common.errors import BadRow, brief, fail
 from common.models import mxfp4, pictures, tiny, tiny_vision, vision, zero3
 from common.models.adapters import check_lora_targets

@@ -43,7 +43,7 @@ SIGNS = r"^[-+=]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.|[^\w\s.,;:%()/=+'-]
 def _as_text(text: str) -> str:
     """Returns a text on one line of which Markdown and HTML make nothing: their signs are written as numbers."""
     text = re.sub(SIGNS, lambda match: f"&#{ord(match[0])};", _on_a_line(text))
-    return re.sub(r"^(\d+)([.)])", lambda match: f"{match[1]}&#{ord(match[2])};", text)  # a numbered list
+    return re.sub(r"^(\d+)([.)])(?!\S)", lambda match: f"{match[1]}&#{ord(match[2])};", text)  # a numbered list
 
 
 def _license_of(base: str) -> dict[str, str]:

@@ -42,8 +42,8 @@ def check_held_out(
     args: MultilingualArguments,
     training_args: SFTConfig,
 ) -> dict[str, list[Conversation]]:
-    """Returns the held-out rows that can be measured, before a model loads; see `common.data.tokens.check_prompts`."""
-    from common.data.tokens import check_prompts
+    """Returns the held-out rows that can be measured, before a model loads; see `common.data.held_out.check_prompts`."""
+    from common.data.held_out import check_prompts
 
     return check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from common.data.files import read_text
 from common.data.formats import Conversation
+from common.data.texts import read_text
 from common.errors import fail
 
 from metrics import INSTRUCTION

@@ -4,8 +4,8 @@ import re
 from functools import partial
 from pathlib import Path
 
-from common.data.files import read_text
 from common.data.notes import note
+from common.data.texts import read_text
 from common.errors import BadRow
 
 from boxes import read_entries, read_paddle, rows_of_page

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from common.data.files import Unreadable, text_of
 from common.data.pictures import digest_of_source
 from common.data.splits import NAMES
+from common.data.texts import Unreadable, text_of
 from common.errors import BadRow
 
 from boxes import is_boxed, read_boxes, rows_of_page

@@ -37,14 +37,14 @@ def check_held_out(
     args: InstructArguments,
     training_args: SFTConfig,
 ) -> dict[str, list[Conversation]]:
-    """Returns the held-out rows that can be measured, before a model loads; see `common.data.tokens.check_prompts`."""
-    from common.data.tokens import check_prompts, tokenize
+    """Returns the held-out rows that can be measured, before a model loads; see `common.data.held_out`.
+
+    Rows of which no loss can be computed are not answered either: all of a set's measures are of the same rows.
+    """
+    from common.data.held_out import check_prompts, check_tokens
 
     held_out = check_prompts(held_out, prompt_of, tokenizer, skip_bad_rows=args.skip_bad_rows)
-    for name, rows in held_out.items():
-        if rows:
-            tokenize(rows, tokenizer, training_args.max_length, where=name, skip_bad_rows=args.skip_bad_rows)
-    return held_out
+    return check_tokens(held_out, tokenizer, training_args.max_length, skip_bad_rows=args.skip_bad_rows)
 
 
 def evaluate(

@@ -7,6 +7,7 @@ from typing import Any
 from common.data.conversations import load_conversations
 from common.data.formats import Conversation, Recognised
 from common.data.lesson import check_size, import_lesson
+from common.data.notes import note
 from common.data.parts import is_lesson, load_parts
 from common.data.splits import check_num_held_out, find_splits, group_of, size_of_part, take
 from common.errors import fail
@@ -76,7 +77,13 @@ def load_data(
         held_out, chat = {"held_out": turns}, []
         if args.chat_dataset_name:
             held_out["plain_chat"], chat = load_chat(args)
-        chat = chat[: round(args.chat_share * len(train))]
+        wanted = round(args.chat_share * len(train))
+        if len(chat) < wanted:
+            note(
+                f"chat_share {args.chat_share:g} of {len(train)} conversations are {wanted}, and {args.chat_dataset_name} has "
+                f"{len(chat)} to train on: their share is {len(chat) / len(train):.2g}"
+            )
+        chat = chat[:wanted]
     return _mix(train, chat, seed), validation, {name: rows for name, rows in held_out.items() if rows}
 
 

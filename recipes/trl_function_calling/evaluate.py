@@ -84,13 +84,13 @@ def check_held_out(
     training_args: SFTConfig,
     form: Form,
 ) -> dict[str, list[Conversation]]:
-    """Returns the held-out rows that can be measured, before a model loads; see `common.data.tokens.check_prompts`.
+    """Returns the held-out rows that can be measured, before a model loads; see `common.data.held_out`.
 
     A turn that is scored must score as right where the model's own chat template writes it. Says how many are longer than an
     answer may be.
     """
     from common.data.conversations import usable
-    from common.data.tokens import check_prompts, tokenize
+    from common.data.held_out import check_prompts, check_tokens
     from common.generate.limits import warn_of_cut_references
 
     skip_bad_rows = args.skip_bad_rows
@@ -104,7 +104,7 @@ def check_held_out(
 
     for name, rows in held_out.items():
         if name == "plain_chat":
-            tokenize(rows, tokenizer, training_args.max_length, where=name, skip_bad_rows=skip_bad_rows)
+            held_out |= check_tokens({name: rows}, tokenizer, training_args.max_length, skip_bad_rows=skip_bad_rows)
             continue
         references[name] = []
         places = [(row.get("where", f"{name}, conversation {number}"), row) for number, row in enumerate(rows, start=1)]

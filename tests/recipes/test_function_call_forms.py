@@ -296,6 +296,11 @@ def test_held_out_turns_are_tried_and_measured_before_a_model_loads(recipe, caps
     )
     settings.skip_bad_rows = True
     assert check({"held_out": rows}, tokenizer, settings, SimpleNamespace(max_length=512), form) == {"held_out": turns}
+    # What is too long for its loss is not counted.
+    short = {"messages": [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello."}]}
+    long = {"messages": [{"role": "user", "content": "Hello. " * 600}, short["messages"][1]]}
+    chat = {"plain_chat": [short, long, short]}
+    assert check(chat, tokenizer, settings, SimpleNamespace(max_length=512), form) == {"plain_chat": [short, short]}
 
 
 def test_a_perfect_model_scores_1_in_every_turn(recipe):

@@ -110,19 +110,32 @@ def test_schemas_of_a_file_stay_as_they_are(recipe, tmp_path: Path):
     assert (request.kind, request.answers) == ("call", [recipe["calls"].Call("set_timer", {"seconds": 240})])
 
 
-def test_chat_of_a_file_is_not_both_measured_and_trained(recipe, tmp_path: Path):
-    def write(name: str, count: int) -> str:
-        rows = [[{"role": "user", "content": f"{name} {n}?"}, {"role": "assistant", "content": "Yes."}] for n in range(count)]
-        path = tmp_path / f"{name}.jsonl"
-        path.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in rows))
-        return str(path)
+def write_chat(folder: Path, name: str, count: int) -> str:
+    rows = [[{"role": "user", "content": f"{name} {n}?"}, {"role": "assistant", "content": "Yes."}] for n in range(count)]
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in rows))
+    return str(path)
 
-    files = {"dataset_name": write("calls", 50), "chat_dataset_name": write("chat", 40)}
+
+def test_chat_of_a_file_is_not_both_measured_and_trained(recipe, tmp_path: Path):
+    files = {"dataset_name": write_chat(tmp_path, "calls", 50), "chat_dataset_name": write_chat(tmp_path, "chat", 40)}
     train, _, held_out = load(recipe, **files, num_train=0, num_chat=10, chat_share=0.5)
     asked = {name: {row["messages"][0]["content"] for row in rows} for name, rows in (held_out | {"train": train}).items()}
     assert len(asked["plain_chat"]) == 4
     assert sum(question.startswith("chat") for question in asked["train"]) == len(train) // 2
     assert not asked["train"] & asked["plain_chat"]
+
+
+def test_a_share_of_chat_that_the_file_cannot_fill_is_said(recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    files = {"dataset_name": write_chat(tmp_path, "calls", 50), "chat_dataset_name": write_chat(tmp_path, "few", 10)}
+    settings = {"num_train": 0, "num_held_out": 5, "num_chat": 1}
+    train, _, _ = load(recipe, **files, **settings, chat_share=0.5)
+    count = sum(row["messages"][0]["content"].startswith("few") for row in train)
+    assert (len(train), count) == (44, 9)
+    said = f"chat_share 0.5 of 44 conversations are 22, and {tmp_path / 'few.jsonl'} has 9 to train on: their share is 0.2\n"
+    assert said in capsys.readouterr().out
+    load(recipe, **files, **settings, chat_share=0.2)
+    assert "chat_share" not in capsys.readouterr().out
 
 
 def test_every_turn_of_a_conversation_is_asked_for(recipe, tmp_path: Path):

@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+
+from common.models.load import load_tokenizer
 
 import pytest
-from conftest import recipe_modules
+from conftest import ROOT, recipe_modules
+from trl import ModelConfig
 
 
 @pytest.fixture(scope="module")
 def recipe():
-    with recipe_modules("sft_instruct", ["data", "metrics", "lesson.letters"]) as modules:
+    with recipe_modules("sft_instruct", ["data", "metrics", "evaluate", "lesson.letters"]) as modules:
         yield modules
 
 
@@ -170,3 +174,13 @@ def test_a_solution_without_an_answer_has_no_box(recipe, tmp_path: Path, capsys:
         load(recipe, dataset_name=str(path), boxed_answers=True)
     assert ended.value.code == 2
     assert "solutions.jsonl, line 1: no final answer" in capsys.readouterr().err
+
+
+def test_rows_that_are_too_long_for_their_loss_are_not_counted(recipe):
+    base = ROOT / "recipes" / "grpo_math" / "lesson" / "tiny_base"
+    tokenizer = load_tokenizer(ModelConfig(model_name_or_path=str(base)))
+    answer = {"role": "assistant", "content": "1"}
+    short, long = ({"messages": [{"role": "user", "content": "1 + " * count}, answer]} for count in (4, 400))
+    settings = SimpleNamespace(skip_bad_rows=True), SimpleNamespace(max_length=128)
+    kept = recipe["evaluate"].check_held_out({"held_out": [short, long, short]}, tokenizer, *settings)
+    assert kept == {"held_out": [short, short]}

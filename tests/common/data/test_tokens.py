@@ -2,6 +2,7 @@
 
 from importlib.resources import files
 
+from common.data.held_out import check_tokens
 from common.data.tokens import IGNORED, show_trained, tokenize, use_training_template
 from common.models.load import load_tokenizer
 
@@ -82,6 +83,18 @@ def test_too_long(capsys: pytest.CaptureFixture):
     kept = tokenize([{"messages": TURNS}, long], tokenizer, 100, where="data.jsonl", skip_bad_rows=True)
     assert len(kept) == 1
     assert "Left out 1 of 2 rows of data.jsonl. The first: data.jsonl, conversation 2" in capsys.readouterr().out
+
+
+def test_held_out_rows_that_are_too_long_are_not_counted(capsys: pytest.CaptureFixture):
+    tokenizer = load("llama")
+    short = {"messages": TURNS}
+    long = {"messages": [{"role": "user", "content": "How much is 1 " + "+ 1 " * 100 + "?"}, TURNS[2]]}
+    held_out = {"held_out": [short, long, short], "none": []}
+    assert check_tokens(held_out, tokenizer, 100, skip_bad_rows=True) == {"held_out": [short, short], "none": []}
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        check_tokens(held_out, tokenizer, 100)
+    assert capsys.readouterr().err.startswith("error: held_out, conversation 2: the conversation has ")
 
 
 def test_no_token_is_trained(capsys: pytest.CaptureFixture):

@@ -16,6 +16,7 @@ HOSTILE = [
     "# heading",
     "- item",
     "1. item",
+    "1)",
     "> quote",
     "---",
     "=== ",
@@ -143,6 +144,11 @@ def test_a_card_says_with_what_was_measured(tmp_path: Path):
     assert f"{greedy}, cut after 40 tokens.\n" in card(tmp_path, max_completion_length=40)
     settings = {"max_new_tokens": 40, "system_prompt": "Be\n`brief`."}
     assert f"{greedy}, cut after 40 tokens; the system prompt was `` Be `brief`. ``.\n" in card(tmp_path, **settings)
+
+
+def test_numbers_and_versions_stand_in_a_card_as_they_are(tmp_path: Path):
+    for text in ("1.15.0", "2.11.0+cu128", "271.5 s", "0.5) and (1.5"):
+        assert f"\n- {text}: {text}\n" in card(tmp_path, text)
 
 
 def code_of(text: str) -> str:
