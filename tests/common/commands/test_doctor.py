@@ -13,6 +13,7 @@ from common.commands.installation import Finding
 from common.commands.main import main
 
 import pytest
+import torch
 from conftest import ROOT, run_command
 from torch.utils import cpp_extension
 
@@ -120,6 +121,10 @@ def test_all_reduce_goes_over_what_a_run_would_use(gpus: int, backend: str):
         ("import time; time.sleep(60)", "no sum within 1 s"),
         # The other one waits for it: what has failed is said, and at once.
         ("import os, sys, time; sys.exit('no\\nlink\\n') if os.environ['RANK'] == '1' else time.sleep(60)", "link"),
+        (
+            "import sys; sys.exit('[rank1]: RuntimeError: no link\\n[rank1]:[W1126 c.cpp:1] Warning: left open')",
+            "RuntimeError: no link",
+        ),
         ("import os; os.kill(os.getpid(), 9)", "exit code -9"),
     ],
 )
@@ -137,6 +142,13 @@ def test_all_reduce_really():
     wrong = all_reduce.SCRIPT.replace("dist.all_reduce(tensor)", "dist.all_reduce(tensor, op=dist.ReduceOp.MAX)")
     with pytest.raises(all_reduce.AllReduceError, match=r"the sum is wrong: \[2.0\] instead of 6"):
         all_reduce.all_reduce("gloo", 90, wrong)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_all_reduce_over_nccl(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NCCL_DEBUG", "INFO")  # which fills the output
+    assert all_reduce.all_reduce("nccl", 90) > 0
 
 
 def test_compiler():
