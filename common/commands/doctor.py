@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from importlib.metadata import requires
+from importlib.metadata import requires, version
 from pathlib import Path
 
 from common.commands import places
@@ -59,7 +59,7 @@ def check_gpus(gpus: list[tuple[str, int]], driver: str | None, visible: str | N
     if visible is not None:
         cure = "unset CUDA_VISIBLE_DEVICES, or name GPUs in it"
         return Finding("GPUs", "warn", f"{tiny}; CUDA_VISIBLE_DEVICES={visible} hides those of driver {driver}", cure)
-    what = f"driver {driver} is there, and torch {torch.__version__} sees no GPU"
+    what = f"driver {driver} is there, and torch {version('torch')} sees no GPU"
     return Finding("GPUs", "fail", what, "install the build of torch for this driver: https://pytorch.org/get-started/locally")
 
 
