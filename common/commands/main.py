@@ -1,23 +1,34 @@
-"""The command `recipes`: list and copy recipes, look at data and runs, talk to a model, serve or export it, reshard, score."""
+"""The command `recipes`: what is done with recipes, with their runs, and on a machine before the first of them."""
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 from common.commands.chat import chat_with
 from common.commands.copy import copy_recipe
 from common.commands.list import list_recipes
-from common.errors import fail
+from common.errors import fail, say
 
 import typer
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False)
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's output folder, or a checkpoint-N in it.")]
 
 
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        say(f"zero-recipes {version('zero-recipes')}")
+        raise typer.Exit
+
+
 @app.callback()
-def recipes() -> None:
+def recipes(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
     """Lists and copies recipes, looks at data and runs, talks to, serves and exports models, reshards, scores, compares."""
 
 
@@ -151,6 +162,14 @@ def compare(
     from common.commands.compare import compare_runs  # imported here, as above
 
     compare_runs(folders, as_json)
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print a list of check, state, what, cure.")] = False) -> None:
+    """Checks this machine: packages, GPUs, two processes that add up, compiler, disk, hub; exits with 1 if a check fails."""
+    from common.commands.doctor import examine  # imported here, as above
+
+    raise typer.Exit(examine(as_json))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,7 +14,7 @@ import psutil
 from safetensors import SafetensorError
 
 
-def _first_that_exists(folder: Path) -> Path:
+def first_that_exists(folder: Path) -> Path:
     """Returns a folder, or the nearest one above it that is there."""
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.isdir(path))
 
@@ -31,7 +31,7 @@ def check_room(folder: Path, needed: int, then: str, what: str = "a checkpoint")
     Raises:
         SystemExit: With code 2 and one line that says how much is needed and how much there is.
     """
-    free = shutil.disk_usage(_first_that_exists(folder)).free
+    free = shutil.disk_usage(first_that_exists(folder)).free
     if is_main_process() and free < needed:
         fail(f"output_dir {folder}: {what} needs {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free there; {then}")
 
@@ -82,7 +82,7 @@ def naming_disk_faults(
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        there = _first_that_exists(folder)
+        there = first_that_exists(folder)
         if _is_full(error, there):
             for step in checkpoint_steps(folder):
                 if not (folder / f"checkpoint-{step}" / COMPLETE).exists():

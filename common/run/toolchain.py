@@ -1,37 +1,12 @@
 """What DeepSpeed compiles on first use: avoided where it is not needed, checked where it is."""
 
-import os
 import shutil
-from pathlib import Path
 
 from common.errors import fail
+from common.run.extensions import extensions_dir, stale_locks
 
-import psutil
 import torch
 from transformers import TrainingArguments
-
-
-def _extensions_dir() -> Path:
-    """Returns the folder in which torch compiles extensions, as torch.utils.cpp_extension names it."""
-    root = os.environ.get("TORCH_EXTENSIONS_DIR")
-    if root:
-        return Path(root)
-    from torch.utils.cpp_extension import get_default_build_root
-
-    version = f"py{os.sys.version_info.major}{os.sys.version_info.minor}{getattr(os.sys, 'abiflags', '')}"
-    device = "cpu" if torch.version.cuda is None else f"cu{torch.version.cuda.replace('.', '')}"
-    return Path(get_default_build_root()) / f"{version}_{device}"
-
-
-def _is_being_built(folder: Path) -> bool:
-    """Returns whether a process of this machine works in a build folder (ninja and the compilers run inside it)."""
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()) == folder.resolve():
-                return True
-        except (psutil.Error, OSError):
-            continue  # another user's process, or one that has just ended
-    return False
 
 
 def check_toolchain(args: TrainingArguments) -> None:
@@ -60,7 +35,7 @@ def check_toolchain(args: TrainingArguments) -> None:
 
     if not args.deepspeed_plugin.hf_ds_config.is_offload():
         return
-    built = list(_extensions_dir().glob("cpu_adam/*.so"))
+    built = list(extensions_dir().glob("cpu_adam/*.so"))
     # ninja looks at what is built, too, before torch loads it; the compiler is called only if there is nothing.
     missing = [tool for tool in (["ninja"] if built else ["c++", "ninja"]) if shutil.which(tool) is None]
     if missing:
@@ -68,9 +43,5 @@ def check_toolchain(args: TrainingArguments) -> None:
             f"offloading the optimizer needs {' and '.join(missing)} on the PATH, to compile DeepSpeed's CPU Adam; install a "
             "C++ compiler and ninja (Debian, Ubuntu: `apt install g++ ninja-build`) or use a configuration without offload"
         )
-    lock = _extensions_dir() / "cpu_adam" / "lock"
-    # Newer torch asks the kernel for the lock and leaves the file there; older torch (FileBaton) waits until it is gone.
-    from torch.utils import cpp_extension
-
-    if hasattr(cpp_extension, "FileBaton") and lock.exists() and not _is_being_built(lock.parent):
+    for lock in stale_locks(extensions_dir(), "cpu_adam"):
         fail(f"an interrupted compilation left {lock}, on which every run would wait for ever; remove it: `rm {lock}`")
