@@ -71,7 +71,7 @@ def main() -> None:
         callbacks=[WatchRewards()],
     )
     use_rollout_engine(trainer)  # on a GPU completions come several times faster
-    skip_padding(trainer)  # and only real tokens are computed
+    skip_padding(trainer)  # there training computes real tokens alone, too, with `attn_implementation: varlen`
 
     # 4. Measure, train, measure again, write the report.
     weighted = zip(training_args.reward_weights, rewards, strict=True)

@@ -88,7 +88,7 @@ def learn(
         callbacks=[WatchRewards(), *([stop] if stop else [])],
     )
     use_rollout_engine(trainer)  # on a GPU completions come several times faster
-    skip_padding(trainer)  # and only real tokens are computed
+    skip_padding(trainer)  # there training computes real tokens alone, too, with `attn_implementation: varlen`
     run(
         __file__,
         trainer,

@@ -91,6 +91,7 @@ def check_held_out(
     """
     from common.data.conversations import usable
     from common.data.held_out import check_prompts, check_tokens
+    from common.data.tokens import places_of
     from common.generate.limits import warn_of_cut_references
 
     skip_bad_rows = args.skip_bad_rows
@@ -107,8 +108,7 @@ def check_held_out(
             held_out |= check_tokens({name: rows}, tokenizer, training_args.max_length, skip_bad_rows=skip_bad_rows)
             continue
         references[name] = []
-        places = [(row.get("where", f"{name}, conversation {number}"), row) for number, row in enumerate(rows, start=1)]
-        held_out[name] = [row for _, row in usable(places, check, name=name, skip_bad_rows=skip_bad_rows)]
+        held_out[name] = [row for _, row in usable(places_of(rows, name), check, name=name, skip_bad_rows=skip_bad_rows)]
     warn_of_cut_references(references, tokenizer, args.max_new_tokens)
     return held_out
 
