@@ -1,7 +1,8 @@
 """Shared helpers of the recipes. Import it before torch-based libraries: it prepares the process they start in.
 
 Importing this package chooses DeepSpeed's CPU back end where there is no GPU and silences, one by one, the library messages
-that a user can do nothing about. Everything else is in the modules of this folder, one job each.
+that a user can do nothing about. It imports no torch, so that commands without a model answer at once. Everything else is in
+the modules of this folder, one job each.
 """
 
 import io
@@ -10,6 +11,7 @@ import os
 import re
 import sys
 import warnings
+from pathlib import Path
 
 from common.errors import fail
 
@@ -20,27 +22,23 @@ if not sys.stderr.isatty():
     # Progress bars are for a terminal; in a file each step of one is a line. Read when tqdm is imported, which torch does.
     os.environ.setdefault("TQDM_DISABLE", "1")
 
-import torch
-
 for stream in (sys.stdout, sys.stderr):
     # A terminal that knows no UTF-8, or a text that is not valid, must not end a run: what cannot be shown is its number.
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
 
-if not torch.cuda.is_available():
+# The devices of Nvidia's driver, of AMD's, and of Windows' under WSL: torch itself takes seconds to be asked.
+_HAS_DEVICE = any(Path("/dev", name).exists() for name in ("nvidiactl", "kfd", "dxg"))
+
+if not _HAS_DEVICE or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
     # Read by DeepSpeed when it is first imported; without it every process warns that it found no accelerator.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     # The matrices of a tiny model are too small to share: two threads mostly wait for each other. Set the variable to compare.
+    # torch reads it when it is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     # torch.utils.cpp_extension, in which DeepSpeed's operators are compiled, warns at import of a CUDA toolkit without a GPU.
     logging.getLogger("torch.utils.cpp_extension").addFilter(lambda record: "No CUDA runtime" not in record.msg)
-
-# On Hopper and Blackwell torch's sdpa prefers cuDNN, which plans anew for every length that it has not seen. Where every batch
-# has another length that took two fifths of a run on an H200 (ocr_vision_language with full.yaml, seen with py-spy) and half a
-# second each time, forward and backward, on a B200 (https://github.com/modelscope/FunASR/issues/3704).
-torch.backends.cuda.enable_cudnn_sdp(False)
 
 # torch 2.13 renamed two collectives that DeepSpeed 0.19 still calls by their old names.
 warnings.filterwarnings(

@@ -10,7 +10,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_command
 
 RECIPES = sorted(script.parent for script in (ROOT / "recipes").glob("*/train.py"))
 
@@ -122,3 +122,10 @@ def test_what_a_benchmark_takes_from_a_recipe_is_there(file: Path):
                 if isinstance(name, ast.Name | ast.FunctionDef | ast.ClassDef)
             ]
             assert {alias.name for alias in node.names} <= {*defined}, f"{file.name}:{node.lineno}: {node.module}"
+
+
+def test_what_needs_no_model_waits_for_no_torch():
+    """Its import takes some seconds: `recipes runs` is to answer at once."""
+    names = ", ".join(f"common.commands.{name}" for name in ("main", "runs", "compare", "copy", "list"))
+    shown = run_command([sys.executable, "-c", f"import sys, {names}; print('torch' in sys.modules)"])
+    assert shown.stdout == "False\n", shown.stderr
