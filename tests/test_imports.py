@@ -17,6 +17,8 @@ RECIPES = sorted(script.parent for script in (ROOT / "recipes").glob("*/train.py
 # What is declared and never imported here: where the setting or the command stands for which it is needed.
 LOADED_BY_NAME = {
     "torchvision": ("recipes/*/*.py", "qwen_vl_utils"),  # imports it, and does not declare it
+    "hatchling": ("pyproject.toml", "hatchling.build"),
+    "editables": ("Makefile", "--editable"),  # hatchling links the checkout with it
     "gguf": ("benchmarks/*.py", "gguf_file="),  # transformers reads the format with it
     "openai": ("common/commands/*.py", "is_serve_available"),  # transformers' server is made of its types
     "import-linter": ("Makefile", "lint-imports"),

@@ -5,8 +5,11 @@ from pathlib import Path
 
 from common.errors import fail, nearest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+# In site-packages the recipes stand in a folder of the package's name (pyproject.toml), since `recipes` may be anyone's.
+ROOT = CHECKOUT if (CHECKOUT / "recipes").is_dir() else CHECKOUT / "zero_recipes"
 RECIPES = ROOT / "recipes"
+IS_INSTALLED = ROOT != CHECKOUT
 
 
 def recipe_folders() -> list[Path]:
