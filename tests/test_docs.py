@@ -11,7 +11,12 @@ import pytest
 from conftest import ROOT, Python
 from forks import BIN
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "recipes").glob("*/README.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "recipes").glob("*/README.md")),
+]
 LAUNCHERS = ("accelerate launch", "torchrun", "deepspeed", "python")
 COPIES = ("recipes/mine", "recipes/my_math")  # what a page has just made
 
