@@ -67,8 +67,14 @@ class Recorder(TrainerCallback):
                 say(f"No checkpoint is there yet: beginning anew (the rows so far are in {rows.stem}.interrupted.jsonl).")
             self.rows = _keep_until(rows, step, is_last)
             _keep_until(self.folder / "samples.jsonl", step, is_last)
+            if (self.folder / "rollouts.jsonl").exists():  # of GRPO
+                _keep_until(self.folder / "rollouts.jsonl", step, is_last=False)
         spent = max((row["seconds"] for row in self.rows), default=0.0)
         self.started = time.monotonic() - spent
+
+    def measured(self) -> int:
+        """Returns how many evaluations there are, those before an interruption too."""
+        return sum("split" in row for row in self.rows)
 
     def evaluation_seconds(self) -> float:
         """Returns the time that all evaluations of the run took, those before an interruption too."""
