@@ -157,11 +157,15 @@ def runs(
 def compare(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN", help="Two or more; each is held against the first.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, the examples whole.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Also write a page: curves, and all kept answers side by side."),
+    ] = None,
 ) -> None:
     """Shows runs side by side: settings that differ, scores, and the difference on the same problems with its interval."""
     from common.commands.compare import compare_runs  # imported here, as above
 
-    compare_runs(folders, as_json)
+    compare_runs(folders, as_json, html)
 
 
 @app.command()

@@ -117,12 +117,19 @@ def drawable(curve: Curve, rows: list[dict]) -> dict[str, Any]:
         "title": curve.title,
         "percent": curve.percent,
         "series": [
-            {"label": label, "measured": ":" in key, "points": _thinned(points)} for label, key, points in series if points
+            {"label": label.replace("_", " "), "measured": ":" in key, "points": thinned(points)}
+            for label, key, points in series
+            if points
         ],
     }
 
 
-def _thinned(points: dict[int, dict]) -> list[list[float]]:
+def thinned(points: dict[int, dict]) -> list[list[float]]:
+    """Returns points as the page's script draws them, neighbours joined beyond `MOST_POINTS`.
+
+    Args:
+        points: What `points_of` returned.
+    """
     listed = [
         [step, *(_short(point[key]) for key in ("value", "low", "high") if point.get(key) is not None)]
         for step, point in points.items()

@@ -36,12 +36,21 @@ def problems_of(samples: list[dict[str, Any]]) -> tuple[list[int], list[dict[str
         name = sample.get("id", sample["question"])
         asked[sample["split"], name] += 1
         by_step[step][sample["split"], name, asked[sample["split"], name]] = sample
+    return list(by_step), by_column(list(by_step.values()))
+
+
+def by_column(columns: list[dict[Any, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Returns problems as `problems_of` does, one answer for each column.
+
+    Args:
+        columns: Of each its samples, by what names a problem.
+    """
     problems: dict[Any, dict[str, Any]] = {}
-    for number, found in enumerate(by_step.values()):
+    for number, found in enumerate(columns):
         for name, sample in found.items():
-            problem = problems.setdefault(name, _problem(sample) | {"answers": [None] * len(by_step)})
+            problem = problems.setdefault(name, _problem(sample) | {"answers": [None] * len(columns)})
             problem["answers"][number] = {key: sample[key] for key in OF_ANSWER if sample.get(key) is not None}
-    return list(by_step), list(problems.values())
+    return list(problems.values())
 
 
 def _problem(sample: dict[str, Any]) -> dict[str, Any]:

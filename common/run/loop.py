@@ -1,7 +1,7 @@
 """Measure, train, measure again, save, report: the part that is the same in every recipe."""
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
 
 from common.data.notes import LEFT_OUT, LINES
@@ -85,6 +85,15 @@ def _facts(trainer: Trainer, recorder: Recorder, facts: dict[str, str]) -> dict[
     }
 
 
+def _splits(trainer: Trainer, recorder: Recorder) -> list[str]:
+    """Returns a line on how many rows are trained on, and how many are held out."""
+    parts = [("to train on", trainer.train_dataset), ("to validate on", trainer.eval_dataset)]
+    counts = [f"{len(rows):,} {what}" for what, rows in parts if isinstance(rows, Sized)]
+    measured = {row["split"]: row["count"] for row in recorder.rows if "split" in row}
+    held_out = [f"{count:,} in {split.replace('_', ' ')}" for split, count in measured.items()]
+    return [f"Rows: {', '.join(counts + held_out)}."]
+
+
 def _report(
     trainer: Trainer, recorder: Recorder, write: Callable[..., Path], *, title: str, summary: str, facts: dict[str, str]
 ) -> None:
@@ -151,7 +160,7 @@ def run(
 
     def write(state: str, every: float) -> Path:
         # What was found in the data names files of this machine: not for the card, which is published.
-        found = {"notes": list(LINES), "left_out": LEFT_OUT}
+        found = {"notes": [*_splits(trainer, recorder), *LINES], "left_out": LEFT_OUT}
         told = _facts(trainer, recorder, facts)
         return write_report(folder, title=title, summary=summary, curves=curves, facts=told, **found, state=state, every=every)
 

@@ -88,7 +88,7 @@ function chart(curve) {
       const off = settings.hidden.includes(series.label);
       const toggled = off ? settings.hidden.filter((label) => label !== series.label) : [...settings.hidden, series.label];
       const key = element('i', { class: `series-${curve.series.indexOf(series) % 6}` });
-      legend.append(button([key, words(series.label)], !off, () => set({ hidden: toggled }), { class: 'key' }));
+      legend.append(button([key, series.label], !off, () => set({ hidden: toggled }), { class: 'key' }));
     }
     const tools = element('div', { class: 'tools' });
     if (positive) tools.append(button('log', log, () => set({ log: !settings.log }), { title: 'Logarithmic axis' }));
@@ -122,7 +122,7 @@ function hovering(curve, shown, picture, box, x, y) {
     );
     const texts = near.map(({ series, point }) => {
       const interval = point.length > 3 ? ` [${number(point[2], curve.percent)}, ${number(point[3], curve.percent)}]` : '';
-      return element('div', {}, element('i', { class: `series-${curve.series.indexOf(series) % 6}` }), `${words(series.label)} `, element('b', {}, number(point[1], curve.percent)), interval);
+      return element('div', {}, element('i', { class: `series-${curve.series.indexOf(series) % 6}` }), `${series.label} `, element('b', {}, number(point[1], curve.percent)), interval);
     });
     box.replaceChildren(element('div', {}, `step ${step}`), ...texts);
     box.hidden = false;

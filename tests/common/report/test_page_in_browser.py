@@ -155,7 +155,7 @@ def test_a_page_of_a_run_that_trains_keeps_up_and_keeps_what_the_reader_chose(pa
     assert page.value("document.getElementById('more-curves').open")
     assert abs(page.value("scrollY") - 700) < 5
     report(run, state="interrupted")
-    page.wait_for("document.getElementById('state').textContent.startsWith('Interrupted')")
+    page.wait_for("document.getElementById('state')?.textContent.startsWith('Interrupted')")
 
 
 def test_without_a_script_the_numbers_and_the_last_answers_are_there(page: Page, run: Path):
