@@ -79,7 +79,7 @@ browser:
 newest: install
 	uv venv --quiet --clear .venv-newest
 	sed -E 's/(>=[^",]*), *<[^",]*/\1/' pyproject.toml > .venv-newest/pyproject.toml
-	uv pip install --quiet --python .venv-newest/bin/python --upgrade --extra dev --extra serve -r .venv-newest/pyproject.toml
+	uv pip install --quiet --python .venv-newest/bin/python --upgrade --extra dev --extra serve --extra trackers -r .venv-newest/pyproject.toml
 	uv pip install --quiet --python .venv-newest/bin/python --no-deps --editable .
 	.venv-newest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not real"
 
@@ -111,5 +111,5 @@ docs: install
 	mkdocs serve
 
 lock: install
-	uv pip compile pyproject.toml --extra dev --extra serve --universal --generate-hashes --no-annotate --no-header \
+	uv pip compile pyproject.toml --extra dev --extra serve --extra trackers --universal --generate-hashes --no-annotate --no-header \
 	    --python-version 3.11 --upgrade --quiet --output-file requirements.lock

@@ -21,7 +21,7 @@ from common.run.record import launcher, versions, write_record
 from common.run.recorder import Evaluation, Recorder
 from common.run.rollouts import KeepRollouts
 from common.run.signals import REQUEUE, StopRequest
-from common.run.trackers import survive
+from common.run.trackers import set_up
 from common.run.universal import loading_converted
 from common.run.watch import Watch
 
@@ -151,18 +151,22 @@ def run(
     if getattr(config, "output_router_logits", False):
         config.output_router_logits = False  # TRL asks for them itself at each step; left on, they would break generation
     args.logging_nan_inf_filter = False  # it would show a loss that is not a number as the one before
-    survive(trainer, folder.parent if more_follows else folder)
+    trackers = set_up(trainer, folder.parent if more_follows else folder)
     needed = size_of_checkpoint(trainer.model, trainer.is_deepspeed_enabled)
     limit = args.run_values.get("max_run_time")
     request = StopRequest(seconds_of(limit) if limit else None)
     watch = Watch(trainer, request, DivergenceGuard(trainer, args.run_values.get("stop_on_spike", False)), needed)
-    recorder = Recorder(trainer, evaluate, shown)
+    recorder = Recorder(trainer, evaluate, shown, trackers)
 
     def write(state: str, every: float) -> Path:
         # What was found in the data names files of this machine: not for the card, which is published.
         found = {"notes": [*_splits(trainer, recorder), *LINES], "left_out": LEFT_OUT}
         told = _facts(trainer, recorder, facts)
         return write_report(folder, title=title, summary=summary, curves=curves, facts=told, **found, state=state, every=every)
+
+    def end_trackers() -> None:
+        for tracker in trackers:
+            tracker.end(trainer, folder / "report.html" if args.run_values.get("track_samples") else None)
 
     live = LiveReport(write, recorder.measured, trainer.accelerator.is_main_process)
     trainer.remove_callback(ProgressCallback)
@@ -192,10 +196,12 @@ def run(
                 _train(trainer, checkpoint)
             except SystemExit:  # asked to stop, or diverged
                 live.now("interrupted")
+                end_trackers()
                 raise
         watch.check_weights()
         trainer.save_model(str(folder))
         _report(trainer, recorder, write, title=title, summary=summary, facts=facts)
+    end_trackers()
     accelerator.wait_for_everyone()
     heartbeat.close()
     request.close()

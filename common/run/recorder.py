@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from common.data.runs import read_rows
 from common.errors import say
 from common.measure.statistics import paired_difference
 from common.report.numbers import format_metric
+from common.run.trackers import Tracker
 
 import torch
 from accelerate.utils import gather_object
@@ -42,8 +43,14 @@ def _keep_until(path: Path, step: int | None, is_last: bool) -> list[dict[str, A
 class Recorder(TrainerCallback):
     """Evaluates before, during and after training, writes metrics.jsonl and samples.jsonl, prints a line now and then."""
 
-    def __init__(self, trainer: Trainer, evaluate: Callable[[torch.nn.Module], Evaluation], shown: dict[str, str]):
-        self.trainer, self.evaluate, self.shown = trainer, evaluate, shown
+    def __init__(
+        self,
+        trainer: Trainer,
+        evaluate: Callable[[torch.nn.Module], Evaluation],
+        shown: dict[str, str],
+        trackers: Sequence[Tracker] = (),
+    ):
+        self.trainer, self.evaluate, self.shown, self.trackers = trainer, evaluate, shown, trackers
         self.folder = Path(trainer.args.output_dir)
         self.rows: list[dict[str, Any]] = []
         self.started = self.last_line = time.monotonic()
@@ -105,8 +112,8 @@ class Recorder(TrainerCallback):
                 self.append("samples.jsonl", {"step": step, "split": split, **sample})
             name, first = next(iter(result["metrics"].items()))
             say(f"step {step:>4}  {split} {name} {format_metric(first)} on {result['count']}, {self.seconds():.0f} s")
-            values = {f"{split}/{name}": metric["value"] for name, metric in result["metrics"].items()}
-            self._track(values)
+            # transformers shows what begins with eval_ under eval/, and everything else under train/.
+            self._track({f"eval_{split}/{name}": metric["value"] for name, metric in result["metrics"].items()})
         self.last_line = time.monotonic()
 
     def _gained(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -122,9 +129,8 @@ class Recorder(TrainerCallback):
 
     def _track(self, values: dict[str, float]) -> None:
         """Hands values to the trackers of `report_to`. Not through trainer.log, which would close TRL's own row of the step."""
-        for callback in self.trainer.callback_handler.callbacks:
-            if callback is not self:
-                callback.on_log(self.trainer.args, self.trainer.state, self.trainer.control, logs=dict(values))
+        for tracker in self.trackers:
+            tracker.on_log(self.trainer.args, self.trainer.state, self.trainer.control, logs=dict(values))
 
     def on_train_begin(self, args, state, control, **kwargs):
         state.compute_steps(args, state.max_steps)  # a checkpoint brings those that it was saved with
