@@ -9,6 +9,7 @@ from common.commands.chat import chat_with
 from common.commands.copy import copy_recipe
 from common.commands.list import list_recipes
 from common.errors import fail, say
+from common.progress import no_stage, stage
 
 import typer
 
@@ -93,10 +94,14 @@ def export(
     ] = None,
 ) -> None:
     """Makes a standalone model of a run, and checks it."""
-    # Imported here: transformers takes seconds to import, and the other commands do without it.
-    from common.commands.export import export_run
+    stage(f"exporting {run}")
+    try:
+        # Imported here: transformers takes seconds to import, and the other commands do without it.
+        from common.commands.export import export_run
 
-    export_run(run, output_dir, push)
+        export_run(run, output_dir, push)
+    finally:
+        no_stage()
 
 
 @app.command()

@@ -16,6 +16,7 @@ from common.data.arguments import DataArguments
 from common.data.files import check_path
 from common.data.runs import RECORD, read_record
 from common.errors import fail, nearest, say
+from common.progress import stage
 from common.run.arguments import RunArguments, check_run, default_output_dir, hide_token
 from common.run.flags import check_built, check_values
 from common.run.launch import check_deepspeed, check_gpus, choose_precision, start_alone
@@ -182,6 +183,8 @@ def parse(
     Raises:
         SystemExit: With code 2 and one line on standard error for every mistake in the settings.
     """
+    if argv is None and Path(script).stem.startswith(("train", "evaluate")):
+        stage("loading libraries, data and model")
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe = Path(script).resolve().parent
     prepares = Path(script).stem.startswith("prepare")  # takes what train.py takes

@@ -1,8 +1,10 @@
-"""report.html while a run goes on: written anew at each evaluation, now and then in between, and when it is interrupted."""
+"""What is shown while a run goes on: the step on the terminal, and report.html, written anew now and then."""
 
 import time
 from collections.abc import Callable
 from typing import Any
+
+from common.progress import stage
 
 from transformers import TrainerCallback
 
@@ -11,7 +13,7 @@ SHARE = 0.02  # of the time, at most, that writing them may take
 
 
 class LiveReport(TrainerCallback):
-    """Writes the report of a run that trains.
+    """Writes the report of a run that trains: at each evaluation, after a while, and when it is interrupted.
 
     Args:
         write: Writes it, given the run's state and after how many seconds it is written again, about.
@@ -22,6 +24,9 @@ class LiveReport(TrainerCallback):
     def __init__(self, write: Callable[[str, float], Any], measured: Callable[[], int], writes: bool):
         self.write, self.measured, self.writes = write, measured, writes
         self.shown, self.due, self.every = -1, 0.0, EVERY
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        stage("training", total=state.max_steps, done=state.global_step)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._look()

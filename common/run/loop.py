@@ -7,6 +7,7 @@ from pathlib import Path
 from common.data.notes import LEFT_OUT, LINES
 from common.data.runs import COMPLETE, damage
 from common.errors import say
+from common.progress import no_stage, stage
 from common.report.card import write_card
 from common.report.numbers import format_gain
 from common.report.page import Curve, write_report
@@ -198,10 +199,12 @@ def run(
                 live.now("interrupted")
                 end_trackers()
                 raise
+        stage("saving the model and its report")
         watch.check_weights()
         trainer.save_model(str(folder))
         _report(trainer, recorder, write, title=title, summary=summary, facts=facts)
     end_trackers()
+    no_stage()
     accelerator.wait_for_everyone()
     heartbeat.close()
     request.close()

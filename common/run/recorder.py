@@ -6,17 +6,19 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from common.data.runs import read_rows
 from common.errors import say
 from common.measure.statistics import paired_difference
+from common.progress import working
 from common.report.numbers import format_metric
 from common.run.trackers import Tracker
 
 import torch
 from accelerate.utils import gather_object
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 # What an evaluation returns for each held-out set: the metrics (a number, or value/low/high), the samples to show, and how
 # many problems there were; perhaps also `matrices` (see common.report.heatmap), and `right`: whether each
@@ -53,7 +55,9 @@ class Recorder(TrainerCallback):
         self.trainer, self.evaluate, self.shown, self.trackers = trainer, evaluate, shown, trackers
         self.folder = Path(trainer.args.output_dir)
         self.rows: list[dict[str, Any]] = []
-        self.started = self.last_line = time.monotonic()
+        self.started = self.last_line = self.step_began = time.monotonic()
+        self.step_seconds: list[float] = []  # of this process
+        self.measure_seconds = 0.0  # of the last evaluation
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         if self.trainer.accelerator.is_main_process:
@@ -89,8 +93,9 @@ class Recorder(TrainerCallback):
 
     def measure(self, step: int) -> None:
         begun = time.monotonic()
-        results = self.evaluate(self.trainer.model_wrapped)
-        took = round(time.monotonic() - begun, 2)
+        with working("measuring the held-out rows"):
+            results = self.evaluate(self.trainer.model_wrapped)
+        took = self.measure_seconds = round(time.monotonic() - begun, 2)
         for number, (split, result) in enumerate(results.items()):
             row = {
                 "step": step,
@@ -137,7 +142,11 @@ class Recorder(TrainerCallback):
         if state.global_step == 0:
             self.measure(0)
 
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.step_began = time.monotonic()
+
     def on_step_end(self, args, state, control, **kwargs):
+        self.step_seconds.append(time.monotonic() - self.step_began)
         if args.eval_steps and state.global_step % int(args.eval_steps) == 0 and state.global_step < state.max_steps:
             self.measure(state.global_step)
 
@@ -150,9 +159,16 @@ class Recorder(TrainerCallback):
         if time.monotonic() - self.last_line > 10:
             self.last_line = time.monotonic()
             values = "  ".join(f"{label} {logs[key]:.3g}" for label, key in self.shown.items() if key in logs)
-            pace = self.seconds() / max(1, state.global_step)
-            left = pace * (state.max_steps - state.global_step)
-            say(f"step {state.global_step:>4}/{state.max_steps}  {values}  about {left:.0f} s left")
+            say(f"step {state.global_step:>4}/{state.max_steps}  {values}  about {self._seconds_left(args, state):.0f} s left")
+
+    def _seconds_left(self, args: TrainingArguments, state: TrainerState) -> float:
+        """Returns how long the steps and evaluations that are left take, at the pace of the last ones.
+
+        The first step of a process compiles and allocates, so it counts only where there is no other.
+        """
+        left = state.max_steps - state.global_step
+        measured = left // int(args.eval_steps) + 1 if args.eval_steps else 1
+        return fmean((self.step_seconds[1:] or self.step_seconds or [0.0])[-50:]) * left + measured * self.measure_seconds
 
     def on_train_end(self, args, state, control, **kwargs):
         measured = [row["step"] for row in self.rows if "split" in row]
