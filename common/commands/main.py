@@ -30,7 +30,7 @@ def recipes(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Lists and copies recipes, looks at data and runs, talks to, serves and exports models, reshards, scores, compares."""
+    """Lists and copies recipes, looks at data and runs, evaluates, talks to, serves and exports models, compares, and more."""
 
 
 @app.command("list")
@@ -70,6 +70,18 @@ def chat(
 ) -> None:
     """Talks to a trained model, with the recipe's chat.py if it has one."""
     chat_with(run, args or [])
+
+
+# Whatever follows RUN belongs to the recipe's evaluate.py, `--help` too.
+@app.command("eval", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def eval_(
+    run: Run,
+    flags: Annotated[list[str] | None, typer.Argument(metavar="FLAGS", help="Those of the recipe's evaluate.py.")] = None,
+) -> None:
+    """Evaluates a trained model as its recipe does, with its recipe's evaluate.py, in one process."""
+    from common.commands.eval import evaluate_run  # imported here, as below
+
+    evaluate_run(run, flags or [])
 
 
 @app.command()
@@ -195,5 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = app(arguments or ["--help"], prog_name="recipes", standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message().rstrip(".")
-        fail(message if "?" in message else f"{message}; `recipes --help` lists the commands")
+        known = arguments and arguments[0] in typer.main.get_command(app).commands
+        cure = f"`recipes {arguments[0]} --help` says what it takes" if known else "`recipes --help` lists the commands"
+        fail(message if "?" in message else f"{message}; {cure}")
     raise SystemExit(code or 0)

@@ -267,7 +267,7 @@ def test_examples_are_three_at_most_and_of_the_last_evaluation(recipes: Recipes)
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("", "Missing argument 'RUN'; `recipes --help` lists the commands"),
+        ("", "Missing argument 'RUN'; `recipes compare --help` says what it takes"),
         ("a", "pass two runs or more: `recipes compare RUN RUN`; `recipes runs` lists them"),
         ("a a", "a run stands there twice; pass runs that differ (`recipes runs` lists them)"),
         ("a nowhere", "nowhere is not a run of these recipes (there is no nowhere/run.json); pass the --output_dir of a run"),
