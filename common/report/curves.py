@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 MOST_POINTS = 400  # of a series: neighbours beyond that are one point, their mean
-NOT_DRAWN = {"step", "seconds", "epoch", "split", "count", "total_flos", "num_tokens", "peak_memory_gib", "evaluation_seconds"}
+NOT_DRAWN = {"step", "seconds", "epoch", "split", "count", "total_flos", "num_tokens", "evaluation_seconds", "train_seconds"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,13 @@ LOGGED = [
         percent=True,
     ),
     Curve("Distance from the model before training (KL)", {"KL": "kl"}),
+    Curve("Tokens a second", {"training": "tokens_per_second", "sampling": "rollout_tokens_per_second"}),
+    Curve("Share of the GPUs' peak (MFU)", {"MFU": "mfu"}, percent=True),
+    Curve("Share of a step that samples", {"sampling": "rollout_share"}, percent=True),
+    Curve("Padding", {"share of what is computed": "padding_share"}, percent=True),
+    Curve("Wait for data (seconds a step)", {"wait": "data_wait"}),
     Curve("Seconds a step", {"step": "step_time"}),
+    Curve("Peak memory (GiB)", {"the process that took most": "peak_memory_gib"}),
 ]
 
 
@@ -99,7 +105,7 @@ def others(rows: list[dict], drawn: list[Curve]) -> list[Curve]:
         title = f"{first}, {last}" if names else key.replace("/", ", ")
         groups.setdefault(title.replace("_", " "), {})["/".join(names).replace("_", " ") or last.rpartition("/")[2]] = key
     found += [Curve(title[:1].upper() + title[1:], series) for title, series in groups.items()]
-    return present(rows, found)
+    return [curve for curve in found if any(len(points_of(rows, key)) > 1 for key in curve.series.values())]
 
 
 def present(rows: list[dict], curves: Iterable[Curve]) -> list[Curve]:

@@ -1,5 +1,7 @@
 // One answer: what was said, with what is wrong in it marked, or its calls of tools beside the right ones.
 
+const said = (text) => (!text ? '(nothing)' : text.trim() ? text : '(nothing but white space)');
+
 function marked(parts) {
   const shown = parts.map(([kind, text]) => {
     if (kind === 'equal') return text;
@@ -50,7 +52,7 @@ function answerBox(answer, title, problem) {
   box.append(element('p', { class: 'when' }, title, element('span', {}, verdict(answer), score)));
   if (problem.gold_calls && answer.calls) box.append(...callTables(problem.gold_calls, answer.calls));
   const mistake = answer.mistake ? element('p', { class: 'note' }, `Mistake: ${words(String(answer.mistake))}`) : null;
-  const text = answer.marked ? marked(answer.marked) : [answer.completion || '(nothing)'];
+  const text = answer.marked ? marked(answer.marked) : [said(answer.completion)];
   if (mistake) box.append(mistake);
   box.append(element('div', { class: 'completion', dir: 'auto', tabindex: 0 }, text));
   return box;

@@ -26,7 +26,7 @@
     return element('article', { class: 'rollout' },
       element('p', { class: 'when' }, element('span', {}, 'reward ', element('b', {}, number(completion.reward)), rewards(completion)), element('span', {}, `advantage ${sign}${number(completion.advantage)}`)),
       meter,
-      element('div', { class: 'completion', dir: 'auto', tabindex: 0 }, completion.text || '(nothing)'));
+      element('div', { class: 'completion', dir: 'auto', tabindex: 0 }, said(completion.text)));
   }
 
   function draw() {

@@ -224,6 +224,30 @@ def test_curves_are_an_image_and_missing_series_are_left_out(run_folder: Path) -
     assert curves[0]["series"][0]["points"][1] == [30, 0.7, 0.657, 0.747]
 
 
+def test_white_space_alone_is_said(run_folder: Path) -> None:
+    write_rows(run_folder / "samples.jsonl", [sample(0, "Q", False, "\n" * 40), sample(60, "Q", False, "")])
+    page = without_script(report(run_folder))
+    assert "(nothing but white space)" in page
+    assert ">(nothing)<" in page
+
+
+def test_what_else_was_logged_is_drawn_where_it_changes(tmp_path: Path) -> None:
+    rows = [
+        {"step": step, "seconds": step, "reward": 0.5, "tokens_per_second": 1000 + step, "rewards/correct/mean": step / 9}
+        | {"rewards/formatted/mean": 1 / step, "constant": 7, "learning_rate": 1e-4, "seconds_of_something": step**2}
+        for step in range(1, 9)
+    ]
+    write_rows(tmp_path / "metrics.jsonl", [*rows, {"step": 8, "seconds": 9, "peak_memory_gib": 1.5}])
+    more = data_of(report(tmp_path))["more"]
+    found = {curve["title"]: [series["label"] for series in curve["series"]] for curve in more}
+    assert found == {
+        "Learning rate": ["learning rate"],
+        "Tokens a second": ["training"],
+        "Rewards, mean": ["correct", "formatted"],
+        "Seconds of something": ["seconds of something"],
+    }
+
+
 def test_one_evaluation_is_a_report_so_far(tmp_path: Path) -> None:
     write_rows(tmp_path / "metrics.jsonl", [evaluation(0, "held_out", 0.3)])
     write_rows(tmp_path / "samples.jsonl", [sample(0, "Q1", correct=False)])
