@@ -170,6 +170,7 @@ def run(
             tracker.end(trainer, folder / "report.html" if args.run_values.get("track_samples") else None)
 
     live = LiveReport(write, recorder.measured, trainer.accelerator.is_main_process)
+    watch.before_leaving = lambda: live.now("interrupted")
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     heartbeat = Heartbeat(args)
