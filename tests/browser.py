@@ -1,6 +1,7 @@
 """A headless Chromium that tests drive over a pipe (Chrome DevTools Protocol), if one is installed."""
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -104,7 +105,7 @@ def browser(folder: Path) -> Iterator[Page]:
     ]
 
     def connect() -> None:
-        held = [os.dup(to_browser), os.dup(from_browser)]  # 3 and 4 may be these very ones
+        held = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_browser, from_browser)]  # 3 and 4 may be these very ones
         os.dup2(held[0], 3)
         os.dup2(held[1], 4)
 

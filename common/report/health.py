@@ -112,7 +112,10 @@ def _hacked(rows: list[dict[str, Any]]) -> Finding | None:
 
 
 def _alike(rollouts: list[dict[str, Any]]) -> Finding | None:
-    last = rollouts[-WINDOW:]
+    """Looks at the last groups that could still learn something: those of which not every completion has the best reward."""
+    rewards = [[completion["reward"] for completion in group["completions"]] for group in rollouts]
+    best = max((reward for group in rewards for reward in group), default=0.0)
+    last = [group for group, found in zip(rollouts, rewards, strict=True) if min(found) < best][-WINDOW:]
     if not last:
         return None
     texts = [[completion["text"] for completion in group["completions"]] for group in last]

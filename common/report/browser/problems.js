@@ -19,7 +19,7 @@
     }),
   };
   const labels = { all: 'all', wrong: 'wrong', mended: 'mended', spoiled: 'spoiled', ...data.filters };
-  const settings = { filter: 'all', long: false, search: '', problem: 0, column: columns[last], ...chosen.problems };
+  const settings = { filter: 'all', long: false, search: '', problem: 0, column: null, ...chosen.problems };
   if (!(settings.filter in filters)) settings.filter = 'all';
 
   function set(change) {
@@ -63,9 +63,11 @@
   }
 
   function show(problem, found, current) {
-    const index = Math.max(0, columns.indexOf(settings.column) === -1 ? last : columns.indexOf(settings.column));
+    // Who has chosen no other answer sees the last one, also when a newer one has come.
+    const index = columns.includes(settings.column) ? columns.indexOf(settings.column) : last;
+    const look = (at) => set({ column: at === last ? null : columns[at] });
     const next = (by) => set({ problem: found[Math.min(found.length - 1, Math.max(0, found.indexOf(current) + by))] });
-    const move = (by) => set({ column: columns[Math.min(last, Math.max(0, index + by))] });
+    const move = (by) => look(Math.min(last, Math.max(0, index + by)));
     const step = element('span', { class: 'stepper' });
     if (last > 0) {
       step.append(
@@ -73,7 +75,7 @@
         ...columns.map((label, column) => {
           const answer = problem.answers[column];
           const state = !answer ? 'none' : answer.correct ? 'right' : 'wrong';
-          return button(!answer ? '·' : answer.correct ? '✓' : '✗', column === index, () => set({ column: label }), { class: `dot ${state}`, title: label });
+          return button(!answer ? '·' : answer.correct ? '✓' : '✗', column === index, () => look(column), { class: `dot ${state}`, title: label });
         }),
         button('›', false, () => move(1), { 'aria-label': 'Later answer', disabled: index === last, 'aria-pressed': null }),
       );

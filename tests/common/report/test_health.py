@@ -15,7 +15,10 @@ WELL = {
     "rewards/correct/mean": (0.1, 0.7),
     "rewards/formatted/mean": (0.9, 0.9),
 }
-GROUPS = [{"step": 1, "prompt": "2 + 2", "completions": [{"text": text} for text in ("4", "5", "four", "22")]}]
+GROUPS = [
+    {"step": 1, "prompt": "2 + 2", "completions": [{"text": text, "reward": text == "4"} for text in ("4", "5", "four", "22")]},
+    {"step": 2, "prompt": "1 + 1", "completions": [{"text": "2", "reward": 1}] * 4},  # there is nothing to be learned any more
+]
 
 
 def findings(changes: dict[str, tuple[float, float]], held_out: tuple[float, float] = (0.1, 0.7)) -> dict[str, str]:
@@ -59,8 +62,8 @@ def test_a_reward_that_rises_alone_is_a_sign():
 
 def test_groups_that_repeat_themselves_are_named():
     rows = [{"step": step, "reward": 0.1 * step} for step in range(10)]
-    alike = [{"completions": [{"text": "4"}] * 8}]
-    assert [finding.title for finding in health_of(rows, alike) if finding.advice] == ["Repeated completions"]
+    alike = [{"completions": [{"text": "5", "reward": 0}] * 8}]
+    assert [finding.title for finding in health_of(rows, [*alike, *GROUPS[1:]]) if finding.advice] == ["Repeated completions"]
 
 
 def test_a_run_without_rewards_or_one_that_has_just_begun_has_no_health():

@@ -148,10 +148,14 @@ def test_a_page_of_a_run_that_trains_keeps_up_and_keeps_what_the_reader_chose(pa
     with open(run / "metrics.jsonl", "a") as file:
         row = {"step": 40, "seconds": 40, "split": "held_out", "count": 9, "metrics": {"error_rate": {"value": 0.05}}}
         file.write(json.dumps(row) + "\n")
+    with open(run / "samples.jsonl", "a") as file:
+        row = {"step": 40, "split": "held_out", "question": "mended", "answer": "4", "completion": "newest", "correct": True}
+        file.write(json.dumps(row) + "\n")
     report(run, state="training", every=0.0)
     page.wait_for("window.before === undefined && document.readyState === 'complete'")
     assert "step 40" in page.value("document.querySelector('.headline').textContent")
     assert shown(page) == ["mended"]
+    assert page.value("[...document.querySelectorAll('.detail .completion')].at(-1).textContent") == "newest"
     assert page.value("document.getElementById('more-curves').open")
     assert abs(page.value("scrollY") - 700) < 5
     report(run, state="interrupted")
