@@ -64,10 +64,9 @@ class Tracker:
 
     def _set_up_tensorboard(self, step: int) -> None:
         """Gives a continued run the folder that it had, where what it logs again takes the place of what was there."""
-        from torch.utils.tensorboard import SummaryWriter  # tensorboard need not be installed
-
+        writer = import_module("torch.utils.tensorboard").SummaryWriter  # tensorboard need not be installed
         self.callback.logging_dir = self.callback.logging_dir or str(self.folder / "tensorboard")
-        self.callback.tb_writer = SummaryWriter(self.callback.logging_dir, purge_step=step + 1 if step else None)
+        self.callback.tb_writer = writer(self.callback.logging_dir, purge_step=step + 1 if step else None)
         self.callback.tb_writer.add_text("settings", f"```\n{json.dumps(self.settings, indent=1)}\n```")
 
     def _hand_over(self, report: Path) -> None:
