@@ -6,6 +6,7 @@
 # make test-real   the tests that need it (about three minutes on one core)
 # make lint      ruff, the layers of common/, and the documentation's strict build
 # make campaign  a hundred runs killed at random moments and continued: none may end with other weights (about an hour on 2 cores)
+# make browser   Chromium, for the tests that look at pages (Debian, as root); they are skipped without one
 # make newest    the tests with the newest versions of everything, in an environment of their own (.venv-newest)
 # make old-reader  what an export is to transformers 4.57, on which many engines are built (.venv-old, beside .venv's torch)
 # make other-engines  what an export says in llama.cpp, MLX and lm-evaluation-harness (.venv-engines; needs a compiler, ten minutes)
@@ -27,7 +28,7 @@ PURELIB := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 # mkdocs-material announces its successor at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: install demo demo-smoke test test-all learn real-model test-real campaign newest old-reader other-engines lint docs lock
+.PHONY: install demo demo-smoke test test-all learn real-model test-real campaign browser newest old-reader other-engines lint docs lock
 
 install: $(VENV)/installed
 
@@ -71,11 +72,14 @@ test-real: real-model
 campaign: install
 	python -m tests.reliability.campaign --kills 100
 
+browser:
+	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+
 # Without upper bounds: what a library has announced to change is tried before it is allowed.
 newest: install
 	uv venv --quiet --clear .venv-newest
 	sed -E 's/(>=[^",]*), *<[^",]*/\1/' pyproject.toml > .venv-newest/pyproject.toml
-	uv pip install --quiet --python .venv-newest/bin/python --upgrade --extra dev --extra serve -r .venv-newest/pyproject.toml
+	uv pip install --quiet --python .venv-newest/bin/python --upgrade --extra dev --extra serve --extra trackers -r .venv-newest/pyproject.toml
 	uv pip install --quiet --python .venv-newest/bin/python --no-deps --editable .
 	.venv-newest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not real"
 
@@ -107,5 +111,5 @@ docs: install
 	mkdocs serve
 
 lock: install
-	uv pip compile pyproject.toml --extra dev --extra serve --universal --generate-hashes --no-annotate --no-header \
+	uv pip compile pyproject.toml --extra dev --extra serve --extra trackers --universal --generate-hashes --no-annotate --no-header \
 	    --python-version 3.11 --upgrade --quiet --output-file requirements.lock

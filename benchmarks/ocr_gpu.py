@@ -60,7 +60,7 @@ RUNS += [Run(OCR, "full", "zero2", 1, "trl_sft_vlm", script="benchmarks/trl_sft_
 def make_processor() -> Qwen2VLProcessor:
     """Returns a processor that cuts pictures as Qwen2-VL's does, with a small tokenizer trained on generated receipts."""
     sys.path.insert(0, str(ROOT / "recipes" / OCR))
-    from lesson.render import draw_receipt, receipt_text
+    from lesson.texts import draw_receipt, receipt_text
 
     rng = random.Random(0)
     texts = [receipt_text(draw_receipt(rng, held_out=False)[0]) for _ in range(1000)]

@@ -9,6 +9,8 @@ import textwrap
 import time
 from typing import NoReturn
 
+from common.progress import line_follows
+
 
 class BadRow(ValueError):
     """A row that cannot be trained on; the text says why and what to do."""
@@ -22,6 +24,7 @@ def is_main_process() -> bool:
 def say(message: str) -> None:
     """Prints a line of information, once for all processes."""
     if is_main_process():
+        line_follows()
         print(message, flush=True)
 
 
@@ -61,6 +64,7 @@ def fail(message: str) -> NoReturn:
         # The launcher stops all processes as soon as one has failed: leave the main process the time to speak for all.
         # Whoever is still here after that has met a mistake of its own (a file that only its machine lacks).
         time.sleep(30)
+    line_follows()
     print(f"error: {message}", file=sys.stderr, flush=True)
     tell_launcher(f"error: {message}")
     raise SystemExit(2)

@@ -58,7 +58,7 @@ def normal(name: str) -> str:
 @cache
 def declared(*, dev: bool = False) -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = ["serve", *(["dev"] if dev else [])]
+    extras = ["serve", *(["dev", "trackers"] if dev else [])]
     requirements = sum((project["optional-dependencies"][extra] for extra in extras), project["dependencies"])
     return {normal(re.match(r"[\w.-]+", requirement)[0]) for requirement in requirements}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.commands import places
+from common.commands.comparison_page import check_file, write_page
 from common.data.runs import last_evaluations, read_record, read_rows
 from common.errors import fail
 from common.measure.statistics import paired_difference
@@ -39,10 +40,12 @@ class Run:
         record: What stands in run.json.
         evaluations: The last one of each held-out set.
         problems: Of each held-out set those whose answers were kept then, each by its name.
+        rows: All of metrics.jsonl.
     """
 
     name: str
     record: dict[str, Any]
+    rows: list[dict[str, Any]]
     evaluations: dict[str, dict[str, Any]]
     problems: dict[str, Problems]
 
@@ -67,10 +70,11 @@ def _read(folder: Path) -> Run:
     samples: dict[str, list[dict[str, Any]]] = {}
     for sample in read_rows(run / "samples.jsonl"):
         samples.setdefault(sample["split"], []).append(sample)
-    evaluations = last_evaluations(read_rows(run / "metrics.jsonl"))
+    rows = read_rows(run / "metrics.jsonl")
+    evaluations = last_evaluations(rows)
     if not evaluations:
         fail(f"{folder} has not been measured yet; compare it once its first evaluation is done")
-    return Run(places.shown(run), record, evaluations, {split: _kept(found) for split, found in samples.items()})
+    return Run(places.shown(run), record, rows, evaluations, {split: _kept(found) for split, found in samples.items()})
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -87,18 +91,18 @@ def _differing(runs: list[Run]) -> dict[str, list[Any]]:
     return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
 
 
-def _settings_table(runs: list[Run], differing: dict[str, list[Any]]) -> str:
-    """Returns the settings that differ as text; those that not all runs have (another recipe's) are counted."""
+def _settings_table(runs: list[Run], differing: dict[str, list[Any]]) -> Table:
+    """Returns the settings that differ; those that not all runs have (another recipe's) are counted in its note."""
     found = [_settings(run) for run in runs]
     lines = [
         [name, *(_short(value, WIDTH) for value in values)]
         for name, values in differing.items()
         if all(name in settings for settings in found)
     ]
-    text = Table("Settings", ["setting that differs", *(run.name for run in runs)], lines).as_text() if lines else ""
     others = len(differing) - len(lines)
     more = f"{others} more that not all of them have (--json lists them)" if others else ""
-    return "\n".join(part for part in (text, more) if part) or "No setting differs."
+    note = more or ("" if lines else "No setting differs.")
+    return Table("Settings", ["setting that differs", *(run.name for run in runs)], lines, note)
 
 
 def _holds_out(run: Run) -> tuple[list[Any], dict[str, str]]:
@@ -186,7 +190,7 @@ def _print_pair(first: Run, other: Run, split: str, pair: dict[str, Any] | None)
             print(f"    {'right' if name == example['right'] else 'wrong'}  {name}: {_short(completion, 200)}")
 
 
-def compare_runs(folders: list[Path], as_json: bool) -> None:
+def compare_runs(folders: list[Path], as_json: bool, html: Path | None = None) -> None:
     """Prints runs side by side: settings that differ, last metrics, and each against the first on the same problems.
 
     Args:
@@ -195,10 +199,13 @@ def compare_runs(folders: list[Path], as_json: bool) -> None:
             `settings` (each that differs, with its values in the runs' order) and `against_first` (`folder`, and by held-out
             set `pairs`: null, or `problems`, whether these are `all` of the set or those that both kept, `difference`,
             `only_first_right`, `only_other_right` and `examples`).
+        html: Write a page there, with curves and all kept answers.
 
     Raises:
-        SystemExit: With code 2 and one line if a folder is no run, or has not been measured.
+        SystemExit: With code 2 and one line if a folder is no run, or has not been measured, or the page is there already.
     """
+    if html:
+        check_file(html)
     if len(folders) < 2:
         fail("pass two runs or more: `recipes compare RUN RUN`; `recipes runs` lists them")
     runs = [_read(folder) for folder in folders]
@@ -209,6 +216,9 @@ def compare_runs(folders: list[Path], as_json: bool) -> None:
         (other, {split: _pair(first, other, split) for split in first.evaluations if split in other.evaluations})
         for other in runs[1:]
     ]
+    table, metrics = _settings_table(runs, settings), _metrics_table(runs)
+    if html:
+        write_page(html, runs, table, metrics, pairs)
     if as_json:
         kept = ("step", "count", "metrics")
         found = {
@@ -224,7 +234,10 @@ def compare_runs(folders: list[Path], as_json: bool) -> None:
         }
         print(json.dumps(found))
         return
-    print(f"{_settings_table(runs, settings)}\n\n{_metrics_table(runs).as_text()}")
+    text = [table.as_text()] if table.rows else []
+    print("\n".join([*text, *([table.note] if table.note else []), "", metrics.as_text()]))
     for other, found in pairs:
         for split, pair in found.items():
             _print_pair(first, other, split, pair)
+    if html:
+        print(f"\nThe page is {html}")

@@ -9,6 +9,7 @@ from common.commands.chat import chat_with
 from common.commands.copy import copy_recipe
 from common.commands.list import list_recipes
 from common.errors import fail, say
+from common.progress import no_stage, stage
 
 import typer
 
@@ -29,7 +30,7 @@ def recipes(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Lists and copies recipes, looks at data and runs, talks to, serves and exports models, reshards, scores, compares."""
+    """Lists and copies recipes, looks at data and runs, evaluates, talks to, serves and exports models, compares, and more."""
 
 
 @app.command("list")
@@ -71,6 +72,18 @@ def chat(
     chat_with(run, args or [])
 
 
+# Whatever follows RUN belongs to the recipe's evaluate.py, `--help` too.
+@app.command("eval", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def eval_(
+    run: Run,
+    flags: Annotated[list[str] | None, typer.Argument(metavar="FLAGS", help="Those of the recipe's evaluate.py.")] = None,
+) -> None:
+    """Evaluates a trained model as its recipe does, with its recipe's evaluate.py, in one process."""
+    from common.commands.eval import evaluate_run  # imported here, as below
+
+    evaluate_run(run, flags or [])
+
+
 @app.command()
 def serve(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run, a checkpoint-N in it, an export, or a saved model.")],
@@ -93,10 +106,14 @@ def export(
     ] = None,
 ) -> None:
     """Makes a standalone model of a run, and checks it."""
-    # Imported here: transformers takes seconds to import, and the other commands do without it.
-    from common.commands.export import export_run
+    stage(f"exporting {run}")
+    try:
+        # Imported here: transformers takes seconds to import, and the other commands do without it.
+        from common.commands.export import export_run
 
-    export_run(run, output_dir, push)
+        export_run(run, output_dir, push)
+    finally:
+        no_stage()
 
 
 @app.command()
@@ -157,11 +174,15 @@ def runs(
 def compare(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN", help="Two or more; each is held against the first.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, the examples whole.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Also write a page: curves, and all kept answers side by side."),
+    ] = None,
 ) -> None:
     """Shows runs side by side: settings that differ, scores, and the difference on the same problems with its interval."""
     from common.commands.compare import compare_runs  # imported here, as above
 
-    compare_runs(folders, as_json)
+    compare_runs(folders, as_json, html)
 
 
 @app.command()
@@ -186,5 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = app(arguments or ["--help"], prog_name="recipes", standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message().rstrip(".")
-        fail(message if "?" in message else f"{message}; `recipes --help` lists the commands")
+        known = arguments and arguments[0] in typer.main.get_command(app).commands
+        cure = f"`recipes {arguments[0]} --help` says what it takes" if known else "`recipes --help` lists the commands"
+        fail(message if "?" in message else f"{message}; {cure}")
     raise SystemExit(code or 0)

@@ -10,6 +10,7 @@ from common.generate.engine import Decoded
 from common.generate.settings import generating, generation_config
 from common.measure.shares import share_out
 from common.models.zero3 import sharded_bytes
+from common.progress import working
 
 import torch
 from accelerate import Accelerator
@@ -143,27 +144,30 @@ def generate(
         if mine and plain and engine_fits(unwrapped, accelerator, config, gather_parameters):
             ids = tokenizer([texts[index] for index, _ in mine], add_special_tokens=False)["input_ids"]
             seed = int(torch.randint(2**62, ())) if temperature else 0  # a greedy answer draws no random number
-            done = Decoder(config, batch_size)(unwrapped, ids, max_new_tokens, names, seed)
+            with working(f"answering {len(mine):,} prompts"):
+                done = Decoder(config, batch_size)(unwrapped, ids, max_new_tokens, names, seed)
         else:
             done = []
-            for start in range(0, len(mine), batch_size):
-                chunk = [index for index, _ in mine[start : start + batch_size]]
-                length = len(chunk)
-                if seen is not None and not any(map(has_pictures, chunk)):
-                    chunk.append(seen)
-                images = [open_images(index) for index in chunk] if open_images else []
-                inputs = processor(
-                    text=[texts[index] for index in chunk],
-                    return_tensors="pt",
-                    padding=True,
-                    padding_side="left",
-                    add_special_tokens=False,
-                    **({"images": images} if any(images) else {}),
-                ).to(accelerator.device)
-                inputs.pop("token_type_ids", None)  # some tokenizers give them, and no causal model takes them
-                if names:
-                    inputs["adapter_names"] = names[start : start + batch_size]
-                done += _by_generate(unwrapped, inputs, config, logits_processor)[:length]
+            with working("answering", total=len(mine)) as advance:
+                for start in range(0, len(mine), batch_size):
+                    chunk = [index for index, _ in mine[start : start + batch_size]]
+                    length = len(chunk)
+                    if seen is not None and not any(map(has_pictures, chunk)):
+                        chunk.append(seen)
+                    images = [open_images(index) for index in chunk] if open_images else []
+                    inputs = processor(
+                        text=[texts[index] for index in chunk],
+                        return_tensors="pt",
+                        padding=True,
+                        padding_side="left",
+                        add_special_tokens=False,
+                        **({"images": images} if any(images) else {}),
+                    ).to(accelerator.device)
+                    inputs.pop("token_type_ids", None)  # some tokenizers give them, and no causal model takes them
+                    if names:
+                        inputs["adapter_names"] = names[start : start + batch_size]
+                    done += _by_generate(unwrapped, inputs, config, logits_processor)[:length]
+                    advance(length)
         unwrapped.train(was_training)
     completions = []
     for (index, counted), decoded in zip(mine, done, strict=True):

@@ -1,4 +1,4 @@
-"""Tables of shares as pictures: a cell a pair, darker for more."""
+"""Tables of shares as pictures, for documents: a cell a pair, darker for more. A report has them as tables."""
 
 import io
 from typing import Any
@@ -7,6 +7,10 @@ from matplotlib.figure import Figure
 
 CELL = 0.62  # inches; a cell holds a percentage of three digits
 MOST_NUMBERS = 12  # columns beyond which cells are too many to be read as numbers
+
+
+def _as_text(name: str) -> str:
+    return name.replace("$", r"\$")  # matplotlib takes what stands between two dollar signs for a formula
 
 
 def draw_matrices(matrices: list[tuple[str, dict[str, Any]]], file_format: str = "svg") -> bytes:
@@ -31,8 +35,9 @@ def draw_matrices(matrices: list[tuple[str, dict[str, Any]]], file_format: str =
         shown = [value for _, other in matrices for row in other["values"] for value in row if value is not None]
         # Shares of a whole, such as those of 32 experts, are far below 1: the darkest is the largest of them.
         axes.imshow(values, cmap="Blues", vmin=0, vmax=max(*shown, 1e-9), aspect="auto")
-        axes.set_xticks(range(len(matrix["columns"])), matrix["columns"], rotation=35 if with_numbers else 90, fontsize=9)
-        axes.set_yticks(range(len(matrix["rows"])), matrix["rows"], fontsize=9)
+        rows, columns = ([_as_text(name) for name in matrix[side]] for side in ("rows", "columns"))
+        axes.set_xticks(range(len(columns)), columns, rotation=35 if with_numbers else 90, fontsize=9)
+        axes.set_yticks(range(len(rows)), rows, fontsize=9)
         axes.set_xlabel(matrix["column_title"], fontsize=9.5)
         axes.set_ylabel(matrix["row_title"], fontsize=9.5)
         axes.set_title(caption, loc="left", fontsize=10.5, fontweight="bold")

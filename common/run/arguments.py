@@ -1,4 +1,4 @@
-"""The settings that every training has, beside TRL's and the recipe's own: when it stops."""
+"""The settings that every training has, beside TRL's and the recipe's own: when it stops, what trackers get."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from common.errors import fail, say
 
 @dataclass
 class RunArguments:
-    """When a training stops before its end."""
+    """When a training stops before its end, and what its trackers get."""
 
     max_run_time: str | None = field(
         default=None,
@@ -21,6 +21,12 @@ class RunArguments:
     )
     stop_on_spike: bool = field(
         default=False, metadata={"help": "Stop when the loss leaps to ten times its running median; otherwise it is only said."}
+    )
+    track_samples: bool = field(
+        default=False,
+        metadata={
+            "help": "Also hand the kept samples and report.html to the trackers of report_to: they hold rows of your data."
+        },
     )
 
 

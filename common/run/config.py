@@ -16,6 +16,7 @@ from common.data.arguments import DataArguments
 from common.data.files import check_path
 from common.data.runs import RECORD, read_record
 from common.errors import fail, nearest, say
+from common.progress import stage
 from common.run.arguments import RunArguments, check_run, default_output_dir, hide_token
 from common.run.flags import check_built, check_values
 from common.run.launch import check_deepspeed, check_gpus, choose_precision, start_alone
@@ -182,12 +183,13 @@ def parse(
     Raises:
         SystemExit: With code 2 and one line on standard error for every mistake in the settings.
     """
+    if argv is None:
+        stage("loading libraries, data and model")
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe = Path(script).resolve().parent
     prepares = Path(script).stem.startswith("prepare")  # takes what train.py takes
     trains = prepares or Path(script).stem.startswith("train")
-    own = (arguments_class, RunArguments) if trains else (arguments_class,)
-    parser = _Parser(*own, training_class, ModelConfig)
+    parser = _Parser(arguments_class, *([RunArguments] if trains else []), training_class, ModelConfig)
 
     config = _take_config(argv, recipe)
     flags, unknown = parser.given(argv)

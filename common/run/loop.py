@@ -1,12 +1,13 @@
 """Measure, train, measure again, save, report: the part that is the same in every recipe."""
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
 
-from common.data.notes import LINES
+from common.data.notes import LEFT_OUT, LINES
 from common.data.runs import COMPLETE, damage
 from common.errors import say
+from common.progress import no_stage, stage
 from common.report.card import write_card
 from common.report.numbers import format_gain
 from common.report.page import Curve, write_report
@@ -16,10 +17,12 @@ from common.run.disk import check_room, naming_disk_faults
 from common.run.divergence import DivergenceGuard
 from common.run.files import open_to_readers
 from common.run.heartbeat import Heartbeat
+from common.run.live import LiveReport
 from common.run.record import launcher, versions, write_record
 from common.run.recorder import Evaluation, Recorder
+from common.run.rollouts import KeepRollouts
 from common.run.signals import REQUEUE, StopRequest
-from common.run.trackers import survive
+from common.run.trackers import set_up
 from common.run.universal import loading_converted
 from common.run.watch import Watch
 
@@ -65,29 +68,46 @@ def _peak_memory_gib() -> float:
     return round(max(gather_object([peak])), 2)
 
 
+def _facts(trainer: Trainer, recorder: Recorder, facts: dict[str, str]) -> dict[str, str]:
+    """Returns what is said of a run's launch, its time and its tokens so far, and the versions."""
+    tokens = max((row.get("num_tokens", 0) for row in recorder.rows), default=0)
+    seconds, steps = recorder.seconds(), trainer.state.global_step
+    training = max(seconds - recorder.evaluation_seconds(), 0.01)
+    peaks = [row["peak_memory_gib"] for row in recorder.rows if "peak_memory_gib" in row]
+    where = f"({trainer.args.device.type}, the process that took most)"
+    return {
+        "ran on": launcher(trainer.args),
+        **facts,
+        "time": f"{seconds:.0f} s of training and evaluation, {steps} steps",
+        "tokens": f"{tokens:,.0f} in prompts and completions, {tokens / training:,.0f} a second of training",
+        **{f"gained on {split}": f"{format_gain(gain)} on the same problems" for split, gain in recorder.gains().items()},
+        **({"peak memory": f"{peaks[-1]} GiB {where}"} if peaks else {}),
+        **versions(),
+    }
+
+
+def _splits(trainer: Trainer, recorder: Recorder) -> list[str]:
+    """Returns a line on how many rows are trained on, and how many are held out."""
+    parts = [("to train on", trainer.train_dataset), ("to validate on", trainer.eval_dataset)]
+    counts = [f"{len(rows):,} {what}" for what, rows in parts if isinstance(rows, Sized)]
+    measured = {row["split"]: row["count"] for row in recorder.rows if "split" in row}
+    held_out = [f"{count:,} in {split.replace('_', ' ')}" for split, count in measured.items()]
+    return [f"Rows: {', '.join(counts + held_out)}."]
+
+
 def _report(
-    trainer: Trainer, recorder: Recorder, *, title: str, summary: str, curves: list[Curve], facts: dict[str, str]
+    trainer: Trainer, recorder: Recorder, write: Callable[..., Path], *, title: str, summary: str, facts: dict[str, str]
 ) -> None:
     """Writes the totals, the card and the report of a finished training, and marks its folder as complete."""
     args, folder = trainer.args, Path(trainer.args.output_dir)
     totals = {"step": trainer.state.global_step, "seconds": recorder.seconds(), "peak_memory_gib": _peak_memory_gib()}
     if trainer.accelerator.is_main_process:
         recorder.append("metrics.jsonl", totals)
-        tokens = max((row.get("num_tokens", 0) for row in recorder.rows), default=0)
-        training = max(totals["seconds"] - recorder.evaluation_seconds(), 0.01)
-        facts = {
-            "ran on": launcher(args),
-            **facts,
-            "time": f"{totals['seconds']:.0f} s of training and evaluation, {totals['step']} steps",
-            "tokens": f"{tokens:,.0f} in prompts and completions, {tokens / training:,.0f} a second of training",
-            **{f"gained on {split}": f"{format_gain(gain)} on the same problems" for split, gain in recorder.gains().items()},
-            "peak memory": f"{totals['peak_memory_gib']} GiB ({args.device.type}, the process that took most)",
-            **versions(),
-        }
+        recorder.rows.append(totals)
+        facts = _facts(trainer, recorder, facts)
         settings = args.run_values
         write_card(folder, title=title, summary=summary, settings=settings, rows=recorder.rows, facts=facts)
-        data = {"data": "; ".join(LINES)} if LINES else {}  # names files of this machine: not for the card, which is published
-        report = write_report(folder, title=title, summary=summary, curves=curves, facts=facts | data)
+        report = write("complete", 0.0)
         open_to_readers(folder)
         (folder / COMPLETE).touch()
         for split, gain in recorder.gains().items():
@@ -132,18 +152,33 @@ def run(
     if getattr(config, "output_router_logits", False):
         config.output_router_logits = False  # TRL asks for them itself at each step; left on, they would break generation
     args.logging_nan_inf_filter = False  # it would show a loss that is not a number as the one before
-    survive(trainer, folder.parent if more_follows else folder)
+    trackers = set_up(trainer, folder.parent if more_follows else folder)
     needed = size_of_checkpoint(trainer.model, trainer.is_deepspeed_enabled)
     limit = args.run_values.get("max_run_time")
     request = StopRequest(seconds_of(limit) if limit else None)
     watch = Watch(trainer, request, DivergenceGuard(trainer, args.run_values.get("stop_on_spike", False)), needed)
-    recorder = Recorder(trainer, evaluate, shown)
+    recorder = Recorder(trainer, evaluate, shown, trackers)
+
+    def write(state: str, every: float) -> Path:
+        # What was found in the data names files of this machine: not for the card, which is published.
+        found = {"notes": [*_splits(trainer, recorder), *LINES], "left_out": LEFT_OUT}
+        told = _facts(trainer, recorder, facts)
+        return write_report(folder, title=title, summary=summary, curves=curves, facts=told, **found, state=state, every=every)
+
+    def end_trackers() -> None:
+        for tracker in trackers:
+            tracker.end(trainer, folder / "report.html" if args.run_values.get("track_samples") else None)
+
+    live = LiveReport(write, recorder.measured, trainer.accelerator.is_main_process)
+    watch.before_leaving = lambda: live.now("interrupted")
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     heartbeat = Heartbeat(args)
     trainer.add_callback(heartbeat)
     trainer.add_callback(watch)
     trainer.add_callback(recorder)
+    trainer.add_callback(KeepRollouts(trainer, recorder.append))
+    trainer.add_callback(live)
 
     checkpoint = choose_checkpoint(folder, args.process_index)
     if checkpoint:
@@ -159,10 +194,18 @@ def run(
         recorder.restore(step, is_last=checkpoint is not None and is_last(checkpoint))
         accelerator.wait_for_everyone()
         with loading_converted(folder), loadable(trainer):
-            _train(trainer, checkpoint)
+            try:
+                _train(trainer, checkpoint)
+            except SystemExit:  # asked to stop, or diverged
+                live.now("interrupted")
+                end_trackers()
+                raise
+        stage("saving the model and its report")
         watch.check_weights()
         trainer.save_model(str(folder))
-        _report(trainer, recorder, title=title, summary=summary, curves=curves, facts=facts)
+        _report(trainer, recorder, write, title=title, summary=summary, facts=facts)
+    end_trackers()
+    no_stage()
     accelerator.wait_for_everyone()
     heartbeat.close()
     request.close()

@@ -57,6 +57,7 @@ MAY_CHANGE = {
     "save_strategy",
     "save_total_limit",
     "stop_on_spike",
+    "track_samples",
     "trackio_space_id",
 }
 

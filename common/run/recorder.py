@@ -4,18 +4,21 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from common.data.runs import read_rows
 from common.errors import say
 from common.measure.statistics import paired_difference
+from common.progress import working
 from common.report.numbers import format_metric
+from common.run.trackers import Tracker
 
 import torch
 from accelerate.utils import gather_object
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 # What an evaluation returns for each held-out set: the metrics (a number, or value/low/high), the samples to show, and how
 # many problems there were; perhaps also `matrices` (see common.report.heatmap), and `right`: whether each
@@ -42,11 +45,19 @@ def _keep_until(path: Path, step: int | None, is_last: bool) -> list[dict[str, A
 class Recorder(TrainerCallback):
     """Evaluates before, during and after training, writes metrics.jsonl and samples.jsonl, prints a line now and then."""
 
-    def __init__(self, trainer: Trainer, evaluate: Callable[[torch.nn.Module], Evaluation], shown: dict[str, str]):
-        self.trainer, self.evaluate, self.shown = trainer, evaluate, shown
+    def __init__(
+        self,
+        trainer: Trainer,
+        evaluate: Callable[[torch.nn.Module], Evaluation],
+        shown: dict[str, str],
+        trackers: Sequence[Tracker] = (),
+    ):
+        self.trainer, self.evaluate, self.shown, self.trackers = trainer, evaluate, shown, trackers
         self.folder = Path(trainer.args.output_dir)
         self.rows: list[dict[str, Any]] = []
-        self.started = self.last_line = time.monotonic()
+        self.started = self.last_line = self.step_began = time.monotonic()
+        self.step_seconds: list[float] = []  # of this process
+        self.measure_seconds = 0.0  # of the last evaluation
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         if self.trainer.accelerator.is_main_process:
@@ -67,8 +78,14 @@ class Recorder(TrainerCallback):
                 say(f"No checkpoint is there yet: beginning anew (the rows so far are in {rows.stem}.interrupted.jsonl).")
             self.rows = _keep_until(rows, step, is_last)
             _keep_until(self.folder / "samples.jsonl", step, is_last)
+            if (self.folder / "rollouts.jsonl").exists():  # of GRPO
+                _keep_until(self.folder / "rollouts.jsonl", step, is_last=False)
         spent = max((row["seconds"] for row in self.rows), default=0.0)
         self.started = time.monotonic() - spent
+
+    def measured(self) -> int:
+        """Returns how many evaluations there are, those before an interruption too."""
+        return sum("split" in row for row in self.rows)
 
     def evaluation_seconds(self) -> float:
         """Returns the time that all evaluations of the run took, those before an interruption too."""
@@ -76,8 +93,9 @@ class Recorder(TrainerCallback):
 
     def measure(self, step: int) -> None:
         begun = time.monotonic()
-        results = self.evaluate(self.trainer.model_wrapped)
-        took = round(time.monotonic() - begun, 2)
+        with working("measuring the held-out rows"):
+            results = self.evaluate(self.trainer.model_wrapped)
+        took = self.measure_seconds = round(time.monotonic() - begun, 2)
         for number, (split, result) in enumerate(results.items()):
             row = {
                 "step": step,
@@ -99,8 +117,8 @@ class Recorder(TrainerCallback):
                 self.append("samples.jsonl", {"step": step, "split": split, **sample})
             name, first = next(iter(result["metrics"].items()))
             say(f"step {step:>4}  {split} {name} {format_metric(first)} on {result['count']}, {self.seconds():.0f} s")
-            values = {f"{split}/{name}": metric["value"] for name, metric in result["metrics"].items()}
-            self._track(values)
+            # transformers shows what begins with eval_ under eval/, and everything else under train/.
+            self._track({f"eval_{split}/{name}": metric["value"] for name, metric in result["metrics"].items()})
         self.last_line = time.monotonic()
 
     def _gained(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -116,16 +134,19 @@ class Recorder(TrainerCallback):
 
     def _track(self, values: dict[str, float]) -> None:
         """Hands values to the trackers of `report_to`. Not through trainer.log, which would close TRL's own row of the step."""
-        for callback in self.trainer.callback_handler.callbacks:
-            if callback is not self:
-                callback.on_log(self.trainer.args, self.trainer.state, self.trainer.control, logs=dict(values))
+        for tracker in self.trackers:
+            tracker.on_log(self.trainer.args, self.trainer.state, self.trainer.control, logs=dict(values))
 
     def on_train_begin(self, args, state, control, **kwargs):
         state.compute_steps(args, state.max_steps)  # a checkpoint brings those that it was saved with
         if state.global_step == 0:
             self.measure(0)
 
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.step_began = time.monotonic()
+
     def on_step_end(self, args, state, control, **kwargs):
+        self.step_seconds.append(time.monotonic() - self.step_began)
         if args.eval_steps and state.global_step % int(args.eval_steps) == 0 and state.global_step < state.max_steps:
             self.measure(state.global_step)
 
@@ -138,9 +159,16 @@ class Recorder(TrainerCallback):
         if time.monotonic() - self.last_line > 10:
             self.last_line = time.monotonic()
             values = "  ".join(f"{label} {logs[key]:.3g}" for label, key in self.shown.items() if key in logs)
-            pace = self.seconds() / max(1, state.global_step)
-            left = pace * (state.max_steps - state.global_step)
-            say(f"step {state.global_step:>4}/{state.max_steps}  {values}  about {left:.0f} s left")
+            say(f"step {state.global_step:>4}/{state.max_steps}  {values}  about {self._seconds_left(args, state):.0f} s left")
+
+    def _seconds_left(self, args: TrainingArguments, state: TrainerState) -> float:
+        """Returns how long the steps and evaluations that are left take, at the pace of the last ones.
+
+        The first step of a process compiles and allocates, so it counts only where there is no other.
+        """
+        left = state.max_steps - state.global_step
+        measured = left // int(args.eval_steps) + 1 if args.eval_steps else 1
+        return fmean((self.step_seconds[1:] or self.step_seconds or [0.0])[-50:]) * left + measured * self.measure_seconds
 
     def on_train_end(self, args, state, control, **kwargs):
         measured = [row["step"] for row in self.rows if "split" in row]

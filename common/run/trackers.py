@@ -1,92 +1,86 @@
-"""Trackers (`report_to`): a run that is continued is one run there, and one that fails does not end the training."""
+"""Trackers (`report_to`): one run each, named after the recipe and the folder; one that fails does not end the training."""
 
-import os
-import threading
+import json
 from collections.abc import Callable
-from contextlib import suppress
-from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
-from common.data.runs import parse_record
-from common.errors import brief, is_main_process
+from common.data.runs import parse_record, read_rows
+from common.errors import brief, is_main_process, say
+from common.run.wandb_run import is_disabled, set_up_wandb
 
 from transformers import Trainer, TrainerCallback
 from transformers.integrations import get_reporting_integration_callbacks
 
-PATIENCE = 10  # seconds for a tracker's server to answer
-PAST_CALLBACKS = ("wandb", "trackio")  # to whose `log` TRL hands timings and completions itself
+WITH_MODULE = ("wandb", "trackio")  # to whose `log` TRL hands timings and completions itself; both have a `config`
+UNNAMED = "huggingface"  # the project of transformers where none is given
+COLUMNS = ["step", "split", "question", "answer", "completion", "correct"]
 
 
-def _warn(message: str) -> None:
-    if is_main_process():
-        print(f"warning: {message}", flush=True)
+class Tracker:
+    """Stands in for a tracker's callback: passes the events on until the tracker fails at one, and ends it last of all.
 
-
-def _answers(url: str) -> bool:
-    """Returns whether a server answers in time, with whatever; a thread asks, as nothing else limits the search for a name."""
-    answered = threading.Event()
-
-    def ask() -> None:
-        with suppress(OSError, HTTPException):
-            with suppress(HTTPError):  # an answer
-                urlopen(Request(url, method="HEAD"), timeout=PATIENCE).close()
-            answered.set()
-
-    threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(PATIENCE)
-
-
-def _is_disabled() -> bool:
-    """Returns whether the environment turns wandb off as transformers 4 read it; 5 does not look at the variable any more."""
-    return os.environ.get("WANDB_DISABLED", "").upper() in ("1", "ON", "YES", "TRUE")
-
-
-def _set_up_wandb(run: Path) -> None:
-    """Lets wandb take up the run that was interrupted, and log into a folder if its server does not answer.
-
-    By itself it begins another run at each start; it waits for a server for 101 s, and fails (wandb 0.31).
-    """
-    import wandb  # where it is not asked for, it need not be installed
-
-    try:
-        settings = wandb.setup().settings
-    except Exception:  # whatever is wrong with its settings: its callback fails of it too, and says so
-        return
-    chosen: dict[str, str] = {}
-    run_id = settings.run_id or (parse_record(run) or {}).get("id")  # 0.1.0 recorded none
-    if run_id and settings.resume != "auto" and not settings.resume_from and not settings.fork_from:  # they name a run
-        chosen |= {"run_id": run_id, "resume": settings.resume or "allow"}
-    if settings.mode == "online" and not _answers(settings.base_url):
-        chosen["mode"] = "offline"
-        _warn(f"wandb: {settings.base_url} does not answer; the run is logged in {settings.wandb_dir}, for `wandb sync`")
-    if chosen:  # in one call: another one, while it is online, took 50 s without a network
-        wandb.setup(settings=wandb.Settings(**chosen))
-
-
-class _Survivor:
-    """Stands in for a tracker's callback: passes the events on until the tracker fails at one.
+    By itself a tracker ends when the training does, before the last evaluation.
 
     Args:
-        tracker: The callback.
+        callback: The tracker's callback.
+        settings: What is told of the run beside the trainer's arguments.
+        folder: The run's.
     """
 
-    def __init__(self, tracker: TrainerCallback):
-        self.tracker, self.failed = tracker, False
-        self.name = type(tracker).__name__.removesuffix("Callback")
+    def __init__(self, callback: TrainerCallback, settings: dict[str, Any], folder: Path):
+        self.callback, self.settings, self.folder, self.failed = callback, settings, folder, False
+        self.name = type(callback).__name__.removesuffix("Callback")
 
-    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        self._guarded(self.tracker.on_train_begin)(*args, **kwargs)
-        if self.name.lower() in PAST_CALLBACKS:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.name == "TensorBoard" and is_main_process():
+            self._guarded(self._set_up_tensorboard)(state.global_step)
+        self._guarded(self.callback.on_train_begin)(args, state, control, **kwargs)
+        if self.name.lower() in WITH_MODULE:
             module = import_module(self.name.lower())
             module.log = self._guarded(module.log)
+            if is_main_process() and not self.failed:
+                self._guarded(lambda: module.config.update(self.settings, allow_val_change=True))()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Waits: the last evaluation and the report are still to come."""
+
+    def end(self, trainer: Trainer, report: Path | None) -> None:
+        """Ends the tracker's run.
+
+        Args:
+            trainer: The trainer.
+            report: The run's report, if it is to be handed over, with the kept samples.
+        """
+        if report is not None and is_main_process():
+            self._guarded(self._hand_over)(report)
+        told = {"model": trainer.model, "processing_class": trainer.processing_class}
+        self._guarded(self.callback.on_train_end)(trainer.args, trainer.state, trainer.control, **told)
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self.tracker, name)
+        found = getattr(self.callback, name)
         return self._guarded(found) if name.startswith("on_") else found
+
+    def _set_up_tensorboard(self, step: int) -> None:
+        """Gives a continued run the folder that it had, where what it logs again takes the place of what was there."""
+        writer = import_module("torch.utils.tensorboard").SummaryWriter  # tensorboard need not be installed
+        self.callback.logging_dir = self.callback.logging_dir or str(self.folder / "tensorboard")
+        self.callback.tb_writer = writer(self.callback.logging_dir, purge_step=step + 1 if step else None)
+        self.callback.tb_writer.add_text("settings", f"```\n{json.dumps(self.settings, indent=1)}\n```")
+
+    def _hand_over(self, report: Path) -> None:
+        rows = [[row.get(name) for name in COLUMNS] for row in read_rows(report.parent / "samples.jsonl")]
+        if self.name == "Wandb":
+            wandb = import_module("wandb")
+            table = wandb.Table(columns=COLUMNS, data=rows)
+            wandb.run.log({"samples": table, "report": wandb.Html(report, inject=False)})
+        elif self.name == "Trackio":
+            import_module("trackio").save(report)
+        elif self.name == "TensorBoard":
+            for number, row in enumerate(rows):
+                text = "\n\n".join(f"{name}\n```\n{value}\n```" for name, value in zip(COLUMNS, row, strict=True))
+                self.callback.tb_writer.add_text(f"samples/{number}", text, row[0])
 
     def _guarded(self, event: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -96,28 +90,43 @@ class _Survivor:
                 return event(*args, **kwargs)
             except Exception as error:  # whatever the tracker of this version raises
                 self.failed = True
-                _warn(f"{self.name} has failed ({brief(error)}); the training goes on without it")
+                say(f"warning: {self.name} has failed ({brief(error)}); the training goes on without it")
                 return None
 
         return call
 
 
-def survive(trainer: Trainer, run: Path) -> None:
-    """Lets a trainer train on when a tracker fails: a network that has gone must not cost a run.
+def set_up(trainer: Trainer, run: Path) -> list[Tracker]:
+    """Makes the trackers of a trainer those of its run: one run each, which a continued run takes up again.
 
-    In wandb a run that is continued stays one run. WANDB_RUN_ID and WANDB_RESUME win over the id of the record.
+    A project and a run that are given (`project`, `run_name`, WANDB_PROJECT) win, in wandb also WANDB_RUN_ID and WANDB_RESUME.
 
     Args:
         trainer: The trainer, whose callbacks of `report_to` are replaced.
         run: The folder with the record of the run, of which the trainer may train a part.
+
+    Returns:
+        The trackers, which whoever called this ends.
     """
-    callbacks, names = trainer.callback_handler.callbacks, trainer.args.report_to
-    if "wandb" in names and _is_disabled():
+    callbacks, args = trainer.callback_handler.callbacks, trainer.args
+    if "wandb" in args.report_to and is_disabled():
         wandb = tuple(get_reporting_integration_callbacks(["wandb"]))
         callbacks[:] = [callback for callback in callbacks if not isinstance(callback, wandb)]
-        trainer.args.report_to = names = [name for name in names if name != "wandb"]
-        _warn("report_to wandb: WANDB_DISABLED is set, so nothing is logged there")
-    trackers = tuple(get_reporting_integration_callbacks(names))
-    callbacks[:] = [_Survivor(callback) if isinstance(callback, trackers) else callback for callback in callbacks]
-    if "wandb" in names and is_main_process():
-        _set_up_wandb(run)
+        args.report_to = [name for name in args.report_to if name != "wandb"]
+        say("warning: report_to wandb: WANDB_DISABLED is set, so nothing is logged there")
+    if not args.report_to:
+        return []
+    record = parse_record(run) or {}
+    recipe = record.get("recipe", UNNAMED)
+    if args.run_name is None:
+        args.run_name = "-".join(filter(None, [run.absolute().name, record.get("id")]))  # 0.1.0 recorded no id
+    if args.project == UNNAMED:
+        args.project = recipe
+    settings = {"recipe": recipe} | json.loads(json.dumps(args.run_values, default=str))
+    kinds = tuple(get_reporting_integration_callbacks(args.report_to))
+    trackers = [Tracker(callback, settings, run) for callback in callbacks if isinstance(callback, kinds)]
+    standing_in = {id(tracker.callback): tracker for tracker in trackers}
+    callbacks[:] = [standing_in.get(id(callback), callback) for callback in callbacks]
+    if "wandb" in args.report_to and is_main_process():
+        set_up_wandb(run, args.project)
+    return trackers

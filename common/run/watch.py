@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from common.data.runs import RECORD, checkpoint_steps
@@ -32,6 +33,9 @@ class Watch(TrainerCallback):
         request: What a signal or the clock asks for.
         guard: Looks for numbers that are not finite.
         needed: How many bytes a checkpoint takes; corrected by the first one.
+
+    Attributes:
+        before_leaving: Called before a process ends that is asked to stop after the last step.
     """
 
     def __init__(self, trainer: Trainer, request: StopRequest, guard: DivergenceGuard, needed: int):
@@ -39,6 +43,7 @@ class Watch(TrainerCallback):
         self.folder = Path(trainer.args.output_dir)
         self.limit, trainer.args.save_total_limit = trainer.args.save_total_limit, None  # here, after the mark
         self.stopping, self.slow = 0, False
+        self.before_leaving: Callable[[], None] = lambda: None
         self.step_ended = time.monotonic()
 
     def on_step_begin(self, args, state, control, **kwargs):
@@ -119,5 +124,8 @@ class Watch(TrainerCallback):
 
     def _leave_now(self, number: int) -> None:
         """Ends after the last step: there is nothing more to be saved, and the other processes may be anywhere."""
-        self._leave(what_is_saved(self.folder), number)
-        os._exit(exit_code(number))
+        try:
+            self._leave(what_is_saved(self.folder), number)
+            self.before_leaving()
+        finally:
+            os._exit(exit_code(number))

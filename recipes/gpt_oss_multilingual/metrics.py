@@ -163,7 +163,7 @@ def _languages(rows: list[Conversation]) -> set[str]:
 
 
 def language_matrix(rows: list[Conversation], verdicts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the share of thoughts in the language asked for by the two languages, for `common.report.heatmap`.
+    """Returns the share of thoughts in the language asked for by the two languages, for the report.
 
     Args:
         rows: What was asked.

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.data.notes import LINES
+from common.data.notes import LEFT_OUT, LINES
 from common.data.runs import COMPLETE, RECORD, read_rows
 from common.errors import is_main_process, say
 from common.measure.statistics import mean
@@ -27,6 +27,15 @@ def _phase_rows(folder: Path, split: str, offset: int) -> list[dict[str, Any]]:
     """Returns the rows of a phase, those of its evaluations under another name; the last row is the run's totals."""
     rows = read_rows(folder / "metrics.jsonl")[:-1]
     return [row | {"step": row["step"] + offset} | ({"split": split} if "split" in row else {}) for row in rows]
+
+
+def _rollouts(folder: Path, phases: list[str]) -> list[dict[str, Any]]:
+    """Returns the kept groups of the phases, one after the other."""
+    rows, offset = [], 0
+    for name in phases:
+        rows += [row | {"step": row["step"] + offset} for row in read_rows(folder / name / "rollouts.jsonl")]
+        offset += max((row["step"] for row in read_rows(folder / name / "metrics.jsonl")), default=0)
+    return rows
 
 
 def _totals(folder: Path, step: int) -> dict[str, Any]:
@@ -114,12 +123,13 @@ def finish(
         tables.append(kinds_table(problems, after[0], singles[1:]))
     tables.append(agreement_table(after[1]))
     text = {"title": "A team on math", "summary": "Agents in several roles, each paid for what it adds to their vote."}
-    data = {"data": "; ".join(LINES)} if LINES else {}
+    rollouts = _rollouts(folder, phases)
     with naming_disk_faults(folder):
-        for name, content in (("metrics.jsonl", [*rows, totals]), ("samples.jsonl", shown)):
+        for name, content in (("metrics.jsonl", [*rows, totals]), ("samples.jsonl", shown), ("rollouts.jsonl", rollouts)):
             (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
         write_card(folder, **text, settings=setup.training_args.run_values, rows=rows, facts=facts)
-        report = write_report(folder, **text, curves=curves, facts=facts | data, tables=tables)
+        found = {"notes": list(LINES), "left_out": LEFT_OUT}
+        report = write_report(folder, **text, curves=curves, facts=facts, tables=tables, **found)
         (folder / COMPLETE).touch()
     say("\n" + tables[0].as_text())
     for label, value in compared.items():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rows import Row
 
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
-LARGEST_SHOWN = 480  # pixels of the longer edge of a picture in the report
+LARGEST_SHOWN = 800  # pixels of the longer edge of a picture in the report
 
 
 def _data_uri(row: "Row") -> str | None:
@@ -36,10 +36,13 @@ def _data_uri(row: "Row") -> str | None:
 
     if not row["images"]:
         return None
-    image, file = open_images(row)[0], BytesIO()
+    image = open_images(row)[0].convert("RGB")
     image.thumbnail((LARGEST_SHOWN, LARGEST_SHOWN))
-    image.save(file, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    files = {"png": BytesIO(), "jpeg": BytesIO()}  # a page is small with the one for renderings, a photograph with the other
+    image.save(files["png"], format="PNG")
+    image.save(files["jpeg"], format="JPEG", quality=75)
+    kind, file = min(files.items(), key=lambda pair: len(pair[1].getvalue()))
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _question(row: "Row") -> str:

@@ -163,7 +163,7 @@ def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str,
 
 
 def confused_characters(completions: list[str], references: list[str], most: int = 10) -> dict[str, Any] | None:
-    """Returns how often the characters that are misread most are read as which, for `common.report.heatmap`.
+    """Returns how often the characters that are misread most are read as which, for the report.
 
     Args:
         completions: What was read in each image.
@@ -187,7 +187,7 @@ def confused_characters(completions: list[str], references: list[str], most: int
         return None
     rows, columns = ([name for name, _ in found.most_common(most)] for found in (wrong, read_as))
     shares = [[confused[right, read] / written[right] for read in columns] for right in rows]
-    visible = {" ": "space", "$": r"\$"}  # matplotlib takes what stands between two dollar signs for a formula
+    visible = {" ": "space"}
     return {
         "title": "Characters that are misread most",
         "rows": [f"{visible.get(right, right)}  {wrong[right]} of {written[right]}" for right in rows],

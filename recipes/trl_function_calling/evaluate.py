@@ -8,6 +8,7 @@ The requests are shared out over the processes; under ZeRO-3 the model is sharde
 copy.
 """
 
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -46,6 +47,14 @@ def _question(request: Request) -> str:
 def _answer(request: Request) -> str:
     calls = [{call.name: call.arguments} if isinstance(call, Call) else call for call in request.answers]
     return str(calls or request.reply)
+
+
+def _calls(request: Request, text: str, form: Form) -> dict[str, Any]:
+    """Returns the calls that were made and those that were right, for the report; nothing where BFCL accepts several values."""
+    made = form.read(text, request.tools)
+    if made is None or not all(isinstance(call, Call) for call in request.answers):
+        return {}
+    return {"calls": [asdict(call) for call in made], "gold_calls": [asdict(call) for call in request.answers]}
 
 
 def check_form(tokenizer: PreTrainedTokenizerBase, name: str, train: list[Conversation] = ()) -> Form:
@@ -167,6 +176,7 @@ def evaluate(
                 "question": _question(request),
                 "answer": _answer(request),
                 "completion": reply_of(text),
+                **_calls(request, text, form),
                 **verdict,
             }
             for request, text, verdict in list(zip(requests, written, verdicts, strict=True))[:SAMPLES_SHOWN]

@@ -53,7 +53,7 @@ def test_a_run_leaves_what_the_readme_promises(base: Path, python: Python):
     promised = ["report.html", "curves.png", "metrics.jsonl", "samples.jsonl", "config.yaml", "README.md", "model.safetensors"]
     assert [name for name in promised if not (base / name).exists()] == []
     page = (base / "report.html").read_text()
-    assert page.count('src="data:image/png;base64,') >= 4  # the pictures, beside what was read in them
+    assert page.count('src="data:image/') >= 4  # the pictures, beside what was read in them
     printed = python(EVALUATE, "--num_held_out", "4", "--model_name_or_path", str(base)).stdout
     # The model and its processor, read back, find what the run measured last.
     assert f"{error_rates(base, 'held_out')[2]:.1%}" in printed

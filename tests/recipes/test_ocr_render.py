@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -19,8 +20,9 @@ from PIL import Image, ImageDraw
 
 @pytest.fixture(scope="module")
 def render():
-    with recipe_modules("ocr_vision_language", ["lesson.render"]) as modules:
-        yield modules["render"]
+    """The two modules that make pictures, as one."""
+    with recipe_modules("ocr_vision_language", ["lesson.texts", "lesson.render"]) as modules:
+        yield SimpleNamespace(**vars(modules["texts"]) | vars(modules["render"]))
 
 
 def fonts(render) -> list[str]:
@@ -89,9 +91,9 @@ def test_narrow_limits_are_met(render):
 
 def test_pictures_are_the_same_in_every_process(render):
     program = (
-        "import hashlib, random; from lesson import render; rng = random.Random(7); "
-        "texts = [render.draw_text(rng, held_out=False) for _ in range(200)]; "
-        "lines, fields = render.draw_receipt(rng, held_out=True); "
+        "import hashlib, random; from lesson import render, texts as words; rng = random.Random(7); "
+        "texts = [words.draw_text(rng, held_out=False) for _ in range(200)]; "
+        "lines, fields = words.draw_receipt(rng, held_out=True); "
         "pictures = [render.Picture(text, render.TRAINED_FONTS[3], 5).open().tobytes() for text in texts[:20]]; "
         "pictures += [render.Picture(lines, render.TRAINED_FONTS[0], 6).open().tobytes()]; "
         "print(hashlib.sha256(repr((texts, lines, fields)).encode() + b''.join(pictures)).hexdigest())"

@@ -18,7 +18,7 @@ needs_lines = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def recipe() -> Iterator[dict[str, ModuleType]]:
-    names = ["data", "images", "lesson.render", "lesson.thermal", "lesson.till"]
+    names = ["data", "images", "lesson.render", "lesson.texts", "lesson.thermal", "lesson.till"]
     with recipe_modules("ocr_vision_language", names) as modules:
         yield modules
 
@@ -87,7 +87,7 @@ def test_every_character_is_drawn_by_the_fonts_that_are_taken_for_it(recipe):
     for character in recipe["till"].THERMAL_CHARACTERS.replace(" ", ""):
         fonts = {thermal.font_for(character, rng, thermal.THERMAL_FONTS) for _ in range(100)}
         has_others = not fonts & set(thermal.COMPUTER_MODERN)
-        assert has_others == (character not in recipe["render"].CHARACTERS), character
+        assert has_others == (character not in recipe["texts"].CHARACTERS), character
         for font in fonts:
             picture = thermal.render_thermal(character, random.Random(0), font, strength=0)
             assert np.asarray(picture).min() < 100, (character, font)

@@ -7,17 +7,8 @@ from common.errors import fail
 
 from arguments import OcrArguments
 from data import UNITS
-from lesson.render import (
-    ADAPTATION_FONTS,
-    CHARACTERS,
-    PLAIN_CHARACTERS,
-    TRAINED_FONTS,
-    UNSEEN_FONTS,
-    Picture,
-    draw_receipt,
-    draw_text,
-    receipt_text,
-)
+from lesson.render import ADAPTATION_FONTS, TRAINED_FONTS, UNSEEN_FONTS, Picture
+from lesson.texts import CHARACTERS, PLAIN_CHARACTERS, draw_receipt, draw_text, receipt_text
 from lesson.thermal import THERMAL_FONTS, ThermalLine, font_for
 from lesson.till import draw_thermal_text
 from rows import Row, asked, make_row

@@ -11,12 +11,13 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from lesson.render import CHARACTERS, load_font
+from lesson.render import load_font
+from lesson.texts import CHARACTERS
 
 # Beside matplotlib's fonts Pillow's own two: Aileron, and one of dots, which enlarged looks like the print of needles. Those of
 # which most tills have something similar stand here twice.
 SANS = ["DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSansMono-Bold", "Aileron", "dots"]
-COMPUTER_MODERN = ["cmss10", "cmtt10"]  # which have other signs in some places: see `render.CHARACTERS`
+COMPUTER_MODERN = ["cmss10", "cmtt10"]  # which have other signs in some places: see `texts.CHARACTERS`
 THERMAL_FONTS = [*SANS, *SANS, *COMPUTER_MODERN, "STIXGeneral", "STIXGeneralBol"]
 
 

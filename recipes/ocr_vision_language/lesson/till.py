@@ -1,13 +1,13 @@
 """The texts of till receipts, line by line: their phrases, goods, amounts, numbers and codes, in any case.
 
-The words are common ones of shops where English or Malay is written, mixed with those of `render.vocabulary`; no data set's
+The words are common ones of shops where English or Malay is written, mixed with those of `texts.vocabulary`; no data set's
 texts were copied.
 """
 
 import random
 import string
 
-from lesson.render import draw_part, is_held_out, vocabulary
+from lesson.texts import draw_part, is_held_out, vocabulary
 
 THERMAL_CHARACTERS = string.ascii_letters + string.digits + " .,:;/-&()#%*+@!?'\"=_[]<>\\^$"
 SIGNS = ".,:;/-&()#%*+@!?'\"=_[]<>"
@@ -133,7 +133,7 @@ def _draw(kind: str, rng: random.Random) -> str:
 
 KINDS = ["phrase"] * 3 + ["goods"] * 2 + ["amount"] * 3
 KINDS += ["marked", "word", "words", "number", "tax", "owner", "street", "town", "id"]
-KINDS += ["date", "time", "total", "phone", "company"]  # those of `render.draw_part`
+KINDS += ["date", "time", "total", "phone", "company"]  # those of `texts.draw_part`
 
 
 def draw_thermal_text(

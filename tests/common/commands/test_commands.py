@@ -100,10 +100,10 @@ def test_copy_takes_what_git_would_carry(recipes, own_recipes: Path):
         ("copy grpo_math {tmp}", "{tmp} is there already; choose another name"),
         ("copy grpo_math {tmp}/file/mine", "recipes/grpo_math cannot be copied to {tmp}/file/mine: "),
         ("copy grpo_math ../..", "`../..` is not a name for a recipe; use letters, digits, `_`, `-` and `.`, for example"),
-        ("copy grpo_math --mine", "No such option: --mine; `recipes --help` lists the commands"),
+        ("copy grpo_math --mine", "No such option: --mine; `recipes copy --help` says what it takes"),
         ("copy grpo_math -- -mine", "`-mine` is not a name for a recipe; use letters, digits, `_`, `-` and `.`, for example"),
         ("copy grpo_math recipes/grpo_math/mine", "recipes/grpo_math/mine is inside recipes/grpo_math, which is copied"),
-        ("copy grpo_math", "Missing argument 'NEW'; `recipes --help` lists the commands"),
+        ("copy grpo_math", "Missing argument 'NEW'; `recipes copy --help` says what it takes"),
         ("cpy grpo_math mine", "No such command 'cpy'. Did you mean 'copy'?"),
     ],
 )
@@ -149,6 +149,22 @@ def test_chat_is_the_recipes_own_where_it_has_one(recipes, own_recipes: Path, tm
     assert out == f"own chat {[str(recipe / 'chat.py'), str(run), '--tools', 'a b', '--help']}\n"
 
 
+@pytest.mark.parametrize("flag", ["model_name_or_path", "run_dir"])
+def test_eval_is_the_recipes_evaluate(recipes, own_recipes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str):
+    recipe, run = make_chat(own_recipes / "mine"), make_record(tmp_path / "run")
+    line = f"mine has no evaluate.py; its report is {run}/report.html\n"
+    code, out, error = recipes("eval", str(run))
+    assert (code, out) == (2, "")
+    assert error.endswith(line)
+    asked = 'parse(__file__, run_flag="run_dir")' if flag == "run_dir" else "parse(__file__)"
+    (recipe / "evaluate.py").write_text(f"def parse(*_, **__): ...\nimport sys\n{asked}\nprint(sys.argv)\n")
+    monkeypatch.setattr(sys, "argv", ["recipes"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    code, out, _ = recipes("eval", str(run), "--num_samples", "8", "--help")
+    assert code == 0
+    assert out == f"{[str(recipe / 'evaluate.py'), f'--{flag}', str(run), '--num_samples', '8', '--help']}\n"
+
+
 @pytest.mark.parametrize(
     "named",
     [
@@ -177,6 +193,11 @@ def test_a_record_starts_no_script_from_elsewhere(recipes, own_recipes: Path, tm
         assert (code, error) == (2, f"error: {run} is not complete; the command that started the run continues it\n")
         assert "own chat" not in out
         assert "\x1b" not in out
+    (elsewhere / "evaluate.py").write_text("print('own evaluation')")
+    code, out, error = recipes("eval", str(run))
+    assert (code, out) == (2, "")
+    assert error.startswith("error: there is no recipe ")
+    assert "\x1b" not in error
     assert "sibling" not in sys.modules
 
 

@@ -267,7 +267,7 @@ def test_examples_are_three_at_most_and_of_the_last_evaluation(recipes: Recipes)
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("", "Missing argument 'RUN'; `recipes --help` lists the commands"),
+        ("", "Missing argument 'RUN'; `recipes compare --help` says what it takes"),
         ("a", "pass two runs or more: `recipes compare RUN RUN`; `recipes runs` lists them"),
         ("a a", "a run stands there twice; pass runs that differ (`recipes runs` lists them)"),
         ("a nowhere", "nowhere is not a run of these recipes (there is no nowhere/run.json); pass the --output_dir of a run"),
@@ -278,3 +278,34 @@ def test_mistakes_end_in_a_line(recipes: Recipes, arguments: str, line: str):
     measure(make_run("a"), "11110000")
     make_run("new")
     assert recipes("compare", *arguments.split()) == (2, "", f"error: {line}\n")
+
+
+# --- compare --html -------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_shows_runs_side_by_side(recipes: Recipes):
+    measure(make_run("a", learning_rate=1e-5), "11110000")
+    measure(make_run("b", learning_rate=3e-5), "01110011")
+    code, out, error = recipes("compare", "a", "b", "--html", "page.html")
+    assert (code, error) == (0, "")
+    assert out.endswith("\nThe page is page.html\n")
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert '<th scope="row">learning_rate</th><td>1e-05</td><td>3e-05</td>' in page
+    assert '<th scope="row">b, held out</th><td>+12.5 points [' in page
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    assert data["problems"]["columns"] == ["a", "b"]
+    assert [[answer["correct"] for answer in problem["answers"]] for problem in data["problems"]["problems"][:2]] == [
+        [True, False],
+        [True, True],
+    ]
+    assert data["filters"]["mended"] == "only b right"
+    (curve,) = data["curves"]
+    assert [(series["label"], series["points"][-1][:2]) for series in curve["series"]] == [("a", [4, 0.5]), ("b", [4, 0.625])]
+    # With --json nothing else is printed; what is there is not written over.
+    json.loads(recipes("compare", "a", "b", "--html", "other.html", "--json")[1])
+    assert Path("other.html").exists()
+    line = "error: --html page.html is there already; choose another name\n"
+    assert recipes("compare", "a", "b", "--html", "page.html") == (2, "", line)
+    assert recipes("compare", "a", "b", "--html", "no/page.html")[2].startswith(
+        "error: --html no/page.html: there is no folder"
+    )

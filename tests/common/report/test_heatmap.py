@@ -1,6 +1,7 @@
 """Matrices in a report: drawn before and after, with what is not measured left open."""
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -58,5 +59,8 @@ def test_a_report_shows_the_first_and_the_last(tmp_path: Path, steps: list[int])
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     page = write_report(tmp_path, title="A run", summary="It ran.", curves=[], facts={}).read_text()
-    assert 'alt="Thoughts in the language asked for, held out"' in page
-    assert page.count("data:image/svg+xml") == 1
+    assert page.count("<h3>Thoughts in the language asked for, held out</h3>") == 1
+    assert re.findall("<caption>(.*?)</caption>", page) == [f"step {step}" for step in dict.fromkeys((steps[0], steps[-1]))]
+    assert (
+        '<th scope="row">Hindi</th><td class="shade-4">50%</td><td class="shade-0">-</td><td class="shade-6">75%</td>' in page
+    )

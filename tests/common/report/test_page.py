@@ -1,8 +1,11 @@
 """What a reader of `report.html` relies on."""
 
+import base64
+import hashlib
 import json
 import re
 import struct
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -36,8 +39,9 @@ def write_rows(path: Path, rows: list[dict]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def report(folder: Path) -> str:
-    path = write_report(folder, title="GRPO on maths", summary="Tiny.", curves=CURVES, facts={"Memory": "2 GiB"})
+def report(folder: Path, **more) -> str:
+    settings = {"title": "GRPO on maths", "summary": "Tiny.", "curves": CURVES, "facts": {"Memory": "2 GiB"}}
+    path = write_report(folder, **settings, **{"state": "interrupted"} | more)  # a complete run is drawn as a picture, too
     assert path == folder / "report.html"
     assert not list(folder.glob("*.tmp"))
     return path.read_text()
@@ -45,8 +49,18 @@ def report(folder: Path) -> str:
 
 def visible(page: str) -> str:
     """Returns the text a reader sees, each run of white space as one space."""
-    body = re.sub(r"<[^>]*>", " ", page.split("</style>")[1])
+    body = re.sub(r"<[^>]*>", " ", without_script(page).split("</style>")[1])
     return " ".join(body.split())
+
+
+def without_script(page: str) -> str:
+    """Returns what a reader has whose browser runs no script."""
+    return re.sub(r"<script.*?</script>", "", page, flags=re.S)
+
+
+def data_of(page: str) -> dict:
+    """Returns what the script shows."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
 
 
 @pytest.fixture
@@ -83,9 +97,10 @@ def test_what_a_model_or_a_file_says_is_text_not_markup(run_folder: Path) -> Non
     attack = "<script>alert(1)</script>\n<img src=http://example.org onerror=alert(1)>"
     write_rows(run_folder / "samples.jsonl", [sample(0, attack, False, attack), sample(60, attack, False, attack)])
     page = report(run_folder)
-    assert "<script" not in page
+    assert page.count("<script") == 2
     assert "&lt;script&gt;alert(1)&lt;/script&gt;\n&lt;img" in page
     assert "# &lt;fast&gt;" in page
+    assert data_of(page)["problems"]["problems"][0]["question"] == attack
 
 
 def test_whatever_a_text_holds_a_page_has_the_same_elements(tmp_path: Path) -> None:
@@ -116,18 +131,17 @@ def test_whatever_a_text_holds_a_page_has_the_same_elements(tmp_path: Path) -> N
 # heading --- | a | `b` ``` ![x](https://example.com/a.png) <!-- &lt;b&gt; ]]> <svg/onload=alert(1)>"""
     hostile, plain = page(text), page("plain")
     assert hostile.found == plain.found
-    assert hostile.text.count(text) == plain.text.lower().count("plain")  # a metric is capitalized
+    assert hostile.text.count(text) > 10
 
 
 def test_page_needs_no_network(run_folder: Path) -> None:
     page = report(run_folder)
-    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:|//)|@import|url\(|<link|<script""", page)
-    assert page.count("data:image/svg+xml;base64,") == 2
+    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:|//)|@import|url\((?!#)|<link|<script src""", page)
 
 
 def test_samples_show_corrected_problems_and_one_that_is_still_wrong(run_folder: Path) -> None:
-    page = report(run_folder)
-    assert re.findall(r"<h3>(.*?)</h3>", page) == ["Q1", "Q2", "Q3", "Q6"]
+    page = without_script(report(run_folder))
+    assert re.findall(r'<h3 dir="auto">(.*?)</h3>', page) == ["Q1", "Q2", "Q3", "Q6"]
     assert "5 went from wrong to right, 1 still wrong." in visible(page)
     assert page.count("✓ right") == 3
     assert page.count("✗ wrong") == 5
@@ -139,9 +153,9 @@ def test_pictures_and_marked_errors_of_samples(run_folder: Path) -> None:
     read = [["equal", "TOTAL "], ["missing", "4\n<2>"], ["wrong", "<i>\n7"], ["equal", "."]]
     row = {"image": picture, "marked": read}
     write_rows(run_folder / "samples.jsonl", [sample(step, "Read.", False, "TOTAL <i>\n7.") | row for step in (0, 60)])
-    page = report(run_folder)
+    page = without_script(report(run_folder))
     assert page.count(f'<img alt="42" src="{picture}">') == 1
-    assert page.index(picture) < page.index("<h3>Read.</h3>")
+    assert page.index(picture) < page.index('<h3 dir="auto">Read.</h3>')
     # What marks a line break is seen; there is no space that was not said.
     assert page.count(">TOTAL <del>4↵\n&lt;2&gt;</del><mark>&lt;i&gt;↵\n7</mark>.</div>") == 2
     assert "what is wrong is underlined , and what is missing is there struck through ." in visible(page)
@@ -159,9 +173,10 @@ def test_nothing_read_at_all_is_shown_as_missing(run_folder: Path) -> None:
 def test_only_images_within_the_page_are_shown(run_folder: Path, image: str | None) -> None:
     write_rows(run_folder / "samples.jsonl", [sample(step, "Read.", False) | {"image": image} for step in (0, 60)])
     page = report(run_folder)
-    assert "<h3>Read.</h3>" in page
-    assert page.count("<img") == 2  # the curves
-    assert str(image) not in page
+    assert '<h3 dir="auto">Read.</h3>' in page
+    assert page.count("<img") == 1  # the one that is shown large, as yet without a picture
+    assert "image" not in data_of(page)["problems"]["problems"][0]
+    assert str(image) not in without_script(page)
 
 
 def test_a_picture_cannot_leave_its_attribute(run_folder: Path) -> None:
@@ -170,8 +185,8 @@ def test_a_picture_cannot_leave_its_attribute(run_folder: Path) -> None:
     rows = [sample(step, "Read.", False) | {"image": image, "answer": answer} for step in (0, 60)]
     write_rows(run_folder / "samples.jsonl", rows)
     page = report(run_folder)
-    assert "<script" not in page
-    assert 'onload="' not in page
+    assert page.count("<script") == 2
+    assert 'onload="' not in without_script(page)
     assert 'src="data:image/png,&#34;&gt;&lt;script' in page
 
 
@@ -197,14 +212,40 @@ def test_an_error_rate_that_falls_is_no_loss(tmp_path: Path) -> None:
 
 
 def test_curves_are_an_image_and_missing_series_are_left_out(run_folder: Path) -> None:
-    page = report(run_folder)
+    page = report(run_folder, state="complete")
     png = (run_folder / "curves.png").read_bytes()
     width, height = struct.unpack(">II", png[16:24])
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(png) > 20_000
     assert width > height > 400
-    assert 'alt="Reward, over training steps"' in page
-    assert "Not in this run" not in page
+    curves = data_of(page)["curves"]
+    assert [curve["title"] for curve in curves] == ["Accuracy", "Reward"]
+    assert [series["label"] for series in curves[1]["series"]] == ["reward"]
+    assert curves[0]["series"][0]["points"][1] == [30, 0.7, 0.657, 0.747]
+
+
+def test_white_space_alone_is_said(run_folder: Path) -> None:
+    write_rows(run_folder / "samples.jsonl", [sample(0, "Q", False, "\n" * 40), sample(60, "Q", False, "")])
+    page = without_script(report(run_folder))
+    assert "(nothing but white space)" in page
+    assert ">(nothing)<" in page
+
+
+def test_what_else_was_logged_is_drawn_where_it_changes(tmp_path: Path) -> None:
+    rows = [
+        {"step": step, "seconds": step, "reward": 0.5, "tokens_per_second": 1000 + step, "rewards/correct/mean": step / 9}
+        | {"rewards/formatted/mean": 1 / step, "constant": 7, "learning_rate": 1e-4, "seconds_of_something": step**2}
+        for step in range(1, 9)
+    ]
+    write_rows(tmp_path / "metrics.jsonl", [*rows, {"step": 8, "seconds": 9, "peak_memory_gib": 1.5}])
+    more = data_of(report(tmp_path))["more"]
+    found = {curve["title"]: [series["label"] for series in curve["series"]] for curve in more}
+    assert found == {
+        "Learning rate": ["learning rate"],
+        "Tokens a second": ["training"],
+        "Rewards, mean": ["correct", "formatted"],
+        "Seconds of something": ["seconds of something"],
+    }
 
 
 def test_one_evaluation_is_a_report_so_far(tmp_path: Path) -> None:
@@ -214,6 +255,7 @@ def test_one_evaluation_is_a_report_so_far(tmp_path: Path) -> None:
     assert "so far, step 0 30.0% [25.7%, 34.7%]" in text
     assert "Answers so far" in text
     assert "After" not in text
+    assert data_of(report(tmp_path))["problems"]["columns"] == ["step 0"]
 
 
 def test_an_empty_run_still_gets_a_page(tmp_path: Path) -> None:
@@ -241,3 +283,48 @@ def test_a_question_that_is_asked_twice_has_two_samples(run_folder: Path) -> Non
     text = visible(report(run_folder))
     assert "60 True" in text
     assert "60 False" in text
+
+
+def test_every_evaluation_of_a_problem_is_kept_within_the_pages_size(tmp_path: Path) -> None:
+    picture = "data:image/jpeg;base64," + "A" * 100_000
+    rows = [
+        sample(step, f"Q{number}", step > 30, "word " * 300) | {"image": picture} for step in range(60) for number in range(24)
+    ]
+    write_rows(tmp_path / "samples.jsonl", rows)
+    page = report(tmp_path)
+    assert len(page) < 2_000_000
+    found = data_of(page)["problems"]
+    assert (found["columns"][0], found["columns"][-1]) == ("step 0", "step 59")
+    assert 5 < len(found["columns"]) < 60
+    assert len(found["problems"]) == 24
+    left_out = re.search(r"(\d+) evaluations between the first and the last and (\d+) pictures", visible(page))
+    assert int(left_out[1]) == 60 - len(found["columns"])
+    assert int(left_out[2]) == sum("image" not in problem for problem in found["problems"]) > 0
+
+
+def test_the_policy_names_the_one_script_and_the_one_style(run_folder: Path) -> None:
+    page = report(run_folder)
+    policy = unescape(re.search(r'Content-Security-Policy" content="(.*?)"', page)[1])
+    script = re.findall(r"<script>(.*?)</script>", page, re.S)
+    style = re.findall(r"<style>(.*?)</style>", page, re.S)
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (*style, *script)]
+    assert len(hashes) == 2
+    assert re.findall(r"'sha256-(.*?)'", policy) == hashes
+    assert "unsafe" not in policy
+
+
+def test_numbers_that_are_none_are_left_out(run_folder: Path) -> None:
+    with open(run_folder / "metrics.jsonl", "a") as file:
+        row = evaluation(70, "held_out", float("nan")) | {"metrics": {"accuracy": {"value": float("nan")}}}
+        file.write(json.dumps(row) + "\n" + json.dumps({"step": 71, "seconds": 1.0, "reward": None}) + "\n")
+    points = [series["points"][-1][0] for curve in data_of(report(run_folder))["curves"] for series in curve["series"]]
+    assert points == [60, 60, 60]
+
+
+def test_what_was_found_in_the_data_is_said(run_folder: Path) -> None:
+    left_out = {f"a.jsonl, row {number}": "no <answer>" for number in range(300)}
+    text = visible(report(run_folder, notes=["train: 3 training rows ask what is also measured"], left_out=left_out))
+    assert "train: 3 training rows ask what is also measured" in text
+    assert "300 rows were left out" in text
+    assert "a.jsonl, row 7 : no &lt;answer&gt;" in text
+    assert "And 100 more." in text

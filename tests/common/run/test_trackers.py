@@ -1,5 +1,6 @@
 """Trackers: a run that is continued is one run there, and one that fails does not end the training."""
 
+import json
 import os
 import sys
 import threading
@@ -9,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
-from common.run import trackers
+from common.run import wandb_run
 from common.run.record import write_record
-from common.run.trackers import survive
+from common.run.trackers import Tracker, set_up
 
 import pytest
 import wandb
@@ -36,16 +37,21 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name, value in {"MODE": "offline", "DIR": str(tmp_path), "SILENT": "true"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
 
-    def start(folder: Path, part: str | None = None) -> "wandb.Run | None":
+    def start(folder: Path, part: str | None = None, end: Callable | None = None) -> "wandb.Run | None":
         wandb.teardown()  # a process has its own settings
         write_record(SCRIPT, training_args(folder))
         args = training_args(folder / (part or ""), "wandb")
         if part:
             write_record(SCRIPT, args)
         handler = CallbackHandler([WandbCallback()], None, None, None, None)
-        survive(SimpleNamespace(args=args, callback_handler=handler), folder)
-        handler.on_train_begin(args, TrainerState(), TrainerControl())
-        handler.on_log(args, TrainerState(), TrainerControl(), {"loss": 1.0})
+        state, control = TrainerState(), TrainerControl()
+        trainer = SimpleNamespace(args=args, callback_handler=handler, model=None, processing_class=None, state=state)
+        trainer.control = control
+        trackers = set_up(trainer, folder)
+        handler.on_train_begin(args, state, control)
+        handler.on_log(args, state, control, {"loss": 1.0})
+        if end:
+            end(trackers[0], trainer)
         found = wandb.run
         wandb.finish()
         return found
@@ -61,6 +67,53 @@ def test_a_run_that_is_continued_is_one_run_in_wandb(start: Callable, tmp_path: 
     assert again.settings.resume == "allow"
     assert start(tmp_path / "run", "team").id == first.id, "a part of it"
     assert {path.name.rpartition("-")[2] for path in tmp_path.glob("wandb/offline-run-*")} == {first.id, other.id}
+
+
+def test_project_and_run_are_named_after_recipe_and_folder(start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    found = start(tmp_path / "run")
+    assert (found.project, found.name) == ("sft_instruct", f"run-{found.id}")
+    assert found.config["dataset_name"] == "synthetic"
+    assert found.config["recipe"] == "sft_instruct"
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    assert start(tmp_path / "run").project == "mine"
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_samples_and_report_are_handed_over_where_that_is_asked(is_asked: bool, start: Callable, tmp_path: Path):
+    folder = tmp_path / "run"
+
+    def end(tracker: Tracker, trainer: SimpleNamespace) -> None:
+        row = {"step": 0, "split": "held_out", "question": "a row of mine", "answer": "4", "completion": "5", "correct": False}
+        (folder / "samples.jsonl").write_text(json.dumps(row) + "\n")
+        (folder / "report.html").write_text("<p>a page of mine</p>")
+        tracker.end(trainer, folder / "report.html" if is_asked else None)
+
+    start(folder, end=end)
+    media = [path.read_text() for path in tmp_path.glob("wandb/offline-run-*/files/media/**/*") if path.is_file()]
+    assert any("a row of mine" in text for text in media) == is_asked
+    assert any("a page of mine" in text for text in media) == is_asked
+
+
+def test_a_tracker_ends_when_all_is_measured(tmp_path: Path):
+    class Ending(TensorBoardCallback):
+        def __init__(self):
+            self.events = []
+
+        def on_log(self, *args, **kwargs):
+            self.events.append("log")
+
+        def on_train_end(self, *args, **kwargs):
+            self.events.append("end")
+
+    ending, args = Ending(), training_args(tmp_path)
+    args.report_to = ["tensorboard"]
+    handler = CallbackHandler([ending], None, None, None, None)
+    trainer = SimpleNamespace(args=args, callback_handler=handler, model=None, processing_class=None, state=None, control=None)
+    (tracker,) = set_up(trainer, tmp_path)
+    handler.on_train_end(args, TrainerState(), TrainerControl())
+    tracker.on_log(args, TrainerState(), TrainerControl(), logs={"eval_held_out/accuracy": 0.5})
+    tracker.end(trainer, None)
+    assert ending.events == ["log", "end"]
 
 
 @pytest.mark.parametrize(
@@ -112,9 +165,10 @@ def test_a_tracker_that_fails_does_not_end_the_training(tmp_path: Path, capsys: 
             self.calls += 1
             raise ConnectionError("no route to host")
 
-    failing, args = Failing(), TrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True)
+    failing, args = Failing(), training_args(tmp_path)
+    args.report_to = ["tensorboard"]
     handler = CallbackHandler([failing], None, None, None, None)
-    survive(SimpleNamespace(args=SimpleNamespace(report_to=["tensorboard"]), callback_handler=handler), tmp_path)
+    set_up(SimpleNamespace(args=args, callback_handler=handler), tmp_path)
     for _ in range(2):
         handler.on_log(args, TrainerState(), TrainerControl(), {"loss": 1.0})
     assert failing.calls == 1
@@ -137,21 +191,24 @@ def test_a_server_that_does_not_answer_in_time_is_not_waited_for(
     if not silent:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
-    settings = SimpleNamespace(mode="online", base_url=url, wandb_dir="wandb/", run_id=None)
+    settings = SimpleNamespace(mode="online", base_url=url, wandb_dir="wandb/", run_id=None, project="mine")
     found = [settings]
     wandb = SimpleNamespace(
         setup=lambda settings=None: SimpleNamespace(settings=found.append(settings) or found[0]),
         Settings=SimpleNamespace,
     )
     monkeypatch.setitem(sys.modules, "wandb", wandb)
-    monkeypatch.setattr(trackers, "PATIENCE", 0.5)
+    monkeypatch.setattr(wandb_run, "PATIENCE", 0.5)
     began = time.monotonic()
-    args = SimpleNamespace(report_to=["wandb"], output_dir=str(tmp_path))
-    survive(SimpleNamespace(args=args, callback_handler=SimpleNamespace(callbacks=[])), tmp_path)
+    args = training_args(tmp_path)
+    args.report_to = ["wandb"]
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    set_up(SimpleNamespace(args=args, callback_handler=SimpleNamespace(callbacks=[])), tmp_path)
     assert time.monotonic() - began < 5
     line = f"warning: wandb: {url} does not answer; the run is logged in wandb/, for `wandb sync`\n"
     assert capsys.readouterr().out == (line if silent else "")
     assert (found[-1].mode if found[-1] else "online") == mode
+    assert os.environ["WANDB_PROJECT"] == "mine"
     if not silent:
         server.shutdown()
     server.server_close()

@@ -1,0 +1,98 @@
+"""Long work is never silent: lines in a file, a bar on a terminal, and nothing of either where there is news anyway."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+
+from common import progress
+from common.errors import say
+from common.progress import no_stage, stage, working
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(progress, "EVERY", 0.4)
+    yield
+    no_stage()
+
+
+def test_a_file_gets_a_line_when_there_was_none(capsys: pytest.CaptureFixture[str]):
+    stage("loading")
+    with working("reading rows", total=200) as advance:
+        advance(50)
+        time.sleep(1.1)
+    no_stage()
+    lines = capsys.readouterr().out.splitlines()
+    assert 1 <= len(lines) <= 2
+    assert re.fullmatch(r"\.\.\. reading rows 50/200, \d s, about \d s left", lines[0])
+    time.sleep(0.7)
+    assert capsys.readouterr().out == "", "it is over"
+
+
+def test_news_take_its_place(capsys: pytest.CaptureFixture[str]):
+    stage("loading")
+    with working("reading rows"):
+        for number in range(6):
+            say(f"line {number}")
+            time.sleep(0.2)
+    assert capsys.readouterr().out.splitlines() == [f"line {number}" for number in range(6)]
+
+
+def test_the_innermost_work_is_said_and_a_stage_goes_on(capsys: pytest.CaptureFixture[str]):
+    stage("training", total=10, done=3)
+    with working("measuring"):
+        time.sleep(0.9)
+        assert "... measuring, " in capsys.readouterr().out
+    stage("training", total=10, done=4)
+    time.sleep(0.9)
+    assert re.search(r"\.\.\. training 4/10, \d s, about \d+ s left", capsys.readouterr().out)
+
+
+def test_outside_a_stage_nothing_is_said(capsys: pytest.CaptureFixture[str]):
+    with working("answering"):
+        time.sleep(0.9)
+    assert capsys.readouterr().out == "", "a chat may write into a pipe"
+
+
+def test_another_process_says_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("RANK", "1")
+    stage("loading")
+    with working("reading rows"):
+        time.sleep(0.9)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_gets_a_bar_that_makes_room():
+    script = """
+import time
+from common.errors import say
+from common.progress import no_stage, stage, working
+stage("loading")
+with working("reading rows", total=4) as advance:
+    advance(2)
+    time.sleep(2)
+    say("news")
+no_stage()
+"""
+    master, slave = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=slave, env={**os.environ, "TERM": "xterm"})
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 4096)
+        except OSError:  # its end
+            break
+        if not part:
+            break
+        shown += part
+    os.close(master)
+    assert process.wait() == 0
+    text = shown.decode()
+    assert "reading rows [############............] 2/4, about " in text
+    assert text.endswith("\r\x1b[Knews\r\n")
