@@ -1,6 +1,5 @@
 """Measure, train, measure again, save, report: the part that is the same in every recipe."""
 
-import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from common.run.disk import check_room, naming_disk_faults
 from common.run.divergence import DivergenceGuard
 from common.run.files import open_to_readers
 from common.run.heartbeat import Heartbeat
+from common.run.meter import Meter, average_speed, largest_peak_memory_gib
 from common.run.record import launcher, versions, write_record
 from common.run.recorder import Evaluation, Recorder
 from common.run.signals import REQUEUE, StopRequest
@@ -24,7 +24,6 @@ from common.run.universal import loading_converted
 from common.run.watch import Watch
 
 import torch
-from accelerate.utils import gather_object
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 
@@ -56,30 +55,21 @@ def _train(trainer: Trainer, checkpoint: Path | None) -> None:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
 
 
-def _peak_memory_gib() -> float:
-    """Returns the largest peak memory of any process: of the GPU, or of the process where there is none."""
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated() / 2**30
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return round(max(gather_object([peak])), 2)
-
-
 def _report(
     trainer: Trainer, recorder: Recorder, *, title: str, summary: str, curves: list[Curve], facts: dict[str, str]
 ) -> None:
     """Writes the totals, the card and the report of a finished training, and marks its folder as complete."""
     args, folder = trainer.args, Path(trainer.args.output_dir)
-    totals = {"step": trainer.state.global_step, "seconds": recorder.seconds(), "peak_memory_gib": _peak_memory_gib()}
+    totals = {"step": trainer.state.global_step, "seconds": recorder.seconds(), "peak_memory_gib": largest_peak_memory_gib()}
     if trainer.accelerator.is_main_process:
         recorder.append("metrics.jsonl", totals)
         tokens = max((row.get("num_tokens", 0) for row in recorder.rows), default=0)
-        training = max(totals["seconds"] - recorder.evaluation_seconds(), 0.01)
         facts = {
             "ran on": launcher(args),
             **facts,
             "time": f"{totals['seconds']:.0f} s of training and evaluation, {totals['step']} steps",
-            "tokens": f"{tokens:,.0f} in prompts and completions, {tokens / training:,.0f} a second of training",
+            "tokens": f"{tokens:,.0f} in prompts and completions",
+            "speed": average_speed(recorder.rows) or "no step was logged",
             **{f"gained on {split}": f"{format_gain(gain)} on the same problems" for split, gain in recorder.gains().items()},
             "peak memory": f"{totals['peak_memory_gib']} GiB ({args.device.type}, the process that took most)",
             **versions(),
@@ -138,6 +128,7 @@ def run(
     request = StopRequest(seconds_of(limit) if limit else None)
     watch = Watch(trainer, request, DivergenceGuard(trainer, args.run_values.get("stop_on_spike", False)), needed)
     recorder = Recorder(trainer, evaluate, shown)
+    trainer.callback_handler.callbacks.insert(0, Meter(trainer))  # before the trackers, which log what it adds
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     heartbeat = Heartbeat(args)

@@ -12,6 +12,7 @@ from common.data.runs import read_rows
 from common.errors import say
 from common.measure.statistics import paired_difference
 from common.report.numbers import format_metric
+from common.run.meter import speed
 
 import torch
 from accelerate.utils import gather_object
@@ -69,10 +70,6 @@ class Recorder(TrainerCallback):
             _keep_until(self.folder / "samples.jsonl", step, is_last)
         spent = max((row["seconds"] for row in self.rows), default=0.0)
         self.started = time.monotonic() - spent
-
-    def evaluation_seconds(self) -> float:
-        """Returns the time that all evaluations of the run took, those before an interruption too."""
-        return sum(row.get("evaluation_seconds", 0.0) for row in self.rows)
 
     def measure(self, step: int) -> None:
         begun = time.monotonic()
@@ -140,7 +137,7 @@ class Recorder(TrainerCallback):
             values = "  ".join(f"{label} {logs[key]:.3g}" for label, key in self.shown.items() if key in logs)
             pace = self.seconds() / max(1, state.global_step)
             left = pace * (state.max_steps - state.global_step)
-            say(f"step {state.global_step:>4}/{state.max_steps}  {values}  about {left:.0f} s left")
+            say(f"step {state.global_step:>4}/{state.max_steps}  {values}  {speed(logs)}  about {left:.0f} s left")
 
     def on_train_end(self, args, state, control, **kwargs):
         measured = [row["step"] for row in self.rows if "split" in row]
