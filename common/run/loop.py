@@ -6,6 +6,7 @@ from pathlib import Path
 from common.data.notes import LINES
 from common.data.runs import COMPLETE, damage
 from common.errors import say
+from common.models.zero3 import keep_adapters_whole
 from common.report.card import write_card
 from common.report.numbers import format_gain
 from common.report.page import Curve, write_report
@@ -136,6 +137,7 @@ def run(
     trainer.add_callback(watch)
     trainer.add_callback(recorder)
 
+    keep_adapters_whole(trainer.model, args.deepspeed_plugin)
     checkpoint = choose_checkpoint(folder, args.process_index)
     if checkpoint:
         say(f"Continuing from {checkpoint}.")
