@@ -1,4 +1,4 @@
-"""The settings that every training has, beside TRL's and the recipe's own: when it stops."""
+"""The settings that every training has, beside TRL's and the recipe's own: when it stops, and how large its updates are."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from common.errors import fail, say
 
 @dataclass
 class RunArguments:
-    """When a training stops before its end."""
+    """When a training stops before its end, and how large its updates are."""
 
     max_run_time: str | None = field(
         default=None,
@@ -21,6 +21,12 @@ class RunArguments:
     )
     stop_on_spike: bool = field(
         default=False, metadata={"help": "Stop when the loss leaps to ten times its running median; otherwise it is only said."}
+    )
+    tokens_per_update: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens of an update on all GPUs, in rows of max_length; gradient_accumulation_steps follows from it."
+        },
     )
 
 
