@@ -53,6 +53,7 @@ AT_RUN_TIME = [
     ("trl.trainer.grpo_trainer", "_metrics", "common/generate/rollout.py"),
     ("trl.trainer.grpo_trainer", "return prompt_ids, completion_ids, tool_mask", "common/run/meter.py"),
     ("trl.trainer.grpo_trainer", "_generate", "common/run/meter.py"),
+    ("trl.trainer.grpo_trainer", "_generate", "benchmarks/profile_step.py"),
     ("trl.trainer.grpo_trainer", "_get_per_token_logps_and_entropies", "common/generate/scoring.py"),
     ("trl.trainer.grpo_trainer", "_get_per_token_logps_and_entropies", "tests/common/generate/test_scoring.py"),
     ("trl.trainer.grpo_trainer", "_tokenize_prompts", "tests/common/generate/test_rollout.py"),
