@@ -33,7 +33,7 @@ def main() -> None:
         save_strategy="no",
         disable_tqdm=True,
     )
-    model_args = ModelConfig(model_name_or_path=name, dtype="float32", attn_implementation="eager")
+    model_args = ModelConfig(model_name_or_path=name, dtype="float32", attn_implementation="eager", use_peft=True)
     tokenizer = load_tokenizer(model_args)
     tokens = list(range(10, 40))
     rows = Dataset.from_list([{"input_ids": tokens[number:], "labels": tokens[number:]} for number in range(12)])
