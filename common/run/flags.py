@@ -164,6 +164,11 @@ def check_built(training_args: TrainingArguments, model_args: ModelConfig, train
     if isinstance(target, str) and re.fullmatch(r"[\w.]+", target):
         model_args.lora_target_modules = [target]  # TRL makes a text of a single name, which PEFT takes for a whole path
     plugin = training_args.deepspeed_plugin
+    if trains and not prepares and "8bit" in training_args.optim and plugin is not None and plugin.hf_ds_config.is_offload():
+        fail(
+            f"optim {training_args.optim.value} with the optimizer in the host's memory: DeepSpeed updates there with its own "
+            "Adam, in 32 bits; take a configuration without offload, or leave `optim` out"
+        )
     if model_args.load_in_4bit or model_args.load_in_8bit:
         name = "load_in_4bit" if model_args.load_in_4bit else "load_in_8bit"
         if trains and not model_args.use_peft:
