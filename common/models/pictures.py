@@ -1,4 +1,4 @@
-"""All pictures of a batch through a vision tower at once, where transformers attends within one after the other.
+"""A vision tower at work: all pictures of a batch at once, where transformers attends within one after the other, or frozen.
 
 Sixty-four cut out lines are sixty-four small kernels in each layer, and a GPU waits for the program that starts them.
 """
@@ -58,3 +58,24 @@ def see_together(model: PreTrainedModel) -> None:
     """Lets the vision tower of a model, which computes its attention with sdpa, see all pictures of a batch at once."""
     AttentionInterface.register(TOGETHER, attend_together)
     model.set_attn_implementation({"vision_config": TOGETHER})
+
+
+def freeze_tower(model: PreTrainedModel) -> None:
+    """Freezes the vision tower of a model, and lets it compute without a gradient.
+
+    Where adapters are trained with recomputed activations, transformers (5.23) has the input embeddings of every part of a
+    model require a gradient, those of the tower too: it would be computed through the whole of it for nothing.
+
+    Args:
+        model: One of `MODELS`, without adapters yet.
+    """
+    tower = model.model.visual
+    tower.requires_grad_(False)
+    forward = tower.forward
+
+    @torch.no_grad()
+    def frozen(*args: Any, **kwargs: Any) -> Any:
+        tower.eval()  # a layer that is trained would be kept for recomputation
+        return forward(*args, **kwargs)
+
+    tower.forward = frozen

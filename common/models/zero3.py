@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 from accelerate import DeepSpeedPlugin
+from peft import PeftModel
 from transformers import PreTrainedModel
 from transformers.integrations import deepspeed as integration
 
@@ -61,11 +62,13 @@ def prepare(model: PreTrainedModel, adapted: bool = False, adapted_parameters: I
     # before training, which does call it, made it fetch the weight ahead: then the backward pass finds it gone.
     deepspeed.zero.register_external_parameter(model, model.get_output_embeddings().weight)
     # A decoder layer is gathered as one. DeepSpeed would gather each of its modules by itself, and spend more time in its hooks
-    # than a GPU in the layer (docs/performance.md). Not with adapters: where weights are frozen, DeepSpeed (0.19) lets go of a
-    # layer before its backward pass is through.
-    layers = getattr(model.get_decoder(), "layers", None)
-    if layers and not adapted:
+    # than a GPU in the layer (docs/performance.md).
+    if layers := getattr(model.get_decoder(), "layers", None):
         set_z3_leaf_modules(model, [type(layer) for layer in layers])
+    if adapted:
+        # DeepSpeed (0.19) reduces the gradients of what it gathers as one when that of its input is there. If the input needs
+        # none, as that of the first layer behind a frozen embedding, it takes zeros before they are computed.
+        model.enable_input_require_grads()
     # PEFT (0.21) moves a parameter with an adapter into a submodule while it computes. DeepSpeed (0.19) gathers what a
     # module held after the first step, and stops where that is gone; of a leaf module it gathers all there is below.
     ends = tuple(f".{parameter}" for parameter in adapted_parameters)  # 7.mlp is not 17.mlp
@@ -86,6 +89,23 @@ def keep_whole(plugin: DeepSpeedPlugin | None) -> None:
         settings = plugin.deepspeed_config["zero_optimization"]
         for name in ("stage3_max_live_parameters", "stage3_max_reuse_distance"):  # 1e9 each by default
             settings.setdefault(name, 10**12)
+
+
+def keep_adapters_whole(model: torch.nn.Module, plugin: DeepSpeedPlugin | None) -> None:
+    """Has ZeRO-3 keep LoRA's matrices whole on each GPU: they are gathered once after each step, and not before each use.
+
+    By itself DeepSpeed keeps what has up to 100,000 numbers. What the user's own DeepSpeed settings say of it stands.
+
+    Args:
+        model: With its adapters, before it is prepared.
+        plugin: Accelerate's; None without DeepSpeed.
+    """
+    if plugin is None or plugin.zero_stage != 3 or not isinstance(model, PeftModel):
+        return
+    # Under ZeRO-3 a parameter's own size is that of its shard.
+    sizes = [getattr(weight, "ds_numel", weight.numel()) for name, weight in model.named_parameters() if ".lora_" in name]
+    # A frozen weight of no more numbers than the largest of them is kept whole as well.
+    plugin.deepspeed_config["zero_optimization"].setdefault("stage3_param_persistence_threshold", max(sizes, default=100_000))
 
 
 def sharded_bytes(model: torch.nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""The settings that every training has, beside TRL's and the recipe's own: when it stops, what trackers get."""
+"""The settings that every training has, beside TRL's and the recipe's own: its end, its updates, what trackers get."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from common.errors import fail, say
 
 @dataclass
 class RunArguments:
-    """When a training stops before its end, and what its trackers get."""
+    """When a training stops before its end, how large its updates are, and what its trackers get."""
 
     max_run_time: str | None = field(
         default=None,
@@ -26,6 +26,12 @@ class RunArguments:
         default=False,
         metadata={
             "help": "Also hand the kept samples and report.html to the trackers of report_to: they hold rows of your data."
+        },
+    )
+    tokens_per_update: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tokens of an update on all GPUs, in rows of max_length; gradient_accumulation_steps follows from it."
         },
     )
 

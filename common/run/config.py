@@ -18,6 +18,7 @@ from common.data.runs import RECORD, read_record
 from common.errors import fail, nearest, say
 from common.progress import stage
 from common.run.arguments import RunArguments, check_run, default_output_dir, hide_token
+from common.run.auto import leave_open, number_or_auto, settle, truth_or_auto
 from common.run.flags import check_built, check_values
 from common.run.launch import check_deepspeed, check_gpus, choose_precision, start_alone
 from common.run.refused import refuse, refuse_unread
@@ -54,6 +55,9 @@ class _Parser(TrlParser):
         super().__init__(classes, allow_abbrev=False, exit_on_error=False, conflict_handler="resolve")
         self.add_argument("--report_to", "--report-to", nargs="+", default="none", help="Trackers, one or more, or `none`.")
         self.hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
+        self.add_argument("--per_device_train_batch_size", "--per-device-train-batch-size", type=number_or_auto, default=8)
+        recompute = ("--activation_checkpointing", "--activation-checkpointing")
+        self.add_argument(*recompute, type=truth_or_auto, nargs="?", const=True, default=None)
         if issubclass(classes[0], DataArguments):
             text = classes[0].__dataclass_fields__["dataset_name"].metadata["help"]
             self.add_argument("--dataset_name", "--dataset-name", nargs="+", action=_Together, help=text)
@@ -223,13 +227,17 @@ def parse(
     if reads is not None:
         refuse_unread(by_hand, parser.standard, reads, Path(script).name)
     refuse(settings if trains else by_hand, parser.standard, training_class, refused or {})
-    check_values(values, training_class, world_size, trains)
-    check_deepspeed(values, world_size)
-    choose_precision(values)
     has_default_output_dir = values.output_dir is None
     if trains and has_default_output_dir and not prepares:
         name = (config or files[-1]).stem + Path(script).stem.removeprefix("train")  # of train_trainer.py: "tiny_trainer"
         values.output_dir = default_output_dir(recipe.name, name, values.dataset_name, usual)
+    if not trains or prepares:
+        leave_open(values)
+    check_values(values, training_class, world_size, trains)
+    if trains:
+        settle(values, chosen, recipe.name, world_size)
+    check_deepspeed(values, world_size)
+    choose_precision(values)
     if trains:
         check_run(vars(values))
     if values.deepspeed:

@@ -7,6 +7,7 @@ from typing import Any
 
 from common.data.files import check_path
 from common.errors import fail, nearest
+from common.run.auto import AUTO
 from common.run.grpo import check_grpo
 from common.run.refused import shown
 
@@ -46,7 +47,7 @@ LIMITS = {
         lambda x: x >= 1,
         "per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps max_completion_length max_length "
         "max_new_tokens max_prompt_length num_iterations steps_per_generation generation_batch_size lora_r lora_alpha "
-        "save_total_limit min_pixels max_pixels vllm_tensor_parallel_size",
+        "tokens_per_update save_total_limit min_pixels max_pixels vllm_tensor_parallel_size",
     ),
     "0 or more, and below 1": (lambda x: 0 <= x < 1, "adam_beta1 adam_beta2 lora_dropout label_smoothing_factor"),
     "from 0 to 1": (lambda x: 0 <= x <= 1, "min_p chat_share other_share"),
@@ -76,7 +77,7 @@ def check_values(values: Namespace, training_class: type[TrainingArguments], wor
             fail(f"{name} is {shown(value)}: give a finite number")
     for limit, (holds, names) in LIMITS.items():
         for name in names.split():
-            if settings.get(name) is not None and not holds(settings[name]):
+            if settings.get(name) not in (None, AUTO) and not holds(settings[name]):
                 fail(f"{name} is {settings[name]}: it must be {limit}")
     for cls in (training_class, ModelConfig):
         for name, choices in CHOICES.get(cls.__name__, {}).items():
@@ -163,6 +164,11 @@ def check_built(training_args: TrainingArguments, model_args: ModelConfig, train
     if isinstance(target, str) and re.fullmatch(r"[\w.]+", target):
         model_args.lora_target_modules = [target]  # TRL makes a text of a single name, which PEFT takes for a whole path
     plugin = training_args.deepspeed_plugin
+    if trains and not prepares and "8bit" in training_args.optim and plugin is not None and plugin.hf_ds_config.is_offload():
+        fail(
+            f"optim {training_args.optim.value} with the optimizer in the host's memory: DeepSpeed updates there with its own "
+            "Adam, in 32 bits; take a configuration without offload, or leave `optim` out"
+        )
     if model_args.load_in_4bit or model_args.load_in_8bit:
         name = "load_in_4bit" if model_args.load_in_4bit else "load_in_8bit"
         if trains and not model_args.use_peft:

@@ -22,6 +22,9 @@ def check_grpo(values: Namespace, world_size: int) -> None:
     Raises:
         SystemExit: With code 2.
     """
+    for name in ("per_device_train_batch_size", "activation_checkpointing"):
+        if getattr(values, name) == "auto":
+            fail(f"{name} auto: the batches of GRPO are whole groups of completions; give a value, as config.yaml does")
     if values.use_vllm and find_spec("vllm") is None:
         fail("use_vllm true: vLLM is not installed; install the `vllm` extra into an environment of its own, or leave it out")
     if values.sync_ref_model and values.beta == 0:

@@ -101,6 +101,26 @@ def check_deepspeed(values: Namespace, world_size: int) -> None:
         )
 
 
+def zero_settings(values: Namespace) -> dict[str, Any] | None:
+    """Returns the ZeRO stage and what is offloaded (`stage`, `offload_optimizer`, `offload_param`), or None without DeepSpeed.
+
+    Args:
+        values: The settings by name, checked by `check_deepspeed`.
+    """
+    given, offloads = values.deepspeed, ("offload_optimizer", "offload_param")
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("true", "1"):
+        given = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
+        if given == "none":  # accelerate's yaml says it itself
+            stage = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))
+            devices = {name: os.environ.get(f"ACCELERATE_DEEPSPEED_{name.upper()}_DEVICE", "none") for name in offloads}
+            return {"stage": stage} | {name: device in ("cpu", "nvme") for name, device in devices.items()}
+    if not given:
+        return None
+    zero = _read_deepspeed(given, "deepspeed").get("zero_optimization", {})
+    devices = {name: (zero.get(name) or {}).get("device", "none") for name in offloads}
+    return {"stage": zero["stage"]} | {name: device in ("cpu", "nvme") for name, device in devices.items()}
+
+
 def start_alone() -> None:
     """With plain `python` makes this process the only one of a launch, as DeepSpeed wants to hear from a launcher."""
     if "RANK" in os.environ:

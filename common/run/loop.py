@@ -1,12 +1,12 @@
 """Measure, train, measure again, save, report: the part that is the same in every recipe."""
 
-import resource
 from collections.abc import Callable, Sized
 from pathlib import Path
 
 from common.data.notes import LEFT_OUT, LINES
 from common.data.runs import COMPLETE, damage
 from common.errors import say
+from common.models.zero3 import keep_adapters_whole
 from common.progress import no_stage, stage
 from common.report.card import write_card
 from common.report.numbers import format_gain
@@ -18,6 +18,7 @@ from common.run.divergence import DivergenceGuard
 from common.run.files import open_to_readers
 from common.run.heartbeat import Heartbeat
 from common.run.live import LiveReport
+from common.run.meter import Meter, average_speed, largest_peak_memory_gib
 from common.run.record import launcher, versions, write_record
 from common.run.recorder import Evaluation, Recorder
 from common.run.rollouts import KeepRollouts
@@ -27,7 +28,6 @@ from common.run.universal import loading_converted
 from common.run.watch import Watch
 
 import torch
-from accelerate.utils import gather_object
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 
@@ -59,27 +59,18 @@ def _train(trainer: Trainer, checkpoint: Path | None) -> None:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
 
 
-def _peak_memory_gib() -> float:
-    """Returns the largest peak memory of any process: of the GPU, or of the process where there is none."""
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated() / 2**30
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return round(max(gather_object([peak])), 2)
-
-
 def _facts(trainer: Trainer, recorder: Recorder, facts: dict[str, str]) -> dict[str, str]:
     """Returns what is said of a run's launch, its time and its tokens so far, and the versions."""
     tokens = max((row.get("num_tokens", 0) for row in recorder.rows), default=0)
     seconds, steps = recorder.seconds(), trainer.state.global_step
-    training = max(seconds - recorder.evaluation_seconds(), 0.01)
     peaks = [row["peak_memory_gib"] for row in recorder.rows if "peak_memory_gib" in row]
     where = f"({trainer.args.device.type}, the process that took most)"
     return {
         "ran on": launcher(trainer.args),
         **facts,
         "time": f"{seconds:.0f} s of training and evaluation, {steps} steps",
-        "tokens": f"{tokens:,.0f} in prompts and completions, {tokens / training:,.0f} a second of training",
+        "tokens": f"{tokens:,.0f} in prompts and completions",
+        "speed": average_speed(recorder.rows) or "no step was logged",
         **{f"gained on {split}": f"{format_gain(gain)} on the same problems" for split, gain in recorder.gains().items()},
         **({"peak memory": f"{peaks[-1]} GiB {where}"} if peaks else {}),
         **versions(),
@@ -100,7 +91,7 @@ def _report(
 ) -> None:
     """Writes the totals, the card and the report of a finished training, and marks its folder as complete."""
     args, folder = trainer.args, Path(trainer.args.output_dir)
-    totals = {"step": trainer.state.global_step, "seconds": recorder.seconds(), "peak_memory_gib": _peak_memory_gib()}
+    totals = {"step": trainer.state.global_step, "seconds": recorder.seconds(), "peak_memory_gib": largest_peak_memory_gib()}
     if trainer.accelerator.is_main_process:
         recorder.append("metrics.jsonl", totals)
         recorder.rows.append(totals)
@@ -171,6 +162,7 @@ def run(
 
     live = LiveReport(write, recorder.measured, trainer.accelerator.is_main_process)
     watch.before_leaving = lambda: live.now("interrupted")
+    trainer.callback_handler.callbacks.insert(0, Meter(trainer))  # before the trackers, which log what it adds
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     heartbeat = Heartbeat(args)
@@ -180,6 +172,7 @@ def run(
     trainer.add_callback(KeepRollouts(trainer, recorder.append))
     trainer.add_callback(live)
 
+    keep_adapters_whole(trainer.model, args.deepspeed_plugin)
     checkpoint = choose_checkpoint(folder, args.process_index)
     if checkpoint:
         say(f"Continuing from {checkpoint}.")

@@ -14,6 +14,7 @@ from common.errors import say
 from common.measure.statistics import paired_difference
 from common.progress import working
 from common.report.numbers import format_metric
+from common.run.meter import speed
 from common.run.trackers import Tracker
 
 import torch
@@ -87,10 +88,6 @@ class Recorder(TrainerCallback):
         """Returns how many evaluations there are, those before an interruption too."""
         return sum("split" in row for row in self.rows)
 
-    def evaluation_seconds(self) -> float:
-        """Returns the time that all evaluations of the run took, those before an interruption too."""
-        return sum(row.get("evaluation_seconds", 0.0) for row in self.rows)
-
     def measure(self, step: int) -> None:
         begun = time.monotonic()
         with working("measuring the held-out rows"):
@@ -159,7 +156,8 @@ class Recorder(TrainerCallback):
         if time.monotonic() - self.last_line > 10:
             self.last_line = time.monotonic()
             values = "  ".join(f"{label} {logs[key]:.3g}" for label, key in self.shown.items() if key in logs)
-            say(f"step {state.global_step:>4}/{state.max_steps}  {values}  about {self._seconds_left(args, state):.0f} s left")
+            left = self._seconds_left(args, state)
+            say(f"step {state.global_step:>4}/{state.max_steps}  {values}  {speed(logs)}  about {left:.0f} s left")
 
     def _seconds_left(self, args: TrainingArguments, state: TrainerState) -> float:
         """Returns how long the steps and evaluations that are left take, at the pace of the last ones.

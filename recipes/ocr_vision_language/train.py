@@ -28,6 +28,7 @@ def main() -> None:
     from common.generate.limits import warn_of_cut_references
     from common.models.config import check_model, check_reads_pictures
     from common.models.load import load_model
+    from common.models.pictures import freeze_tower
     from common.models.vision import load_processor
     from common.report.page import Curve
     from common.run.batch import describe_batch
@@ -63,10 +64,10 @@ def main() -> None:
     model = load_model(model_args, processor)
     collator.get_positions = model.model.get_rope_index
     peft_config = get_peft_config(model_args)
-    if args.freeze_vision_tower and peft_config:
-        peft_config.exclude_modules = r".*\.visual\..*"
-    elif args.freeze_vision_tower:
-        model.model.visual.requires_grad_(False)
+    if args.freeze_vision_tower:
+        freeze_tower(model)
+        if peft_config:
+            peft_config.exclude_modules = r".*\.visual\..*"
 
     # 3. Trainer: opens a batch's pictures, adds adapters if asked to (`use_peft`), and calls DeepSpeed as the launcher says.
     trainer = SFTTrainer(

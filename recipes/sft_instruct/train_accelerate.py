@@ -33,7 +33,7 @@ dataset_name dataset_config validation_dataset_name test_dataset_name columns gr
 drop_duplicates system_prompt max_length packing max_new_tokens
 output_dir seed data_seed num_train_epochs max_steps per_device_train_batch_size per_device_eval_batch_size
 gradient_accumulation_steps learning_rate lr_scheduler_type warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon
-max_grad_norm activation_checkpointing gradient_checkpointing bf16 fp16 tf32 use_cpu deepspeed local_rank
+tokens_per_update max_grad_norm activation_checkpointing gradient_checkpointing bf16 fp16 tf32 use_cpu deepspeed local_rank
 ddp_backend ddp_timeout
 """
 

@@ -19,7 +19,7 @@ from arguments import InstructArguments
 
 # What this script reads: all of transformers' settings, and few of SFTTrainer's and of the model's.
 READS = {*TrainingArguments.__dataclass_fields__, *InstructArguments.__dataclass_fields__, "max_length", "packing"}
-READS |= {"model_name_or_path", "model_revision", "dtype", "attn_implementation", "use_peft"}
+READS |= {"model_name_or_path", "model_revision", "dtype", "attn_implementation", "use_peft", "tokens_per_update"}
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ from common.models.load import load_model, load_tokenizer
 import deepspeed
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftModel
+from peft import PeftModel
 from safetensors.torch import load_file
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-from trl import ModelConfig, SFTConfig, SFTTrainer
+from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config
 
 
 def main() -> None:
@@ -33,7 +33,17 @@ def main() -> None:
         save_strategy="no",
         disable_tqdm=True,
     )
-    model_args = ModelConfig(model_name_or_path=name, dtype="float32", attn_implementation="eager")
+    model_args = ModelConfig(
+        model_name_or_path=name,
+        dtype="float32",
+        attn_implementation="eager",
+        use_peft=True,
+        lora_r=4,
+        lora_alpha=8,
+        lora_dropout=0.0,
+        lora_target_modules=["q_proj", "k_proj", "v_proj", "o_proj"],
+        lora_target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
+    )
     tokenizer = load_tokenizer(model_args)
     tokens = list(range(10, 40))
     rows = Dataset.from_list([{"input_ids": tokens[number:], "labels": tokens[number:]} for number in range(12)])
@@ -42,13 +52,7 @@ def main() -> None:
         args=args,
         train_dataset=rows,
         processing_class=tokenizer,
-        peft_config=LoraConfig(
-            r=4,
-            lora_dropout=0.0,
-            target_modules=["q_proj", "k_proj", "v_proj", "o_proj"],
-            target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
-            task_type="CAUSAL_LM",
-        ),
+        peft_config=get_peft_config(model_args),
     )
     trainer.train()
     trainer.save_model(folder)

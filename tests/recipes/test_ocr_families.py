@@ -1,6 +1,7 @@
 """The families of models that read pictures: batches, positions, and all pictures of a batch through the tower at once."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from types import ModuleType
 
 from common.data.tokens import IGNORED
@@ -11,6 +12,7 @@ from common.models.vision import load_processor
 import pytest
 import torch
 from conftest import recipe_modules
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 from trl import ModelConfig
@@ -112,6 +114,38 @@ def test_pictures_seen_at_once_are_seen_as_one_after_the_other(recipe, loaded):
     assert written_again == written
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_nothing_is_computed_backwards_through_a_frozen_tower(recipe, loaded, recompute: bool):
+    """With adapters; the gradients of the others are what they were."""
+    processor, model = loaded
+    batch = batch_of(recipe, processor)
+
+    def gradients(freeze: bool) -> tuple[dict[str, torch.Tensor], list[bool]]:
+        copy = deepcopy(model).train()
+        if freeze:
+            pictures.freeze_tower(copy)
+        torch.manual_seed(0)
+        lora = LoraConfig(r=2, target_modules="all-linear", exclude_modules=r".*\.visual\..*", init_lora_weights=False)
+        adapted = get_peft_model(copy, lora)
+        if recompute:
+            adapted.enable_input_require_grads()  # as TRL does
+            copy.activation_checkpointing_enable()
+        seen = []
+        copy.model.visual.merger.register_forward_hook(lambda module, args, output: seen.append(args[0].requires_grad))
+        adapted(**batch).loss.backward()
+        return {name: weight.grad for name, weight in adapted.named_parameters() if weight.grad is not None}, seen
+
+    expected, through = gradients(freeze=False)
+    found, not_through = gradients(freeze=True)
+    # transformers does not know the patches of qwen3_vl for input embeddings.
+    assert through == [recompute and model.config.model_type != "qwen3_vl"]
+    assert not_through == [False]
+    assert expected.keys() == found.keys()
+    assert not any(".visual." in name for name in found)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-7, msg=name)
 
 
 def test_a_blank_picture_changes_nothing(recipe, loaded):

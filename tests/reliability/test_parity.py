@@ -63,7 +63,10 @@ EIGHT = Way("ZeRO-3", 3, 8)
 ACCUMULATED = [Way("plain", accumulated=2), Way("ZeRO-2", 2, 2, 2), Way("ZeRO-3", 3, 2, 2)]
 WAYS = [DDP, ZERO1, ZERO2, ZERO3, *OFFLOADED, EIGHT, *ACCUMULATED]
 
-LOGGED = ("loss", "grad_norm", "eval_loss", "entropy")
+LOGGED = ("loss", "grad_norm", "eval_loss", "entropy", "num_tokens")
+# What the meter adds to each row of a training, and of one that samples. How many tokens there are does not depend on the way.
+METER = {"train_seconds", "tokens_per_second", "data_wait", "padding_share", "peak_memory_gib", "num_tokens"}
+SAMPLES = {"rollout_share", "rollout_tokens_per_second"}
 Values = dict[tuple[str, int, str], float]  # by part of the run, step and name
 
 
@@ -118,6 +121,7 @@ def values_of(folder: Path) -> Values:
     for path in sorted(folder.rglob("metrics.jsonl")):
         part = str(path.parent.relative_to(folder))
         for row in map(json.loads, path.read_text().splitlines()):
+            assert "loss" not in row or row.keys() >= METER | (SAMPLES if "reward" in row else set())
             found |= {(part, row["step"], name): row[name] for name in LOGGED if name in row}
             if "loss" in row.get("metrics", {}):
                 found[part, row["step"], f"loss of {row['split']}"] = row["metrics"]["loss"]["value"]

@@ -103,7 +103,8 @@ def test_a_test_shows_what_each_of_our_flags_does(recipe: str):
 
 def test_names_of_the_checks_exist():
     """A limit or a choice of a flag that is gone would check nothing."""
-    own = {field.name for recipe in RECIPES for cls in classes_of(recipe) for field in dataclasses.fields(cls)}
+    classes = [RunArguments, *(cls for recipe in RECIPES for cls in classes_of(recipe))]
+    own = {field.name for cls in classes for field in dataclasses.fields(cls)}
     known = own.union(*LIBRARY.values())
     assert {name for _, names in LIMITS.values() for name in names.split()} <= known
     for cls, choices in CHOICES.items():
@@ -161,7 +162,8 @@ def test_a_script_that_reads_few_settings_refuses_the_others(script: str, capsys
     with recipe_modules(SFT, [script.removesuffix(".py")]) as modules:
         reads = modules[script.removesuffix(".py")].READS
     reads = reads.split() if isinstance(reads, str) else reads
-    known = {field.name for cls in (SFTConfig, ModelConfig, *classes_of("sft_instruct")) for field in dataclasses.fields(cls)}
+    classes = (SFTConfig, ModelConfig, RunArguments, *classes_of("sft_instruct"))
+    known = {field.name for cls in classes for field in dataclasses.fields(cls)}
     assert set(reads) <= known
     given = {"train_accelerate.py": ["--save_steps", "3"], "train_trainer.py": ["--loss_type", "dft"]}[script]
     others = [["--lora_r", "4"], ["--activation_offloading", "true"], ["--load_in_4bit", "true"]]
