@@ -165,6 +165,24 @@ def compare(
 
 
 @app.command()
+def plan(
+    source: Annotated[str, typer.Argument(metavar="RECIPE|MODEL", help="A recipe; or a model: a hub id, or a folder.")],
+    gpus: Annotated[int | None, typer.Option("--gpus", metavar="N", help="Those of this machine if not given, or 1.")] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option("--gpu-memory", metavar="GIB", help="Of one GPU; this machine's if not given.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE", help="One configuration; all of the recipe if not given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, in GiB.")] = False,
+) -> None:
+    """Says what fits on which GPUs, from a model's config.json: ZeRO stage, micro-batch, memory by parts, launch command."""
+    from common.commands import plan as module  # imported here, as above
+
+    module.plan(source, gpus, gpu_memory, config, as_json)
+
+
+@app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print a list of check, state, what, cure.")] = False) -> None:
     """Checks this machine: packages, GPUs, two processes that add up, compiler, disk, hub; exits with 1 if a check fails."""
     from common.commands.doctor import examine  # imported here, as above

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
+from common.errors import brief
 from common.models.vision import is_vision_language
 from common.plan.ledger import Ledger, Loss, Mark
 from common.plan.models import Counts, Shape, base_of, build, count_numbers, depths_of, shortened, stacks_of
@@ -13,6 +14,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 # Passes of so many tokens are compared. Both fill a chunk of the loss: shorter rows take up to 0.25 GiB less than is said.
 TOKENS = (8192, 16384)
+
+
+class Unplanned(ValueError):
+    """A model whose pass cannot be followed on the meta device; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +135,18 @@ def trace(shape: Shape) -> Pass:
 
     Returns:
         What lives at each step of the backward pass, without weights and without the gradients of weights that are done.
+
+    Raises:
+        Unplanned: For a model that computes with what its tensors hold.
     """
     config = shape.config.config
-    short = shortened(shape, config)
-    depths, simulated = depths_of(config), depths_of(short)
-    (few, marks), (many, _) = (_run(shape, short, tokens) for tokens in TOKENS)
+    try:
+        short = shortened(shape, config)
+        (few, marks), (many, _) = (_run(shape, short, tokens) for tokens in TOKENS)
+        counts = count_numbers(shape, config, short)
+    except Exception as error:  # a model's code raises whatever a tensor without content makes it stumble over
+        raise Unplanned(f"{config.model_type} cannot be planned ({brief(error)})") from error
     per_token = (many[:, 0] - few[:, 0]) / (TOKENS[1] - TOKENS[0])
     log = np.stack([few[:, 0] - per_token * TOKENS[0], per_token, few[:, 1]], axis=1)
-    whole = _unrolled(log, marks, depths, simulated)
-    return Pass(count_numbers(shape, config, short), whole[:, 0], whole[:, 1], whole[:, 2], marks["loss", 0, "end"])
+    whole = _unrolled(log, marks, depths_of(config), depths_of(short))
+    return Pass(counts, whole[:, 0], whole[:, 1], whole[:, 2], marks["loss", 0, "end"])

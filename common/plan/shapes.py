@@ -2,6 +2,7 @@
 
 import json
 from importlib.resources import files
+from pathlib import Path
 
 from common.models.config import fail_to_load
 from common.models.folder import config_folder
@@ -16,6 +17,22 @@ def shapes() -> dict[str, dict]:
     return json.loads((files("common.plan") / "shapes.json").read_text(encoding="utf-8"))
 
 
+def _key(name: str) -> str:
+    key = name.rpartition("/")[2]
+    for suffix in SUFFIXES:
+        key = key.removesuffix(suffix)
+    return key
+
+
+def is_at_hand(name: str) -> bool:
+    """Returns whether a model's size is known without a hub.
+
+    Args:
+        name: See `config_named`.
+    """
+    return _key(name) in shapes()
+
+
 def config_named(name: str) -> PreTrainedConfig:
     """Returns the configuration of a model, without its weights.
 
@@ -25,11 +42,8 @@ def config_named(name: str) -> PreTrainedConfig:
     Raises:
         SystemExit: With code 2 for a folder without a configuration, and for a model that is not at hand and on no hub.
     """
-    key = name.rpartition("/")[2]
-    for suffix in SUFFIXES:
-        key = key.removesuffix(suffix)
-    found = shapes().get(key)
-    if found:
+    found = shapes().get(_key(name))
+    if found and not Path(name).is_dir():
         return AutoConfig.for_model(**found)
     try:
         return AutoConfig.from_pretrained(config_folder(name), trust_remote_code=False)
