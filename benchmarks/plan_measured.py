@@ -6,19 +6,18 @@ Needs no GPU: the measured peaks stand in benchmarks/results. Where the rows of 
 the settings allow, their own lengths are planned with, which stand below.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.plan.estimate import Job, Plan, estimate
 from common.plan.jobs import job_of
+from common.plan.records import records
 from common.plan.shapes import config_named
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 MEMORY = {"NVIDIA H200": 139.8, "NVIDIA H100 80GB HBM3": 79.2}  # GiB
 # What the flags of the benchmarks' variants change.
 VARIANTS = {
@@ -72,14 +71,6 @@ def settings_of(recipe: str, *configs: str) -> dict:
     return found
 
 
-def _records() -> Iterator[tuple[str, dict]]:
-    for name in ("sft_gpu", "grpo_gpu", "ocr_gpu", "gpt_oss_gpu"):
-        content = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        for record in content if isinstance(content, list) else [content]:
-            for run in record["runs"]:
-                yield record["GPU"], run
-
-
 def _job(run: dict) -> Job:
     settings = settings_of(run["recipe"], run["configuration"]) | VARIANTS[run["variant"]]
     if "rows a device at once" in run:
@@ -102,8 +93,8 @@ def measured(recipes: list[str] | None = None) -> list[Measured]:
         recipes: Those of these recipes alone.
     """
     found = {}
-    for gpu, run in _records():
-        if run["configuration"] == "tiny.yaml" or run["variant"] not in VARIANTS or "peak GPU memory GiB" not in run:
+    for gpu, run in records():
+        if run["variant"] not in VARIANTS:
             continue
         if recipes and run["recipe"] not in recipes:
             continue
@@ -114,19 +105,54 @@ def measured(recipes: list[str] | None = None) -> list[Measured]:
     return list(found.values())
 
 
-def print_table(rows: list[Measured]) -> None:
-    """Prints the plan beside what was measured, as a table of Markdown."""
-    print("| recipe | configuration | GPUs | tokens at once | phase | planned | measured | error |")
-    print("|---|---|---|---|---|---|---|---|")
+def table() -> Iterator[str]:
+    """Yields the plan beside what was measured, as a table of Markdown."""
+    rows = measured()
+    yield "| recipe | configuration | GPUs | tokens at once | phase | planned | measured | error |"
+    yield "|---|---|---|---|---|---|---|---|"
     for row in rows:
         config = f"{row.config}, {row.stage}" + (f", {row.variant}" if row.variant else "")
-        print(
+        yield (
             f"| {row.recipe} | {config} | {row.gpus} | {row.job.tokens:,} | {row.plan.phase} | {row.plan.peak:.1f} | "
             f"{row.peak:.1f} | {100 * row.error:+.1f} % |"
         )
     within = sum(abs(row.error) <= 0.1 for row in rows)
-    print(f"\n{within} of {len(rows)} within 10 %, GiB of tensors on a GPU.")
+    yield ""
+    yield f"{within} of {len(rows)} are within 10 %, the farthest {max(abs(row.error) for row in rows):.1%} off."
+
+
+def beside_others() -> Iterator[str]:
+    """Yields what accelerate and DeepSpeed estimate for the same: they count states, and no activations."""
+    yield "| recipe | configuration | GPUs | measured | planned | DeepSpeed | accelerate |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in measured():
+        if row.variant or row.job.lora is not None:
+            continue
+        deepspeed, accelerate = _others(row)
+        yield (
+            f"| {row.recipe} | {row.config}, {row.stage} | {row.gpus} | {row.peak:.1f} | {row.plan.peak:.1f} | {deepspeed:.1f} "
+            f"({deepspeed / row.peak - 1:+.0%}) | {accelerate:.1f} ({accelerate / row.peak - 1:+.0%}) |"
+        )
+
+
+def _others(row: Measured) -> tuple[float, float]:
+    """Returns the GiB that DeepSpeed and accelerate estimate for a run."""
+    from accelerate.commands.estimate import estimate_training_usage
+    from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
+    from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
+
+    total = row.plan.counts.total
+    launch = {"num_gpus_per_node": row.gpus, "num_nodes": 1, "cpu_offload": False}
+    if row.job.stage == 3:
+        text = row.job.config.get_text_config()
+        layer = text.vocab_size * text.hidden_size  # the largest
+        _, found, _ = estimate_zero3_model_states_mem_needs(total, layer, **launch, cpu_offload_params=False)
+    else:
+        _, found = estimate_zero2_model_states_mem_needs(total, **launch)
+    steps = estimate_training_usage(4 * total, "bfloat16")  # from the bytes in float32, as the command does
+    return found / 2**30, max(steps.values()) / 2**30
 
 
 if __name__ == "__main__":
-    print_table(measured())
+    for line in table():
+        print(line)

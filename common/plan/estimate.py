@@ -161,8 +161,8 @@ def _pass(job: Job, passed: Pass) -> dict[str, float]:
         parts["adapted experts"] = job.width * (kept + max(counts.folded))
     if job.load_in_4bit:
         parts["a layer in 16 bits"] = 2 * counts.largest
-    if job.stage == 3 and (job.num_processes > 1 or job.offload_param):
-        parts["gathered layers"] = job.width * min(counts.total, GATHERED)  # one process that holds all gathers nothing
+    if job.stage == 3 and (job.num_processes > 1 or job.offload_param):  # one process that holds all gathers nothing
+        parts["gathered layers"] = job.width * min(counts.total, max(GATHERED, counts.layer))
     if job.stage < 3:
         parts["buckets"] = job.width * BUCKET
     return parts

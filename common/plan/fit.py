@@ -18,8 +18,8 @@ STAGES: dict[str, dict[str, Any]] = {
 }
 ALL_STAGES = {"zero1": {"stage": 1}, **STAGES}
 # Bytes of the host's memory for each trained number, on one machine: a float32 copy and two moments, float32 gradients and
-# weights on their way (accelerate_configs/zero2_offload.yaml); with ZeRO-3 weights and gradients in 16 bits stay there too.
-HOST, HOST_PARAM = 18, 20
+# weights on their way (accelerate_configs/zero2_offload.yaml). With ZeRO-3 the weights stay there too.
+HOST = 18
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,17 @@ class Fit:
     plan: Plan
     host: float
     fits: bool
+
+
+def host_memory(job: Job, plan: Plan) -> float:
+    """Returns the GiB of the host's memory that is taken by what is offloaded, by all processes of a machine together.
+
+    Args:
+        job: What is trained, and how.
+        plan: Its plan, which knows how many numbers there are.
+    """
+    trained = HOST * plan.counts.trained if job.offload_optimizer else 0
+    return (trained + (job.width * plan.counts.total if job.offload_param else 0)) / GIB
 
 
 def _halves(rows: int, steps: int) -> Iterator[tuple[int, int]]:
@@ -85,8 +96,7 @@ def best_fit(
                 **ALL_STAGES[stage],
             )
             plan = estimate(job, gpu_memory)
-            host = (HOST_PARAM if job.offload_param else HOST if job.offload_optimizer else 0) * plan.counts.trained / GIB
-            fit = Fit(config, stage, rows, steps, recompute, plan, host, plan.needed <= gpu_memory)
+            fit = Fit(config, stage, rows, steps, recompute, plan, host_memory(job, plan), plan.needed <= gpu_memory)
             if fit.fits:
                 return fit
     return fit

@@ -63,6 +63,7 @@ class Counts:
         trained: Those that are trained.
         linear: Those in linear layers other than the head, which is what is stored in 4 bits.
         largest: The largest linear layer.
+        layer: The largest decoder layer.
         folded: For each layer with adapters of parameters, those parameters: the adapters are added to them anew at each pass.
     """
 
@@ -70,6 +71,7 @@ class Counts:
     trained: int
     linear: int
     largest: int
+    layer: int
     folded: tuple[int, ...]
 
 
@@ -171,5 +173,6 @@ def count_numbers(shape: Shape, config: PreTrainedConfig, short: PreTrainedConfi
         trained=adapters + sum(parameter.numel() * count for parameter, count in times.items() if parameter.requires_grad),
         linear=sum(parameter.numel() * times[parameter] for parameter in linear),
         largest=max((parameter.numel() for parameter in linear), default=0),
+        layer=max(_numbers(layer) for layer in stacks[TEXT]),
         folded=tuple(folded.values()),
     )

@@ -146,6 +146,8 @@ def trace(shape: Shape) -> Pass:
         counts = count_numbers(shape, config, short)
     except Exception as error:  # a model's code raises whatever a tensor without content makes it stumble over
         raise Unplanned(f"{config.model_type} cannot be planned ({brief(error)})") from error
+    if len(few) != len(many):
+        raise Unplanned(f"{config.model_type} cannot be planned (what it computes depends on the number of tokens)")
     per_token = (many[:, 0] - few[:, 0]) / (TOKENS[1] - TOKENS[0])
     log = np.stack([few[:, 0] - per_token * TOKENS[0], per_token, few[:, 1]], axis=1)
     whole = _unrolled(log, marks, depths_of(config), depths_of(short))

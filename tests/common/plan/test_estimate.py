@@ -7,11 +7,12 @@ from pathlib import Path
 from common.plan import models, passes
 from common.plan.estimate import GIB, Job, estimate, shape_of
 from common.plan.jobs import job_of
+from common.plan.passes import Unplanned
 from common.plan.shapes import config_named
 
 import numpy as np
 import pytest
-from transformers import LlamaConfig, Qwen2VLConfig
+from transformers import AutoConfig, LlamaConfig, Qwen2VLConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -104,6 +105,17 @@ def test_the_settings_of_a_recipe_are_a_job():
     job = job_of(pictures | {"lora_target_modules": ["all-linear"]}, tiny(2))
     assert (job.tokens, job.picture_share) == (2048, 0.25)
     assert job.lora["target_modules"] == "all-linear"
+
+
+def test_a_model_that_computes_with_what_its_tensors_hold_is_not_planned():
+    sizes = SIZES | {
+        "num_hidden_layers": 4,
+        "num_experts": 4,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 32,
+    }
+    with pytest.raises(Unplanned, match="qwen3_next cannot be planned"):
+        estimate(Job(AutoConfig.for_model("qwen3_next", **sizes), tokens=64))
 
 
 def test_the_sizes_at_hand_are_those_of_a_config_json(tmp_path: Path):
