@@ -29,7 +29,7 @@ def recipes(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Lists and copies recipes, looks at data and runs, talks to, serves and exports models, reshards, scores, compares."""
+    """Lists, plans, copies recipes, looks at data and runs, talks to, serves and exports models, reshards, scores, compares."""
 
 
 @app.command("list")
@@ -169,7 +169,7 @@ def plan(
     source: Annotated[str, typer.Argument(metavar="RECIPE|MODEL", help="A recipe; or a model: a hub id, or a folder.")],
     gpus: Annotated[int | None, typer.Option("--gpus", metavar="N", help="Those of this machine if not given, or 1.")] = None,
     gpu_memory: Annotated[
-        float | None, typer.Option("--gpu-memory", metavar="GIB", help="Of one GPU; this machine's if not given.")
+        float | None, typer.Option("--gpu-memory", "--gpu_memory", metavar="GIB", help="Of a GPU; this machine's if not given.")
     ] = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="FILE", help="One configuration; all of the recipe if not given.")

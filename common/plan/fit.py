@@ -124,7 +124,7 @@ def cures(job: Job, rows: int, gpu_memory: float | None = None) -> list[tuple[st
     if job.lora is None:
         lora = {"r": 16, "lora_dropout": 0.05, "target_modules": "all-linear"}
         changes["--use_peft true --lora_target_modules all-linear"] = replace(job, lora=lora, reference=False)
-    if job.stage < 3 and job.num_processes > 1:
+    if job.stage < 3:  # on one GPU ZeRO-3 splits nothing, but updates a part after the other
         following = job.stage + 1
         changes[f"accelerate_configs/zero{following}.yaml"] = replace(job, stage=following)
     if not job.offload_optimizer and job.lora is None:

@@ -22,7 +22,7 @@ PHASES = {
     "the forward pass": r":training_step$|:compute_loss$",
     "loading the model": r":load_model$|:from_pretrained$",
 }
-LOST = r"Connection (closed|reset) by (remote )?peer|Broken pipe"
+LOST = r"Connection (closed|reset) by (remote )?peer|Broken pipe|remote process exited"
 
 
 def gpu_gib() -> float | None:
