@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 
 from common.errors import brief
 from common.models.vision import is_vision_language
+from common.models.zero3 import unsharded
 from common.plan.ledger import Ledger, Loss, Mark
 from common.plan.models import Counts, Shape, base_of, build, count_numbers, depths_of, shortened, stacks_of
 
@@ -141,9 +142,10 @@ def trace(shape: Shape) -> Pass:
     """
     config = shape.config.config
     try:
-        short = shortened(shape, config)
-        (few, marks), (many, _) = (_run(shape, short, tokens) for tokens in TOKENS)
-        counts = count_numbers(shape, config, short)
+        with unsharded():  # else ZeRO-3 would share the models among all processes, and wait for them
+            short = shortened(shape, config)
+            (few, marks), (many, _) = (_run(shape, short, tokens) for tokens in TOKENS)
+            counts = count_numbers(shape, config, short)
     except Exception as error:  # a model's code raises whatever a tensor without content makes it stumble over
         raise Unplanned(f"{config.model_type} cannot be planned ({brief(error)})") from error
     if len(few) != len(many):

@@ -31,7 +31,7 @@ transformers.Trainer.training_step = training_step
 """
 SHORT = "--max_steps 3 --num_train 64 --num_held_out 4 --eval_strategy no --load_best_model_at_end false"
 SHORT += " --early_stopping_patience 0"
-SFT = f"recipes/sft_instruct/train.py --deepspeed accelerate_configs/ds_zero2.json {SHORT}".split()
+SFT = f"recipes/sft_instruct/train.py --deepspeed accelerate_configs/ds_zero3.json {SHORT}".split()
 
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])

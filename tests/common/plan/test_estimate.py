@@ -62,7 +62,10 @@ def test_the_optimizer_step_of_3b_is_what_takes_most():
     assert offloaded.peak < 12
 
 
-@pytest.mark.parametrize(("config", "lora", "recompute"), [(tiny, None, False), (tiny_vision, LORA, True)])
+@pytest.mark.parametrize(
+    ("config", "lora", "recompute"),
+    [(tiny, None, False), (tiny, LORA, True), pytest.param(tiny_vision, LORA, True, marks=pytest.mark.slow)],
+)
 def test_few_layers_stand_for_all(config, lora, recompute, monkeypatch: pytest.MonkeyPatch):
     pictures = 0.5 if config is tiny_vision else 0.0
     job = Job(config(5), tokens=1000, lora=lora, recompute=recompute, picture_share=pictures)
