@@ -19,7 +19,9 @@ FIRST = f"""
 import os
 import torch
 import transformers
+from common.run import memory
 
+memory.gpu_gib = lambda: 0.5
 step = transformers.Trainer.training_step
 
 def training_step(self, *args, **kwargs):
@@ -43,8 +45,10 @@ def test_one_rank_out_of_memory_ends_both(rank: int, server: Server, tmp_path: P
     assert None not in codes, said
     assert 0 not in codes, said
     assert "Traceback" not in said
-    line = next(line for line in said.splitlines() if "out of memory" in line)
-    assert line.startswith("error: the GPU is out of memory in the forward pass of step 2: 2.50 GiB more were asked for; ")
+    line = next(line for line in said.splitlines() if line.startswith("error: the GPU"))
+    assert line.startswith("error: the GPU is out of memory in the forward pass of step 2: 2.50 GiB more were asked for, and ")
+    assert said.count("This run is planned to need") == 1
+    assert said.index("This run is planned to need") < said.index("step    0")
     assert "planned were" in line
     assert said.count("error: ") == 2
     assert "error: another process has ended" in said
