@@ -36,7 +36,7 @@ def commands() -> list[tuple[str, str]]:
 @cache
 def flags(python: Python, script: Path, *arguments: str) -> set[str]:
     """Returns the flags that a script knows, by its own help."""
-    return set(re.findall(r"--\w+", python(str(script), *arguments, "--help").stdout))
+    return set(re.findall(r"--\w[\w-]*", python(str(script), *arguments, "--help").stdout))
 
 
 def check_recipes_command(python: Python, words: list[str], where: str) -> None:

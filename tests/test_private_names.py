@@ -27,6 +27,8 @@ PRIVATE = [
     ("transformers.integrations.deepspeed", "_hf_deepspeed_config_weak_ref", "common/models/zero3.py"),
     ("deepspeed.ops", "__compatible_ops__", "common/run/toolchain.py"),
     ("accelerate.state", "AcceleratorState._reset_state", "recipes/multi_agent_grpo/members.py"),
+    ("torch.utils", "_python_dispatch", "common/plan/ledger.py"),  # as torch's own trackers of memory
+    ("torch.utils", "_pytree", "common/plan/ledger.py"),
     ("accelerate.state", "AcceleratorState._reset_state", "tests/common/measure/test_two_processes.py"),
 ]
 # Names that exist only on an object of a running program: the module whose source reads or sets each.
@@ -48,6 +50,7 @@ AT_RUN_TIME = [
     ("transformers.modeling_utils", '"hf_device_map"', "common/models/in_files.py"),  # models that are saved otherwise
     ("transformers.training_args", "self.deepspeed_plugin", "common/run/toolchain.py"),
     ("transformers.trainer", "self.callback_handler = ", "common/run/loop.py"),
+    ("torch.storage", "_cdata", "common/plan/ledger.py"),
     ("transformers.configuration_utils", "_attn_implementation", "common/generate/engine.py"),
     ("transformers.configuration_utils", "_attn_implementation", "common/generate/scoring.py"),
     ("trl.trainer.grpo_trainer", "_metrics", "common/generate/rollout.py"),

@@ -30,7 +30,7 @@ def recipes(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Lists and copies recipes, looks at data and runs, evaluates, talks to, serves and exports models, compares, and more."""
+    """Lists, plans, copies recipes, looks at data and runs, evaluates, talks to, serves and exports models, and more."""
 
 
 @app.command("list")
@@ -183,6 +183,24 @@ def compare(
     from common.commands.compare import compare_runs  # imported here, as above
 
     compare_runs(folders, as_json, html)
+
+
+@app.command()
+def plan(
+    source: Annotated[str, typer.Argument(metavar="RECIPE|MODEL", help="A recipe; or a model: a hub id, or a folder.")],
+    gpus: Annotated[int | None, typer.Option("--gpus", metavar="N", help="Those of this machine if not given, or 1.")] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option("--gpu-memory", "--gpu_memory", metavar="GIB", help="Of a GPU; this machine's if not given.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE", help="One configuration; all of the recipe if not given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, in GiB.")] = False,
+) -> None:
+    """Says what fits on which GPUs, from a model's config.json: ZeRO stage, micro-batch, memory by parts, launch command."""
+    from common.commands import plan as module  # imported here, as above
+
+    module.plan(source, gpus, gpu_memory, config, as_json)
 
 
 @app.command()

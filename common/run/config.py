@@ -21,6 +21,7 @@ from common.run.arguments import RunArguments, check_run, default_output_dir, hi
 from common.run.auto import leave_open, number_or_auto, settle, truth_or_auto
 from common.run.flags import check_built, check_values
 from common.run.launch import check_deepspeed, check_gpus, choose_precision, start_alone
+from common.run.memory import end_in_one_line, warn_if_too_large
 from common.run.refused import refuse, refuse_unread
 from common.run.toolchain import check_toolchain
 from common.run.yaml_file import read_yaml, value_of
@@ -255,4 +256,7 @@ def parse(
     training_args.run_values, training_args.has_default_output_dir = run_values, has_default_output_dir
     check_built(training_args, model_args, trains, prepares)
     check_toolchain(training_args)
+    end_in_one_line(training_args, model_args)
+    if trains and not prepares:
+        warn_if_too_large(training_args, model_args)
     return args, training_args, model_args

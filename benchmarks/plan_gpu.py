@@ -1,0 +1,207 @@
+"""The planner against runs that it was not made with: other lengths, rows and settings, on one GPU and on two.
+
+    python benchmarks/plan_gpu.py --output_dir /tmp/plan --results benchmarks/results/plan_gpu.json --gsm8k train.jsonl
+
+Runs the recipes' own launch command for three steps with random weights of the recipes' shapes, so no hub is needed, and prints
+each peak beside its plan. On a machine of two GPUs the runs on one go side by side; all end within 8 minutes, each within its
+`--timeout`. Without a GPU it rehearses: the smallest of the runs, as its tiny.yaml has it, whose memory means nothing.
+"""
+
+import argparse
+import json
+import queue
+import random
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from statistics import mean
+
+from common.models.load import CHAT_TEMPLATES
+from common.models.tiny import tiny_tokenizer
+from common.plan.estimate import estimate
+from common.plan.jobs import job_of
+from common.plan.shapes import config_named
+from common.run.record import versions
+
+import torch
+import yaml
+
+import grpo_gpu
+import ocr_gpu
+import sft_gpu
+from gpu import ROOT, Run, launch, read_rows
+from plan_measured import RECEIPT, RECEIPT_PICTURE
+
+CALLING, OCR, MATH = "trl_function_calling", "ocr_vision_language", "grpo_math"
+STEPS = 3
+SHORT = f"--max_steps {STEPS} --eval_strategy no --load_best_model_at_end false --early_stopping_patience 0 --save_strategy no"
+SHORT += " --num_held_out 2 --max_new_tokens 4 --eval_steps 1000"
+GENERATES = f"--max_steps {STEPS} --save_strategy no --eval_steps 1000 --num_train 512 --num_held_out 8"
+# By name the settings that differ from a configuration's.
+VARIANTS = {
+    "short_rows": {"max_length": 2048, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 1},
+    "long_rows": {"max_length": 8192, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1},
+    "no_recompute": {"activation_checkpointing": False, "max_length": 2048},
+    "liger": {"use_liger_kernel": True, "activation_checkpointing": False, "per_device_train_batch_size": 2},
+    "qlora": {"load_in_4bit": True, "use_bnb_nested_quant": True, "per_device_train_batch_size": 2},
+    "few": {"max_completion_length": 128, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 4},
+    "recompute": {"max_completion_length": 256, "activation_checkpointing": True},
+    "no_recompute_lora": {"activation_checkpointing": False, "per_device_train_batch_size": 4},
+    "": {},
+}
+RUNS = [
+    Run(CALLING, "config", "zero2", 1, "short_rows"),
+    Run(CALLING, "config", "zero2", 1, "long_rows"),
+    Run(CALLING, "config", "zero1", 1, "no_recompute"),
+    Run(CALLING, "config", "zero3", 1, "no_recompute"),
+    Run(CALLING, "config", "zero2", 1, "liger"),
+    Run(CALLING, "lora", "zero2", 1, "no_recompute"),
+    Run(CALLING, "lora", "zero3", 1, "long_rows"),
+    Run(CALLING, "lora", "zero2", 1, "qlora"),
+    Run(MATH, "config", "zero2", 1, "few"),
+    Run(MATH, "config", "zero3", 1, "few"),
+    Run(MATH, "config", "zero2", 1, "recompute"),
+    Run(MATH, "lora_8gb", "zero2", 1),
+    Run(OCR, "config", "zero2", 1, "no_recompute_lora"),
+    Run(OCR, "full", "zero2", 1),
+    Run(CALLING, "config", "zero1", 2, "short_rows"),
+    Run(CALLING, "config", "zero3", 2, "long_rows"),
+    Run(MATH, "config", "zero3", 2, "few"),
+    Run(OCR, "config", "zero2", 2),
+]
+
+
+def settings_of(run: Run) -> dict:
+    """Returns the settings of a run."""
+    settings: dict = {}
+    for name in ("config", run.config):
+        settings |= yaml.safe_load((ROOT / "recipes" / run.recipe / f"{name}.yaml").read_text(encoding="utf-8"))
+    return settings | VARIANTS[run.variant]
+
+
+def flags_of(run: Run) -> list[str]:
+    """Returns the flags of a run's variant."""
+    return [word for name, value in VARIANTS[run.variant].items() for word in (f"--{name}", str(value).lower())]
+
+
+def planned(run: Run, gpu_memory: float | None, prompts: list[int]) -> dict[str, float]:
+    """Returns the plan of a run, its rows as long as its data make them.
+
+    Args:
+        run: The run.
+        gpu_memory: GiB of a GPU, if there is one.
+        prompts: Tokens of each of the problems.
+    """
+    settings = settings_of(run)
+    model = config_named(settings["model_name_or_path"])
+    job = job_of(settings, model, stage=int(run.stage[4]), num_processes=run.num_gpus)
+    rows = settings["per_device_train_batch_size"]
+    if job.completions:
+        # TRL pads to the longest prompt of a generation; those of all steps are a sample of the problems.
+        drawn = STEPS * run.num_gpus * job.completions // settings["num_generations"]
+        rng = random.Random(0)
+        longest = round(mean(max(rng.sample(prompts, drawn)) for _ in range(200))) + settings["max_completion_length"]
+        job = replace(job, tokens=rows * longest, completion_length=longest)
+    elif run.recipe == OCR:
+        job = replace(job, tokens=rows * RECEIPT, picture_share=RECEIPT_PICTURE / RECEIPT)
+    return estimate(job, gpu_memory).gib
+
+
+def read(run: Run, folder: Path) -> dict:
+    """Returns the peak of a run."""
+    return {"peak GPU memory GiB": read_rows(folder / "metrics.jsonl")[-1]["peak_memory_gib"]}
+
+
+def lengths_of_prompts(gsm8k: Path) -> list[int]:
+    """Returns how many tokens each problem's prompt has, in the benchmark's small vocabulary."""
+    lines = gsm8k.read_text(encoding="utf-8").splitlines()
+    tokenizer = tiny_tokenizer(lines[:2000], vocab_size=8192)
+    tokenizer.chat_template = (files("trl") / "chat_templates" / f"{CHAT_TEMPLATES['qwen2']}.jinja").read_text()
+    system = yaml.safe_load((ROOT / "recipes" / MATH / "config.yaml").read_text(encoding="utf-8"))["system_prompt"]
+    turns = [
+        [{"role": "system", "content": system}, {"role": "user", "content": json.loads(line)["question"]}]
+        for line in lines[1319:1831]
+    ]
+    return [
+        len(tokenizer.apply_chat_template(each, add_generation_prompt=True, tokenize=True, return_dict=False)) for each in turns
+    ]
+
+
+def rehearse(args: argparse.Namespace) -> None:
+    """Runs the supervised recipe as its tiny.yaml has it, and prints its line: all that can be tried without a GPU."""
+    run = Run(CALLING, "tiny", "zero2", 1)
+    entry = launch(run, f"{SHORT} --num_train 64".split(), [""], args, read)
+    print("RESULT", json.dumps(entry))
+    for real in RUNS:
+        print(f"{real.name}: planned {planned(real, 79.2, [150] * 512)['peak']} GiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
+    parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
+    parser.add_argument("--gsm8k", type=Path, required=True, help="GSM8K's train.jsonl")
+    parser.add_argument("--only", nargs="*", default=[""], help="runs whose name holds one of these")
+    parser.add_argument("--timeout", type=float, default=90, help="seconds for each run")
+    parser.add_argument("--stop_after", type=float, default=400, help="seconds after which no run is begun")
+    args = parser.parse_args()
+    started = time.monotonic()
+    args.output_dir.mkdir(parents=True)
+    args.gsm8k = args.gsm8k.resolve()
+    if not torch.cuda.is_available():
+        rehearse(args)
+        return
+    runs = [run for run in RUNS if any(part in run.name for part in args.only)]
+    memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+    prompts = lengths_of_prompts(args.gsm8k)
+    models: dict[str, Callable[[Path], list[str]]] = {
+        CALLING: partial(sft_gpu.make_model, CALLING),
+        MATH: partial(grpo_gpu.make_model, MATH, gsm8k=args.gsm8k),
+        OCR: ocr_gpu.make_model,
+    }
+    flags = {}
+    for recipe in dict.fromkeys(run.recipe for run in runs):
+        folder = args.output_dir / recipe
+        flags[recipe] = [*models[recipe](folder), "--model_name_or_path", str(folder)]
+        flags[recipe] += (GENERATES if recipe == MATH else SHORT).split()
+    record = {"date": time.strftime("%Y-%m-%d"), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
+
+    def measure(run: Run, free: queue.Queue[list[str]]) -> None:
+        gpus = free.get()
+        try:
+            if time.monotonic() - started < args.stop_after:
+                entry = launch(run, [*flags[run.recipe], *flags_of(run)], gpus, args, read)
+                entry["planned"] = planned(run, memory, prompts)
+                record["runs"].append(entry)
+                args.results.write_text(json.dumps(record, indent=1) + "\n")
+                print("RESULT", json.dumps(entry), f"at {time.monotonic() - started:.0f} s", flush=True)
+        finally:
+            free.put(gpus)
+
+    for size in (1, 2):
+        chosen, free = [run for run in runs if run.num_gpus == size], queue.Queue()
+        groups = torch.cuda.device_count() // size
+        for number in range(groups):
+            free.put([str(gpu) for gpu in range(number * size, (number + 1) * size)])
+        if groups:
+            with ThreadPoolExecutor(groups) as pool:
+                list(pool.map(partial(measure, free=free), chosen))
+    print_table(record["runs"])
+
+
+def print_table(entries: list[dict]) -> None:
+    """Prints the plan beside the peak of each run that ended."""
+    print("| run | planned GiB | measured GiB | error |\n|---|---|---|---|")
+    for entry in entries:
+        name = f"{entry['recipe']}, {entry['configuration']}, {entry['stage']}, {entry['variant']}, {entry['gpus']} GPUs"
+        peak, plan = entry.get("peak GPU memory GiB"), entry["planned"]["peak"]
+        print(f"| {name} | {plan:.1f} | " + (f"{peak:.1f} | {plan / peak - 1:+.1%} |" if peak else "did not end | |"))
+
+
+if __name__ == "__main__":
+    main()

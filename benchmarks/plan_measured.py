@@ -1,0 +1,158 @@
+"""The planner beside every peak that was measured, and beside accelerate's and DeepSpeed's own estimates.
+
+    python benchmarks/plan_measured.py
+
+Needs no GPU: the measured peaks stand in benchmarks/results. Where the rows of the data that were measured on are shorter than
+the settings allow, their own lengths are planned with, which stand below.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common.plan.estimate import Job, Plan, estimate
+from common.plan.jobs import job_of
+from common.plan.records import records
+from common.plan.shapes import config_named
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+MEMORY = {"NVIDIA H200": 139.8, "NVIDIA H100 80GB HBM3": 79.2}  # GiB
+# What the flags of the benchmarks' variants change.
+VARIANTS = {
+    "no_recompute": {"activation_checkpointing": False},
+    "freeze_vision_tower": {"freeze_vision_tower": True},
+    "lora": {"use_peft": True},
+    "256": {"gradient_accumulation_steps": 8},
+    "64": {},
+    "": {},
+    "trl": {
+        "per_device_train_batch_size": 16,
+        "gradient_accumulation_steps": 4,
+        "activation_checkpointing": True,
+        "use_liger_kernel": False,
+    },
+    "trl_example_flex": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1},
+    "trl_sft_vlm": {},
+    "sdpa": {"attn_implementation": "sdpa"},
+}
+# GSM8K's prompts in the benchmark's tokens: the longest of the 14 steps of 8 prompts, and of those of 32.
+PROMPTS = {64: 196, 256: 238}
+# Receipts: the longest row of a batch of 8, of which 132 tokens are the picture's (means of 60 that were drawn).
+RECEIPT, RECEIPT_PICTURE = 350, 132
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run that was measured, and what the planner says of it."""
+
+    recipe: str
+    config: str
+    stage: str
+    gpus: int
+    variant: str
+    gpu: str
+    peak: float
+    job: Job
+    plan: Plan
+
+    @property
+    def error(self) -> float:
+        """How far the plan is from the measurement, as a share of it."""
+        return self.plan.peak / self.peak - 1
+
+
+def settings_of(recipe: str, *configs: str) -> dict:
+    """Returns the settings of a recipe's config.yaml and of others over it."""
+    found: dict = {}
+    for name in ("config.yaml", *configs):
+        found |= yaml.safe_load((ROOT / "recipes" / recipe / name).read_text(encoding="utf-8"))
+    return found
+
+
+def _job(run: dict) -> Job:
+    settings = settings_of(run["recipe"], run["configuration"]) | VARIANTS[run["variant"]]
+    if "rows a device at once" in run:
+        settings["per_device_train_batch_size"] = run["rows a device at once"]
+    job = job_of(settings, config_named(settings["model_name_or_path"]), stage=int(run["stage"][4]), num_processes=run["gpus"])
+    rows = settings["per_device_train_batch_size"]
+    if job.completions:
+        longest = PROMPTS.get(job.completions, PROMPTS[64]) + 256
+        job = replace(job, tokens=rows * longest, completion_length=longest)
+        job = replace(job, attention="sdpa")  # these runs were before `varlen`
+    if run["recipe"] == "ocr_vision_language":
+        job = replace(job, tokens=rows * RECEIPT, picture_share=RECEIPT_PICTURE / RECEIPT)
+    return job
+
+
+def measured(recipes: list[str] | None = None) -> list[Measured]:
+    """Returns every run at full size whose peak is recorded; eager attention, which keeps every score, is not planned.
+
+    Args:
+        recipes: Those of these recipes alone.
+    """
+    found = {}
+    for gpu, run in records():
+        if run["variant"] not in VARIANTS:
+            continue
+        if recipes and run["recipe"] not in recipes:
+            continue
+        job = _job(run)
+        key = (*(run[name] for name in ("recipe", "configuration", "stage", "gpus", "variant")), job.tokens)
+        plan = estimate(job, MEMORY[gpu])
+        found[key] = Measured(*key[:5], gpu, run["peak GPU memory GiB"], job, plan)
+    return list(found.values())
+
+
+def table() -> Iterator[str]:
+    """Yields the plan beside what was measured, as a table of Markdown."""
+    rows = measured()
+    yield "| recipe | configuration | GPUs | tokens at once | phase | planned | measured | error |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        config = f"{row.config}, {row.stage}" + (f", {row.variant}" if row.variant else "")
+        yield (
+            f"| {row.recipe} | {config} | {row.gpus} | {row.job.tokens:,} | {row.plan.phase} | {row.plan.peak:.1f} | "
+            f"{row.peak:.1f} | {100 * row.error:+.1f} % |"
+        )
+    within = sum(abs(row.error) <= 0.1 for row in rows)
+    yield ""
+    yield f"{within} of {len(rows)} are within 10 %, the farthest {max(abs(row.error) for row in rows):.1%} off."
+
+
+def beside_others() -> Iterator[str]:
+    """Yields what accelerate and DeepSpeed estimate for the same: they count states, and no activations."""
+    yield "| recipe | configuration | GPUs | measured | planned | DeepSpeed | accelerate |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in measured():
+        if row.variant or row.job.lora is not None:
+            continue
+        deepspeed, accelerate = _others(row)
+        yield (
+            f"| {row.recipe} | {row.config}, {row.stage} | {row.gpus} | {row.peak:.1f} | {row.plan.peak:.1f} | {deepspeed:.1f} "
+            f"({deepspeed / row.peak - 1:+.0%}) | {accelerate:.1f} ({accelerate / row.peak - 1:+.0%}) |"
+        )
+
+
+def _others(row: Measured) -> tuple[float, float]:
+    """Returns the GiB that DeepSpeed and accelerate estimate for a run."""
+    from accelerate.commands.estimate import estimate_training_usage
+    from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
+    from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
+
+    total = row.plan.counts.total
+    launch = {"num_gpus_per_node": row.gpus, "num_nodes": 1, "cpu_offload": False}
+    if row.job.stage == 3:
+        text = row.job.config.get_text_config()
+        layer = text.vocab_size * text.hidden_size  # the largest
+        _, found, _ = estimate_zero3_model_states_mem_needs(total, layer, **launch, cpu_offload_params=False)
+    else:
+        _, found = estimate_zero2_model_states_mem_needs(total, **launch)
+    steps = estimate_training_usage(4 * total, "bfloat16")  # from the bytes in float32, as the command does
+    return found / 2**30, max(steps.values()) / 2**30
+
+
+if __name__ == "__main__":
+    for line in table():
+        print(line)

@@ -1,0 +1,196 @@
+"""A ledger of the tensors that live while a model computes on the meta device, where tensors have sizes and no content.
+
+What stands in for a GPU's kernels keeps for the backward pass what they keep: torch's fused attention, TRL's loss in chunks,
+Liger's modules.
+"""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import AttentionInterface, AttentionMaskInterface
+
+ATTENTION, GROUPED = "planned", "planned_grouped"
+# Of TRL's kernel (1.16, `trl.kernels.chunked_logprob`): logits of so many tokens and so many words at once.
+LOSS_TOKENS, LOSS_WORDS = 4096, 32768
+
+
+class Ledger(TorchDispatchMode):
+    """Counts the bytes of all live tensors on the meta device after each operation; private in torch, as its own trackers are.
+
+    Attributes:
+        log: After each operation the live bytes, and how many numbers of gradients have been computed and handed on.
+        marks: Names of places in the log, each with its index there.
+    """
+
+    def __init__(self, model: torch.nn.Module):
+        """Counts nothing of the model's own weights.
+
+        Args:
+            model: On the meta device.
+        """
+        super().__init__()
+        self.live = self.gradients = 0
+        self.known = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
+        self.log: list[tuple[int, int]] = []
+        self.marks: dict[tuple[str, int, str], int] = {}
+
+    def _forget(self, key: int, size: int) -> None:
+        self.live -= size
+        self.known.discard(key)
+
+    def __torch_dispatch__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
+                storage = tensor.untyped_storage()
+                key, size = storage._cdata, storage.nbytes()
+                if key not in self.known:
+                    self.known.add(key)
+                    self.live += size
+                    weakref.finalize(storage, self._forget, key, size)
+        self.log.append((self.live, self.gradients))
+        return result
+
+    def hand_on(self, parameter: torch.nn.Parameter) -> None:
+        """Takes a parameter's gradient away as soon as it is there, as DeepSpeed does, and counts it apart."""
+        self.gradients += parameter.numel()
+        parameter.grad = None
+
+
+class Mark(torch.autograd.Function):
+    """Notes when the backward pass comes to a place; changes nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, ledger: Ledger, name: tuple[str, int, str]) -> torch.Tensor:
+        ctx.ledger, ctx.name = ledger, name
+        return hidden.view_as(hidden)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple:
+        ctx.ledger.marks[ctx.name] = len(ctx.ledger.log)
+        return gradient, None, None
+
+
+class _Attention(torch.autograd.Function):
+    """Fused attention: keeps its inputs and its output, and adds up the queries' gradient in float32 (arXiv:2307.08691)."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        batch, heads, tokens, _ = query.shape
+        output = query.new_empty(batch, tokens, heads, value.shape[-1])
+        ctx.save_for_backward(query, key, value, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple:
+        query, key, value, _ = ctx.saved_tensors
+        summed = query.new_empty(query.shape, dtype=torch.float32)
+        gradients = tuple(torch.empty_like(tensor) for tensor in (query, key, value))
+        del summed
+        return gradients
+
+
+def _attend(module: torch.nn.Module, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> tuple:
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:  # as sdpa with a mask and our varlen do
+        key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
+    return _Attention.apply(query, key, value), None
+
+
+def _attend_grouped(module: torch.nn.Module, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> tuple:
+    return _Attention.apply(query, key, value), None
+
+
+class Loss(torch.autograd.Function):
+    """TRL's loss: no logits are kept; the gradients of the head and of what it reads are added up in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, ledger: Ledger) -> torch.Tensor:
+        ctx.save_for_backward(hidden, weight)
+        ctx.ledger = ledger
+        return hidden.new_empty(())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple:
+        hidden, weight = ctx.saved_tensors
+        logits = hidden.new_empty(min(len(hidden), LOSS_TOKENS), LOSS_WORDS)
+        sums = [
+            torch.empty_like(tensor, dtype=torch.float32) if needed else None
+            for tensor, needed in zip((hidden, weight), ctx.needs_input_grad[:2], strict=True)
+        ]
+        rounded = [None if total is None else total.to(hidden.dtype) for total in sums]
+        del logits
+        ctx.ledger.marks["loss", 0, "end"] = len(ctx.ledger.log)
+        return *rounded, None
+
+
+class _Norm(torch.autograd.Function):
+    """Liger's norm: keeps its input, and writes the input's gradient in the place of the output's."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(hidden, weight)
+        return torch.empty_like(hidden)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple:
+        return gradient, torch.empty_like(ctx.saved_tensors[1]) if ctx.needs_input_grad[1] else None
+
+
+class _Gate(torch.autograd.Function):
+    """Liger's gate: keeps its two inputs, and writes their gradients in their place."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(gate, up)
+        return torch.empty_like(up)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple:
+        return ctx.saved_tensors
+
+
+class _Dropout(torch.autograd.Function):
+    """Dropout on a GPU: keeps which numbers stay, a byte each; elsewhere torch keeps a factor for each."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(torch.empty_like(hidden, dtype=torch.bool))
+        return torch.empty_like(hidden)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(gradient)
+
+
+def use_gpu_dropout(model: torch.nn.Module) -> None:
+    """Has a model keep what dropout keeps on a GPU.
+
+    Args:
+        model: On the meta device.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout) and module.p:
+            module.forward = _Dropout.apply
+
+
+def use_fused_modules(model: torch.nn.Module) -> None:
+    """Has a model keep what it keeps with Liger's modules, which are Triton kernels and know no meta device.
+
+    Args:
+        model: On the meta device.
+    """
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = lambda hidden, norm=module: _Norm.apply(hidden, norm.weight)
+        elif all(hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj")):
+            module.forward = lambda hidden, mlp=module: mlp.down_proj(_Gate.apply(mlp.gate_proj(hidden), mlp.up_proj(hidden)))
+
+
+for _name, _function in ((ATTENTION, _attend), (GROUPED, _attend_grouped)):
+    AttentionInterface.register(_name, _function)
+    AttentionMaskInterface.register(_name, lambda *args, **kwargs: None)
