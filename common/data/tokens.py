@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from common.data import kept, token_cache
@@ -12,7 +12,7 @@ from common.data.conversations import use
 from common.data.formats import Conversation
 from common.data.processes import FEWEST, first_here, make_all
 from common.data.shown import check_shown
-from common.data.spans import render, trained_spans
+from common.data.spans import Frames, render
 from common.data.stored import select
 from common.data.templates import without_marks
 from common.errors import BadRow, fail, say
@@ -148,9 +148,10 @@ def _make_all(
     With `check` it ends at the first row for which that raises `BadRow`.
     """
     bad: token_cache.BadRows = {}
+    frames = Frames(tokenizer)
 
     def attempt(number: int) -> tuple[np.ndarray, np.ndarray] | tuple[int, str]:
-        return _make(conversations[number], tokenizer)
+        return _make(conversations[number], tokenizer, frames)
 
     def made() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         said = time.monotonic()
@@ -174,13 +175,16 @@ def _make_all(
     return made(), bad
 
 
-def _make(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, np.ndarray] | tuple[int, str]:
+def _make(
+    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, frames: Frames
+) -> tuple[np.ndarray, np.ndarray] | tuple[int, str]:
     """Returns the tokens and labels of a conversation; if it cannot be trained, its length, or 0, and why."""
     length = 0
     try:
-        text, spans = trained_spans(conversation, tokenizer)
+        text, spans = frames.spans(conversation)
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        tokens, offsets = np.array(encoded["input_ids"], np.int32), np.array(encoded["offset_mapping"]).reshape(-1, 2)
+        tokens = np.array(encoded["input_ids"], np.int32)
+        offsets = np.fromiter(chain.from_iterable(encoded["offset_mapping"]), np.int64).reshape(-1, 2)
         begins, ends = np.array(sorted(spans.values())).reshape(-1, 2).T
         turns = begins.searchsorted(offsets[:, 0], side="right") - 1  # the last turn that begins before each token
         trained = np.where((turns >= 0) & (offsets[:, 1] <= ends[turns]), tokens, np.int32(IGNORED))

@@ -58,9 +58,9 @@ FILES: dict[str, bytes] = {
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A cache of its own, two cores, and pieces of a few rows."""
+    """A cache of its own, one core unless a test takes more, and pieces of a few rows."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0}, raising=False)
     for module in (pieces, "common.data.rows"):
         name = module if isinstance(module, str) else module.__name__
         monkeypatch.setattr(f"{name}.PIECE", 5000)
@@ -146,6 +146,18 @@ def test_several_files_mixed_and_a_test_file(
         assert "training rows are the same as an earlier one" in in_memory[1]
         assert len(in_memory[0][0]) > 400
         assert read == found == in_memory
+
+
+@pytest.mark.parametrize("mistake", [None, "a row without an answer", "not JSON"])
+def test_on_two_cores(
+    tmp_path: Path, mistake: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, in_pieces: None
+):
+    (tmp_path / "rows.jsonl").write_bytes(damaged(mistake) if mistake else FILES["rows.jsonl"])
+    args = DataArguments(dataset_name=str(tmp_path / "rows.jsonl"))
+    expected = outcome(args, capsys)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "another")
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    assert outcome(args, capsys) == expected
 
 
 def damaged(name: str) -> bytes:
