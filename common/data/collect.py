@@ -56,8 +56,11 @@ def _folder_of(rows: Pieces, source: str, args: DataArguments, convert: Callable
 
 
 def _load(folder: Path) -> tuple[stored.Stored[Conversation], Forms, dict[str, str]]:
-    found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
-    return stored.read(folder / ROWS), found["forms"], found["bad"]
+    found, rows = json.loads((folder / FOUND).read_text(encoding="utf-8")), stored.read(folder / ROWS)
+    count = sum(count for count, *_ in found["forms"].values())
+    if len(rows) != count:
+        raise ValueError(f"{len(rows)} rows instead of {count}")
+    return rows, found["forms"], found["bad"]
 
 
 def _write(pieces: Pieces, make: Make, source: str, skip_bad_rows: bool, folder: Path) -> None:

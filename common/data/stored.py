@@ -3,7 +3,7 @@
 import pickle
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -72,8 +72,7 @@ def write(rows: Iterable[tuple[bytes, ...]], names: Sequence[str], path: Path) -
     schema = pa.schema([("row", pa.large_binary()), *((name, pa.binary(DIGEST)) for name in names)])
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         rows = iter(rows)
-        for first in rows:
-            batch = [first, *(row for row, _ in zip(rows, range(BATCH - 1), strict=False))]
+        while batch := list(islice(rows, BATCH)):
             columns = [pa.array(column, field.type) for column, field in zip(zip(*batch, strict=True), schema, strict=True)]
             writer.write_batch(pa.record_batch(columns, schema=schema))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.data import pieces, stored
+from common.data import stored
 from common.data.arguments import DataArguments
 from common.data.conversations import load_conversations
 from common.data.files import read_file
@@ -58,12 +58,12 @@ FILES: dict[str, bytes] = {
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A cache of its own, one core unless a test takes more, and pieces of a few rows."""
+    """A cache of its own, one core unless a test takes more, and pieces and batches of a few rows."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0}, raising=False)
-    for module in (pieces, "common.data.rows"):
-        name = module if isinstance(module, str) else module.__name__
+    for name in ("common.data.pieces", "common.data.rows"):
         monkeypatch.setattr(f"{name}.PIECE", 5000)
+    monkeypatch.setattr(stored, "BATCH", 7)
     _forget()
     yield tmp_path / "cache" / "zero_recipes"
     _forget()

@@ -57,6 +57,19 @@ def test_they_are_made_once(tokenizer: PreTrainedTokenizerBase, cache: Path, mon
     assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
 
 
+def test_tokens_on_disk_are_those_in_memory(tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(token_cache, "FEWEST", 10**6)
+    in_memory = tokenize(rows(), tokenizer, 10**6, where="rows")
+    assert not in_memory.cache_files
+    for name, value in (("FEWEST", 1), ("BATCH", 7), ("IN_MEMORY", 1)):
+        monkeypatch.setattr(token_cache, name, value)
+    on_disk = tokenize(rows(), tokenizer, 10**6, where="rows")
+    assert on_disk.cache_files
+    assert on_disk.features == in_memory.features
+    assert on_disk.to_dict() == in_memory.to_dict()
+    assert len(on_disk) == COUNT
+
+
 @pytest.mark.parametrize("change", ["a row", "the order", "the template", "a weight", "the end of turn", "a row less"])
 def test_what_makes_other_tokens_is_made_anew(tokenizer: PreTrainedTokenizerBase, cache: Path, change: str):
     first = token_cache.folder_of(rows(), tokenizer)
