@@ -14,7 +14,7 @@ from common.models.load import load_tokenizer
 import datasets
 import pytest
 from transformers import PreTrainedTokenizerBase
-from trl import ModelConfig
+from trl import ModelConfig, pack_dataset
 
 COUNT = 600
 
@@ -68,6 +68,20 @@ def test_tokens_on_disk_are_those_in_memory(tokenizer: PreTrainedTokenizerBase, 
     assert on_disk.features == in_memory.features
     assert on_disk.to_dict() == in_memory.to_dict()
     assert len(on_disk) == COUNT
+
+
+def test_packed_rows_are_kept_too(tokenizer: PreTrainedTokenizerBase, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """As TRL packs them: the next start reads them."""
+    monkeypatch.setattr(token_cache, "IN_MEMORY", 1)
+    packed = pack_dataset(tokenize(rows(), tokenizer, 10**6, where="rows"), 512)
+    (folder,) = cache.iterdir()
+    (file,) = folder.glob("cache-*.arrow")
+    written = file.stat().st_mtime_ns
+    again = pack_dataset(tokenize(rows(), tokenizer, 10**6, where="rows"), 512)
+    assert again.cache_files == packed.cache_files == [{"filename": str(file)}]
+    assert file.stat().st_mtime_ns == written
+    assert again.to_dict() == packed.to_dict()
+    assert len(packed) < COUNT
 
 
 @pytest.mark.parametrize("change", ["a row", "the order", "the template", "a weight", "the end of turn", "a row less"])
