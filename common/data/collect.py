@@ -141,7 +141,7 @@ def collect(
         folder = _folder_of(rows, source, args, convert, preferred)
         with first_here(True):
             found = kept.take(folder, "rows", _load)
-            return found or _load(kept.make(folder, partial(_write, rows, make, source, args.skip_bad_rows)))
+            return found or _load(kept.make(folder, "rows", partial(_write, rows, make, source, args.skip_bad_rows)))
     made, forms, bad = [], {}, {}
     for where, row in rows:
         try:

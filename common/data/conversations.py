@@ -128,7 +128,7 @@ def load_conversations(
 
     Returns:
         The conversations by split (see `rows.read_splits`), each with `where`, its file and row, `source`, the data set that it
-        is of, and perhaps its `group`; a local file is one split.
+        is of, and perhaps its `group`; a local file is one split. Those of a large file are on disk.
 
     Raises:
         SystemExit: With code 2 and one line that names the file and the row.

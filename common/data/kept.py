@@ -18,23 +18,24 @@ def folder_of(digest: str) -> Path:
     return Path(datasets.config.HF_DATASETS_CACHE) / "zero_recipes" / digest
 
 
-def _begin(folder: Path) -> Path:
+def _begin(folder: Path, what: str) -> Path:
     working = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         shutil.rmtree(working, ignore_errors=True)  # of a process that was killed
         working.mkdir(parents=True)
     except OSError as error:
-        say(f"The tokens are not kept for the next start: {brief(error)}")
+        say(f"The {what} are not kept for the next start: {brief(error)}")
         _temporary.append(TemporaryDirectory(prefix="zero-recipes-"))
         return Path(_temporary[-1].name)
     return working
 
 
-def make(folder: Path, write: Callable[[Path], None]) -> Path:
+def make(folder: Path, what: str, write: Callable[[Path], None]) -> Path:
     """Makes a folder that others find whole or not at all; several processes may do so at once.
 
     Args:
         folder: Where it is to be kept.
+        what: Its content in a word, for what is printed.
         write: Writes into a folder.
 
     Returns:
@@ -45,7 +46,7 @@ def make(folder: Path, write: Callable[[Path], None]) -> Path:
     """
     working = folder
     try:
-        working = _begin(folder)
+        working = _begin(folder, what)
         write(working)
     except BaseException as error:
         if working != folder:

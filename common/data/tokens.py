@@ -120,7 +120,7 @@ def tokenize_usable(
         if folder is None:
             return token_cache.dataset_of(list(rows)), bad
         found = kept.take(folder, "tokens", token_cache.load)
-        return found or token_cache.load(kept.make(folder, partial(token_cache.write, rows, bad)))
+        return found or token_cache.load(kept.make(folder, "tokens", partial(token_cache.write, rows, bad)))
 
     with first_here(len(conversations) >= FEWEST):
         tokens, bad = find()
