@@ -27,6 +27,7 @@ PRIVATE = [
     ("transformers.integrations.deepspeed", "_hf_deepspeed_config_weak_ref", "common/models/zero3.py"),
     ("deepspeed.ops", "__compatible_ops__", "common/run/toolchain.py"),
     ("accelerate.state", "AcceleratorState._reset_state", "recipes/multi_agent_grpo/members.py"),
+    ("accelerate.state", "AcceleratorState._reset_state", "tests/common/data/test_first_here.py"),
     ("accelerate.state", "AcceleratorState._reset_state", "tests/common/measure/test_two_processes.py"),
 ]
 # Names that exist only on an object of a running program: the module whose source reads or sets each.

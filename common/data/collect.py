@@ -1,5 +1,6 @@
 """Conversations of rows: those of a large file are made on all cores, and kept on disk for the next start."""
 
+import inspect
 import json
 import pickle
 import platform
@@ -47,7 +48,7 @@ def _folder_of(rows: Pieces, source: str, args: DataArguments, convert: Callable
     """Returns where what is made of rows is kept: a name made of all that it depends on, the code included."""
     code = set(Path(common.__file__).parent.rglob("*.py"))
     if convert is not None:
-        code |= set(Path(convert.__code__.co_filename).parent.glob("*.py"))
+        code |= set(Path(inspect.getfile(convert)).parent.glob("*.py"))
     versions = sorted(f"{found.name} {found.version}" for found in distributions())
     settings = {name: value for name, value in asdict(args).items() if name not in OF_LATER}
     parts = [rows.digest, source, preferred, settings, platform.python_version(), versions]
