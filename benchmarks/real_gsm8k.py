@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from common.data.questions import take
 from common.data.runs import read_rows
-from common.data.splits import take
 from common.report.numbers import format_gain, format_metric
 from common.run.record import versions
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from common.commands import places
@@ -80,15 +80,16 @@ def supervised(
     Raises:
         SystemExit: With code 2 and one line for a row that the run would refuse.
     """
+    from common.data.token_cache import lengths_of
     from common.data.tokens import IGNORED, tokenize
 
     parts = {name: train, "validation": validation}
     settings = {"skip_bad_rows": skip_bad_rows}
     lengths = [
-        len(tokens)
+        length
         for where, rows in parts.items()
         if rows
-        for tokens in tokenize(rows, tokenizer, sys.maxsize, where=where, **settings)["input_ids"]
+        for length in lengths_of(tokenize(rows, tokenizer, sys.maxsize, where=where, **settings)).tolist()
     ]
 
     def check() -> None:
@@ -99,7 +100,7 @@ def supervised(
     if skip_bad_rows:
         check()
     first = []
-    for row in (ROWS or train or next(iter(held_out.values())))[:show]:
+    for row in islice(ROWS or train or next(iter(held_out.values())), show):
         if str(row.get("where")) not in LEFT_OUT:
             tokens = tokenize([row], tokenizer, sys.maxsize, where=name)[0]
             pairs = zip(tokens["input_ids"], tokens["labels"], strict=True)

@@ -4,7 +4,7 @@ import re
 import reprlib
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from common.data.arguments import DataArguments
@@ -13,6 +13,7 @@ from common.data.columns import read_columns, text_of_cell
 from common.data.formats import Conversation, Recognised, recognise
 from common.data.messages import THOUGHTS
 from common.data.notes import LEFT_OUT, ROWS, note
+from common.data.stored import join
 from common.data.tools import check_tools
 from common.errors import BadRow, fail, nearest
 
@@ -36,8 +37,51 @@ def kind_of_mistake(why: str) -> str:
     return re.sub(r"\d+", "N", what)
 
 
+def say_left_out(name: str, num_made: int, bad: dict[str, str]) -> None:
+    """Says which rows were left out.
+
+    Args:
+        name: Of the data.
+        num_made: How many rows were not.
+        bad: Why the others cannot be used, by where they are.
+
+    Raises:
+        SystemExit: With code 2 and one line if no row is left.
+    """
+    first = next((f"{where}: {why}" for where, why in bad.items()), None)
+    if not num_made:
+        fail(f"{name} has no row that can be used; {f'the first: {first}' if first else 'it needs at least one'}")
+    if bad:
+        LEFT_OUT.update(bad)
+        kinds = Counter(map(kind_of_mistake, bad.values())).most_common()
+        counts = "; ".join(f"{count} x {kind}" for kind, count in kinds[:5]) + ("; ..." if len(kinds) > 5 else "")
+        note(f"Left out {len(bad)} of {num_made + len(bad)} rows of {name}. The first: {first}. By kind: {counts}")
+
+
+def use(
+    rows: Iterable[tuple[str, Row]], make: Callable[[Row], Made], *, name: str, skip_bad_rows: bool = False
+) -> Iterator[tuple[str, Made]]:
+    """Makes something of each row as `usable` does, whose arguments and errors these are, one row at a time.
+
+    Yields:
+        Where a row is, and what was made of it. What was left out is said behind the last one.
+    """
+    bad, num_made = {}, 0
+    for where, row in rows:
+        try:
+            made = make(row)
+        except BadRow as error:
+            if not skip_bad_rows:
+                fail(f"{where}: {error}")
+            bad[where] = str(error)
+        else:
+            num_made += 1
+            yield where, made
+    say_left_out(name, num_made, bad)
+
+
 def usable(
-    rows: Sequence[tuple[str, Row]], make: Callable[[Row], Made], *, name: str, skip_bad_rows: bool = False
+    rows: Iterable[tuple[str, Row]], make: Callable[[Row], Made], *, name: str, skip_bad_rows: bool = False
 ) -> list[tuple[str, Made]]:
     """Makes something of each row, and ends at the first of which nothing can be made, or leaves such rows out and says so.
 
@@ -53,23 +97,7 @@ def usable(
     Raises:
         SystemExit: With code 2 and one line that names the file and the row.
     """
-    made, bad = [], {}
-    for where, row in rows:
-        try:
-            made.append((where, make(row)))
-        except BadRow as error:
-            if not skip_bad_rows:
-                fail(f"{where}: {error}")
-            bad[where] = str(error)
-    first = next((f"{where}: {why}" for where, why in bad.items()), None)
-    if not made:
-        fail(f"{name} has no row that can be used; {f'the first: {first}' if first else 'it needs at least one'}")
-    if bad:
-        LEFT_OUT.update(bad)
-        kinds = Counter(map(kind_of_mistake, bad.values())).most_common()
-        counts = "; ".join(f"{count} x {kind}" for kind, count in kinds[:5]) + ("; ..." if len(kinds) > 5 else "")
-        note(f"Left out {len(bad)} of {len(rows)} rows of {name}. The first: {first}. By kind: {counts}")
-    return made
+    return list(use(rows, make, name=name, skip_bad_rows=skip_bad_rows))
 
 
 def in_words(messages: Sequence[dict[str, Any]]) -> str:
@@ -89,7 +117,7 @@ def load_conversations(
     *,
     name: str | None = None,
     preferred: str | None = None,
-) -> dict[str, list[Conversation]]:
+) -> dict[str, Sequence[Conversation]]:
     """Loads conversations in any form that `common.data.formats` knows, checks every row, and says what was recognised.
 
     Args:
@@ -100,18 +128,20 @@ def load_conversations(
 
     Returns:
         The conversations by split (see `rows.read_splits`), each with `where`, its file and row, `source`, the data set that it
-        is of, and perhaps its `group`; a local file is one split.
+        is of, and perhaps its `group`; a local file is one split. Those of a large file are on disk.
 
     Raises:
         SystemExit: With code 2 and one line that names the file and the row.
     """
-    from common.data.rows import read_sources  # imports data sets, which the form of a conversation does without
+    # These import data sets, which the form of a conversation does without.
+    from common.data.collect import add_forms, collect
+    from common.data.rows import read_sources
 
-    mapped, forms = read_columns(args.columns), {}
+    mapped = read_columns(args.columns)
     if "images" in mapped:
         fail(f"columns images={mapped['images']}: this recipe reads no pictures; leave it out, or use ocr_vision_language")
 
-    def make(row: dict[str, Any]) -> Conversation:
+    def make(row: dict[str, Any]) -> tuple[Conversation, Recognised]:
         recognised = recognise(row, mapped, preferred)
         check_conversation(recognised.conversation)
         conversation = convert(recognised, row) if convert else recognised.conversation
@@ -119,24 +149,22 @@ def load_conversations(
             if row.get(args.group_by) is None:
                 raise BadRow(f"no `{args.group_by}` to group by (found: {', '.join(map(str, row))}); fill it in")
             conversation = conversation | {"group": text_of_cell(row[args.group_by], args.group_by)}
-        count, first, columns, unread = forms.get(recognised.form, (0, conversation, {}, {}))
-        columns, unread = columns | dict.fromkeys(recognised.columns), unread | dict.fromkeys(recognised.unread)
-        forms[recognised.form] = count + 1, first, columns, unread
-        return conversation
+        return conversation, recognised
 
-    conversations: dict[str, list[Conversation]] = {}
+    parts: dict[str, list[Sequence[Conversation]]] = {}
     for source, splits in read_sources(args, name):
-        forms.clear()
+        forms: dict[str, list[Any]] = {}
         for split, rows in splits.items():
-            made = usable(rows, make, name=f"{source} ({split})", skip_bad_rows=args.skip_bad_rows)
-            conversations.setdefault(split, [])
-            conversations[split] += [conversation | {"where": where, "source": source} for where, conversation in made]
-            ROWS.extend(conversations[split][-len(made) :])
+            made, found, bad = collect(rows, make, source, args, convert, preferred)
+            say_left_out(f"{source} ({split})", len(made), bad)
+            add_forms(forms, found)
+            parts.setdefault(split, []).append(made)
+            ROWS.extend(made)
         for form, (count, first, columns, unread) in forms.items():
             others = [column for column in unread if column not in columns and column != args.group_by]
             read = ", ".join(columns) + (f"; not read: {', '.join(others)}" if others else "")
-            note(f"{source}: {count} rows of {FORMS[form]} ({read}). The first: {in_words(first['messages'])}")
-    return conversations
+            note(f"{source}: {count} rows of {FORMS[form]} ({read}). The first: {first}")
+    return {split: join(*found) for split, found in parts.items()}
 
 
 # --- Checking -----------------------------------------------------------------------------------------------------------

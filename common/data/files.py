@@ -6,10 +6,12 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from common.data.texts import read_text
+from common.data.texts import Unreadable, read_text, text_of
 from common.errors import fail
 
 Rows = list[tuple[str, dict[str, Any]]]  # where a row is, file and number, and the row
@@ -93,17 +95,21 @@ def is_deep(value: Any) -> bool:
     return depth > DEEPEST
 
 
+def _refuse(message: str) -> NoReturn:
+    raise Unreadable(message)
+
+
 def _decode(text: str, where: str, cure: str, is_document: bool = False) -> Any:
-    """Returns a JSON value, or fails with where it is and what is wrong in it."""
+    """Returns a JSON value, or refuses it with where it is and what is wrong in it."""
     try:
         return ROWS_DECODER.decode(text)
     except RecursionError:
-        fail(f"{where}: {TOO_DEEP}")
+        _refuse(f"{where}: {TOO_DEEP}")
     except ValueError as error:
         problem = str(error) if is_document else getattr(error, "msg", str(error))
         if problem.startswith("Exceeds the limit"):  # Python's words, which name a function of its own
             problem = "a number of thousands of digits"
-        fail(f"{where}: not valid JSON ({problem}); {cure}")
+        _refuse(f"{where}: not valid JSON ({problem}); {cure}")
 
 
 def _is_suspect(text: str) -> bool:
@@ -112,42 +118,61 @@ def _is_suspect(text: str) -> bool:
 
 
 def _check(row: Any, where: str, cure: str, is_suspect: bool) -> None:
-    """Fails for a row that is no object, is nested without bound, or holds halves of characters."""
+    """Refuses a row that is no object, is nested without bound, or holds halves of characters."""
     if not isinstance(row, dict):
-        fail(f"{where}: not a JSON object; {cure}")
+        _refuse(f"{where}: not a JSON object; {cure}")
     if is_suspect:
         if is_deep(row):
-            fail(f"{where}: {TOO_DEEP}")
+            _refuse(f"{where}: {TOO_DEEP}")
         try:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             half = f"\\u{ord(error.object[error.start]):04x}"
-            fail(f"{where}: half a character (`{half}`, a lone surrogate); write the whole character, or remove it")
+            _refuse(f"{where}: half a character (`{half}`, a lone surrogate); write the whole character, or remove it")
 
 
-def _read_jsonl(path: Path, text: str) -> Rows:
+def read_jsonl(text: str, place: str, *, first: int = 1, cure: str = "write one {...} a line") -> Rows:
+    """Reads JSON objects, one a line.
+
+    Args:
+        text: The lines.
+        place: What stands before the number of a line in its place.
+        first: The number of the first line.
+        cure: For a line that is no object.
+
+    Raises:
+        Unreadable: Names the line.
+    """
     rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=first):
         if line.strip():
-            where = f"{path}, line {number}"
+            where = f"{place} {number}"
             row = _decode(line, where, "write one JSON object a line")
-            _check(row, where, "write one {...} a line", _is_suspect(line))
+            _check(row, where, cure, _is_suspect(line))
             rows.append((where, row))
     return rows
 
 
 def read_lines(path: Path) -> Rows:
     """Reads a file of one JSON object a line, whatever its name; see `read_file`."""
-    return [(where, plain(row)) for where, row in _read_jsonl(path, read_text(path))]
+    try:
+        return [(where, plain(row)) for where, row in read_jsonl(read_text(path), f"{path}, line")]
+    except Unreadable as error:
+        fail(str(error))
+
+
+def are_lines(text: str) -> bool:
+    """Returns whether a text that is called JSON holds one object a line."""
+    return re.match(r"\s*\{.*\}\s*\n\s*\{", text) is not None
 
 
 def _read_json(path: Path, text: str) -> Rows:
     cure = "write a list of objects, or a jsonl with one object a line"
-    if re.match(r"\s*\{.*\}\s*\n\s*\{", text):  # one object a line, under another name
-        return _read_jsonl(path, text)
+    if are_lines(text):  # under another name
+        return read_jsonl(text, f"{path}, line")
     values = _decode(text, str(path), cure, is_document=True)
     if not isinstance(values, list):
-        fail(f"{path} holds a {type(values).__name__}; {cure}")
+        _refuse(f"{path} holds a {type(values).__name__}; {cure}")
     rows = [(f"{path}, row {number}", row) for number, row in enumerate(values, start=1)]
     is_suspect = _is_suspect(text)
     for where, row in rows:
@@ -158,32 +183,46 @@ def _read_json(path: Path, text: str) -> Rows:
 # --- CSV ------------------------------------------------------------------------------------------------------------------
 
 
-def _read_csv(path: Path, text: str) -> Rows:
-    """Reads a csv or tsv as it is written: 007 stays 007, and NA a text. The names of columns are taken in lower case."""
+def csv_rows(path: Path, lines: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Reads a csv or tsv as it is written: 007 stays 007, and NA a text. The names of columns are taken in lower case.
+
+    Args:
+        path: The file, for errors and for what separates its values.
+        lines: Its lines with their ends.
+
+    Yields:
+        A row at a time.
+
+    Raises:
+        Unreadable: Names the row.
+    """
     csv.field_size_limit(sys.maxsize)
-    text = text.lstrip("\r\n")
-    is_tsv = kind_of(path) == ".tsv"
-    delimiter = "\t" if is_tsv else max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: Rows = []
+    lines = iter(lines)
+    begin = next((line for line in lines if line.strip("\r\n")), "")
+    delimiter = "\t" if kind_of(path) == ".tsv" else max(",;\t", key=begin.count)
+    reader, number = csv.reader(chain([begin], lines), delimiter=delimiter, strict=True), 0
     try:
         header = [name.strip().lower() for name in next(reader)]
         for name in header:
             if name and header.count(name) > 1:
-                fail(f"{path}: two columns are called `{name}`; rename one")
+                _refuse(f"{path}: two columns are called `{name}`; rename one")
         for values in reader:
             if not values:  # an empty line
                 continue
-            where = f"{path}, row {len(rows) + 1}"
             if len(values) != len(header):
-                fail(
-                    f"{where}: {len(values)} value{'s' * (len(values) != 1)} for {len(header)} columns; put a text that has a "
-                    f"`{delimiter}` into double quotes, and write a value for each column"
+                _refuse(
+                    f"{path}, row {number + 1}: {len(values)} value{'s' * (len(values) != 1)} for {len(header)} columns; put a "
+                    f"text that has a `{delimiter}` into double quotes, and write a value for each column"
                 )
-            rows.append((where, dict(zip(header, values, strict=True))))
+            number += 1
+            yield dict(zip(header, values, strict=True))
     except csv.Error as error:
-        fail(f"{path}, row {len(rows) + 1}: not valid csv ({error}); quotes in a text are doubled, and a quoted text is closed")
-    return rows
+        _refuse(f"{path}, row {number + 1}: not valid csv ({error}); quotes in a text are doubled, and a quoted text is closed")
+
+
+def _read_csv(path: Path, text: str) -> Rows:
+    rows = csv_rows(path, io.StringIO(text, newline=""))
+    return [(f"{path}, row {number}", row) for number, row in enumerate(rows, start=1)]
 
 
 def read_file(path: Path) -> Rows:
@@ -199,8 +238,14 @@ def read_file(path: Path) -> Rows:
         SystemExit: With code 2 and one line that names the file, the row and the cure.
     """
     kind = kind_of(path)
-    read = _read_json if kind == ".json" else _read_csv if kind in (".csv", ".tsv") else _read_jsonl
-    rows = read(path, read_text(path))
+    try:
+        text = text_of(path)
+        if kind == ".json":
+            rows = _read_json(path, text)
+        else:
+            rows = _read_csv(path, text) if kind in (".csv", ".tsv") else read_jsonl(text, f"{path}, line")
+    except Unreadable as error:
+        fail(str(error))
     if not rows:
         fail(f"{path} has no rows; it needs at least one")
     return rows

@@ -1,14 +1,15 @@
 """The parts of a recipe's data: what is trained, what is chosen by and what is reported on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
 from common.data.arguments import DataArguments
 from common.data.conversations import load_conversations
 from common.data.formats import Conversation, Recognised
+from common.data.questions import content_of, group_of
 from common.data.sources import mix
-from common.data.splits import content_of, group_of, hold_out
+from common.data.splits import hold_out
 
 
 def is_lesson(args: DataArguments) -> bool:
@@ -21,7 +22,7 @@ def load_parts(
     convert: Callable[[Recognised, dict[str, Any]], Conversation] | None = None,
     *,
     preferred: str | None = None,
-) -> tuple[list[Conversation], list[Conversation], list[Conversation]]:
+) -> tuple[Sequence[Conversation], Sequence[Conversation], Sequence[Conversation]]:
     """Loads conversations and holds some out, as `common.data.splits.hold_out` says.
 
     Args:

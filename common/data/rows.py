@@ -7,12 +7,16 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 from common.data.arguments import DataArguments
 from common.data.files import KINDS, Rows, kind_of, read_file
 from common.data.hub import is_path, refusal, use_cache_if_unreachable
 from common.data.notes import note
+from common.data.pieces import LARGE, PIECE, Pieces, is_large, join, pieces_of, sum_of_file
 from common.data.sources import sources_of
 from common.data.splits import NAMES, find_splits
 from common.data.structs import plain_row
@@ -61,12 +65,29 @@ def load_parquet(path: Path) -> Dataset:
     return rows
 
 
-def _rows_of(dataset: Dataset, where: str) -> Rows:
-    return [(f"{where}, row {number}", plain_row(row, dataset.features)) for number, row in enumerate(dataset, start=1)]
+def _piece(dataset: Dataset, where: str, begin: int, end: int) -> Rows:
+    rows = dataset.select(range(begin, end))
+    return [(f"{where}, row {number}", plain_row(row, rows.features)) for number, row in enumerate(rows, start=begin + 1)]
 
 
-def _read(path: Path) -> Rows:
-    return _rows_of(load_parquet(path), str(path)) if is_parquet(path) else read_file(path)
+def _rows_of(dataset: Dataset, where: str) -> Rows | Pieces:
+    size = dataset.data.nbytes
+    if size < LARGE:
+        return _piece(dataset, where, 0, len(dataset))
+    step = max(1, len(dataset) * PIECE // size)
+
+    def cut() -> list[Callable[[], Rows]]:
+        begins = range(0, len(dataset), step)
+        return [partial(_piece, dataset, where, begin, min(begin + step, len(dataset))) for begin in begins]
+
+    files = [file["filename"] for file in dataset.cache_files]
+    return Pieces(f"{where} {[sum_of_file(file) for file in files]} {[] if files else uuid4()}", cut)
+
+
+def _read(path: Path) -> Rows | Pieces:
+    if is_parquet(path):
+        return _rows_of(load_parquet(path), str(path))
+    return pieces_of(path) if is_large(path) else read_file(path)
 
 
 # --- Folders --------------------------------------------------------------------------------------------------------------
@@ -115,14 +136,14 @@ def find_files(folder: Path) -> dict[str, list[Path]]:
     return {"train": files} if files else {}
 
 
-def _read_folder(folder: Path) -> dict[str, Rows]:
+def _read_folder(folder: Path) -> dict[str, Rows | Pieces]:
     splits = {}
     for split, paths in find_files(folder).items():
         # The parts of a set have numbers; other files of the same name in a folder are other versions of it.
         is_one = all(re.search(r"-\d+-of-\d+\.", path.name) for path in paths) or len({path.parent for path in paths}) > 1
         if split_of(paths[0]) and len(paths) > 1 and not is_one:
             fail(f"{folder} has {paths[0].name} and {paths[1].name}; keep one of them there")
-        splits[split] = [row for path in paths for row in _read(path)]
+        splits[split] = join([_read(path) for path in paths])
     return splits
 
 
@@ -181,7 +202,7 @@ def load_splits(name: str, config: str | None = None) -> DatasetDict:
     return DatasetDict({split: splits[split] for split in found.values()})
 
 
-def read_splits(name: str, config: str | None = None) -> dict[str, Rows]:
+def read_splits(name: str, config: str | None = None) -> dict[str, Rows | Pieces]:
     """Reads rows from a hub data set, a local file or a local folder.
 
     Args:
@@ -190,8 +211,8 @@ def read_splits(name: str, config: str | None = None) -> dict[str, Rows]:
         config: Name of the hub data set's configuration, where it has several; not used for what is local.
 
     Returns:
-        For each split where each row is, and the row; a local file that is not called after a split is `train`. Rows are as
-        they were written, whatever holds them; see `structs.plain_row` for what Arrow adds.
+        For each split where each row is, and the row; those of large files in pieces. A local file that is not called after a
+        split is `train`. Rows are as they were written, whatever holds them; see `structs.plain_row` for what Arrow adds.
 
     Raises:
         SystemExit: With code 2 and one line if they cannot be read.
@@ -206,8 +227,8 @@ def read_splits(name: str, config: str | None = None) -> dict[str, Rows]:
 
 
 def read_sources(
-    args: DataArguments, name: str | None = None, read: Callable[..., dict[str, Rows]] = read_splits
-) -> Iterator[tuple[str, dict[str, Rows]]]:
+    args: DataArguments, name: str | None = None, read: Callable[..., dict[str, Any]] = read_splits
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Reads each data set that a setting names.
 
     Args:
@@ -235,4 +256,4 @@ def read_sources(
             splits = {part: splits[split] for part, split in find_splits(splits).items() if part not in given}
         yield source, splits
     for part, source in given.items():
-        yield source, {part: [row for rows in read(source).values() for row in rows]}
+        yield source, {part: join(list(read(source).values()))}

@@ -10,11 +10,15 @@ from common.data.messages import THOUGHTS
 from common.errors import BadRow
 
 
-def _forms(value: Any) -> tuple[str, ...]:
-    """Returns how a template may write a value: as it is, as JSON, or as Python would."""
+def _forms(value: Any) -> Iterator[str]:
+    """Yields how a template may write a value: as it is, as JSON, or as Python would."""
     if isinstance(value, str):
-        return value.strip(), json.dumps(value, ensure_ascii=False)[1:-1].strip(), json.dumps(value)[1:-1].strip()
-    return json.dumps(value), str(value)
+        yield value.strip()
+        yield json.dumps(value, ensure_ascii=False)[1:-1].strip()
+        yield json.dumps(value)[1:-1].strip()
+    else:
+        yield json.dumps(value)
+        yield str(value)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

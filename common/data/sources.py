@@ -3,12 +3,15 @@
 import os
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from common.data.notes import note
-from common.data.splits import by_hash
+from common.data.questions import order_by_hash
+from common.data.stored import select
 from common.errors import fail
+
+import numpy as np
 
 Row = TypeVar("Row")
 
@@ -44,7 +47,7 @@ def sources_of(setting: str) -> list[tuple[str, float | None]]:
     return found
 
 
-def mix(rows: list[Row], setting: str, source: Callable[[Row], str], question: Callable[[Row], str]) -> list[Row]:
+def mix(rows: Sequence[Row], setting: str, source: Callable[[Row], str], question: Callable[[Row], str]) -> Sequence[Row]:
     """Mixes the training rows of several data sets, those with weights in proportion to them.
 
     Every row is trained: of the set that is the largest for its weight once, of the others more often, whole rounds first and
@@ -54,7 +57,7 @@ def mix(rows: list[Row], setting: str, source: Callable[[Row], str], question: C
         rows: The training rows of all data sets.
         setting: See `sources_of`.
         source: Returns the name of a row's data set.
-        question: See `splits.take`.
+        question: See `questions.take`.
 
     Returns:
         The rows, those of each data set spread evenly over the whole; of one data set as they are.
@@ -65,17 +68,21 @@ def mix(rows: list[Row], setting: str, source: Callable[[Row], str], question: C
     weights = sources_of(setting)
     if len(weights) < 2 or not rows:
         return rows
-    groups = {name: [row for row in rows if source(row) == name] for name, _ in weights}
+    names = [name for name, _ in weights]
+    numbers = np.fromiter((names.index(source(row)) for row in rows), np.int64, len(rows))
+    groups = {name: np.flatnonzero(numbers == number) for number, name in enumerate(names)}
     for name, group in groups.items():
-        if not group:
+        if not len(group):
             fail(f"{name} has no row to train on that is not held out; add rows, or leave it away")
     scale = max(len(groups[name]) / (weight or len(groups[name])) for name, weight in weights)
-    placed, lines = [], []
+    chosen, places, lines = [], [], []
     for name, weight in weights:
         group = groups[name]
         rounds, rest = divmod(round(weight * scale) if weight else len(group), len(group))
-        many = [*group * rounds, *by_hash(group, question)[:rest]]
-        placed += [((number + 0.5) / len(many), row) for number, row in enumerate(many)]
+        first = group[order_by_hash(select(rows, group), question)[:rest]]
+        many = np.concatenate([*[group] * rounds, first])
+        chosen.append(many)
+        places.append((np.arange(len(many)) + 0.5) / len(many))
         lines.append(f"{len(many)} of {name} ({len(many) / len(group):.3g} times each)" if weight else f"{len(many)} of {name}")
     note(f"Training rows mixed: {', '.join(lines)}")
-    return [row for _, row in sorted(placed, key=lambda pair: pair[0])]
+    return select(rows, np.concatenate(chosen)[np.argsort(np.concatenate(places), kind="stable")])

@@ -1,14 +1,14 @@
 """What is trained, what is chosen by and what is reported on: splits found by name, or taken by a hash of the question."""
 
-import json
-import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from common.data.duplicates import without_duplicates
 from common.data.notes import note
+from common.data.questions import Questions, partition, take
 from common.errors import fail
+
+import numpy as np
 
 Row = TypeVar("Row")
 
@@ -68,101 +68,24 @@ SHARES = {"test": (0.0, 0.1), "validation": (0.1, 0.2)}
 RESERVED = 400  # rows kept out of the training for a part even if fewer are measured: another recipe may measure these
 
 
-def normalize_question(question: str) -> str:
-    """Returns a question without what makes no other question of it: case, white space and compatible forms of characters."""
-    return " ".join(unicodedata.normalize("NFKC", question).casefold().split())
-
-
-def question_of(conversation: dict[str, Any]) -> str:
-    """Returns what is asked first: all that the user says before the first answer, or, without a user, all that is said."""
-    asked = []
-    for message in conversation["messages"]:
-        if message["role"] == "assistant":
-            break
-        asked += [message.get("content", "")] * (message["role"] == "user")
-    return "\n".join(asked or [str(message.get("content")) for message in conversation["messages"]])
-
-
-def group_of(conversation: dict[str, Any]) -> str:
-    """Returns what decides whether a conversation is held out: its `group` if it has one, else its question."""
-    return conversation.get("group") or question_of(conversation)
-
-
-def content_of(conversation: dict[str, Any]) -> str:
-    """Returns all that is said in a conversation, to find those that are the same."""
-    return normalize_question(json.dumps(conversation["messages"], ensure_ascii=False, sort_keys=True, default=str))
-
-
-def digest_of(question: str) -> bytes:
-    """Returns the hash of a question, 16 bytes: the same for all that `normalize_question` does not tell apart."""
-    return blake2b(normalize_question(question).encode(errors="replace"), digest_size=16).digest()
-
-
-def _questions(rows: Iterable[Row], question: Callable[[Row], str]) -> dict[bytes, list[int]]:
-    """Returns the numbers of the rows of each question, by its hash and in the order of the hashes.
-
-    A question that a tenth of all rows share stands last, whatever its hash: with it hardly anything would be left to train.
-    """
-    numbers: dict[bytes, list[int]] = {}
-    for number, row in enumerate(rows):
-        numbers.setdefault(digest_of(question(row)), []).append(number)
-    common = max(1, sum(map(len, numbers.values())) // 10)
-    return {key: numbers[key] for key in sorted(numbers, key=lambda key: (len(numbers[key]) > common, key))}
-
-
-def _partition(rows: Sequence[Row], taken: Collection[int]) -> tuple[list[Row], list[Row]]:
-    apart = [row for number, row in enumerate(rows) if number in taken]
-    return apart, [row for number, row in enumerate(rows) if number not in taken]
-
-
-def by_hash(rows: Sequence[Row], question: Callable[[Row], str]) -> list[Row]:
-    """Returns rows in the order of the hashes of their questions."""
-    return sorted(rows, key=lambda row: digest_of(question(row)))
-
-
-def take(
-    rows: Sequence[Row], question: Callable[[Row], str], count: int, *, questions_left: int = 0
-) -> tuple[list[Row], list[Row]]:
-    """Takes the rows whose questions have the smallest hashes; those of a question stay together.
-
-    So it depends on the questions alone which rows are taken, not on a seed, a recipe, a format or the order of the rows, and
-    fewer rows are a part of more.
-
-    Args:
-        rows: The rows.
-        question: Returns what is asked in a row; rows that differ only as `normalize_question` ignores ask the same.
-        count: How many to take at most; all rows of the first question are taken even if they are more.
-        questions_left: At least so many questions are not taken.
-
-    Returns:
-        The rows taken and the others, both in their order.
-    """
-    questions, taken = list(_questions(rows, question).values()), set()
-    for numbers in questions[: len(questions) - questions_left]:
-        if count < 1 or (taken and len(taken) + len(numbers) > count):
-            break
-        taken.update(numbers)
-    return _partition(rows, taken)
-
-
 def _take_share(
     rows: Sequence[Row], question: Callable[[Row], str], part: str, most: int, questions_left: int
-) -> tuple[list[Row], list[Row]]:
+) -> tuple[Sequence[Row], Sequence[Row]]:
     """Takes the rows whose questions' hashes lie in the share of a part; if there are none, those of the smallest hash.
 
     Whether a row is taken depends on its question alone, so that what is held out of some of the rows is a part of what is held
     out of all, as long as it is not more than `most` rows or a fifth of all.
     """
-    questions = _questions(rows, question)
-    common, most = max(1, len(rows) // 10), min(most, max(1, len(rows) // 5))
-    low, high = (int(edge * 2**128) for edge in SHARES[part])
-    inside = [key for key in questions if low <= int.from_bytes(key, "big") < high and len(questions[key]) <= common]
-    taken: set[int] = set()
-    for key in (inside or list(questions)[:1])[: max(0, len(questions) - questions_left)]:
-        if taken and len(taken) + len(questions[key]) > most:
+    questions = Questions(rows, question)
+    most = min(most, max(1, len(rows) // 5))
+    inside = np.flatnonzero(questions.within(*SHARES[part]) & ~questions.is_common)
+    taken, count = [], 0
+    for number in (inside if len(inside) else np.arange(len(questions))[:1])[: max(0, len(questions) - questions_left)]:
+        if taken and count + questions.counts[number] > most:
             break
-        taken.update(questions[key])
-    return _partition(rows, taken)
+        taken.append(questions.rows_of(number))
+        count += questions.counts[number]
+    return partition(rows, taken)
 
 
 # --- All parts ------------------------------------------------------------------------------------------------------------
@@ -176,7 +99,7 @@ def hold_out(
     name: str,
     content: Callable[[Row], str] | None = None,
     drop_duplicates: bool = False,
-) -> tuple[list[Row], list[Row], list[Row]]:
+) -> tuple[Sequence[Row], Sequence[Row], Sequence[Row]]:
     """Returns what to train on, what to choose by and what to report on, and says where they come from.
 
     What is no split by one of `NAMES` is taken from the training split by the hash of the question, see `SHARES`: the same rows
@@ -204,9 +127,9 @@ def hold_out(
         held_out, _ = take(splits[found[part]], question, num_held_out)
         note(f"{name}: {len(held_out)} rows to report on (from `{found[part]}`), none to train on")
         return [], [], held_out
-    train, missing = list(splits[found["train"]]), [part for part in SHARES if part not in found]
-    parts: dict[str, list[Row]] = {part: [] for part in SHARES}
-    if len(_questions(train, question)) > len(missing):
+    train, missing = splits[found["train"]], [part for part in SHARES if part not in found]
+    parts: dict[str, Sequence[Row]] = {part: [] for part in SHARES}
+    if len(Questions(train, question)) > len(missing):
         reserved = max(RESERVED, num_held_out)
         for number, part in enumerate(missing):
             parts[part], train = _take_share(train, question, part, reserved, len(missing) - number)
@@ -216,9 +139,7 @@ def hold_out(
     apart = sum(map(len, parts.values())) - sum(len(measured[part]) for part in missing)
     if content:
         given = [row for rows in measured.values() for row in rows]
-        train = without_duplicates(
-            train, given, lambda row: digest_of(question(row)), content, name=name, drops=drop_duplicates
-        )
+        train = without_duplicates(train, given, question, content, name=name, drops=drop_duplicates)
     note(
         f"{name}: {len(train)} rows to train on, {len(measured['validation'])} to choose by ({come_from['validation']}), "
         f"{len(measured['test'])} to report on ({come_from['test']})"

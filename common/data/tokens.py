@@ -1,24 +1,28 @@
 """Conversations as tokens, of which only what the assistant writes is trained."""
 
-import reprlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby
 from typing import Any
 
-from common.data import token_cache
-from common.data.conversations import usable
+from common.data import kept, token_cache
+from common.data.conversations import use
 from common.data.formats import Conversation
-from common.data.processes import first_here, make_all
+from common.data.processes import FEWEST, first_here, make_all
 from common.data.shown import check_shown
+from common.data.spans import Frames, render
+from common.data.stored import select
 from common.data.templates import without_marks
-from common.errors import BadRow, brief
+from common.errors import BadRow, fail, say
 
 import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl import get_training_chat_template
 
+PATIENCE = 10  # seconds without a line
 IGNORED = -100  # the label of a token that is read and not trained; torch's default
 
 
@@ -54,83 +58,14 @@ def _is_special(token: int | None, tokenizer: PreTrainedTokenizerBase) -> bool:
     return added is not None and added.special
 
 
-def render(
-    messages: list[dict[str, Any]],
-    tokenizer: PreTrainedTokenizerBase,
-    tools: list[dict[str, Any]] | None = None,
-    *,
-    prompt: bool = False,
-) -> str:
-    """Returns messages as the chat template writes them.
-
-    Args:
-        messages: The messages.
-        tokenizer: The model's tokenizer, with its chat template.
-        tools: The tools offered.
-        prompt: Whether the assistant is to continue them.
-
-    Raises:
-        BadRow: If the template cannot write them, or refuses to.
-    """
-    try:
-        return tokenizer.apply_chat_template(messages, tools=tools or None, tokenize=False, add_generation_prompt=prompt)
-    except Exception as error:  # a template raises what it likes, and whatever the values of a row make it stumble over
-        raise BadRow(f"the chat template cannot write it ({brief(error)}); change the row, or take another model") from None
-
-
-def places_of(conversations: list[Conversation], where: str) -> list[tuple[str, Conversation]]:
-    """Returns conversations with their places; those that were generated have a number."""
-    return [(row.get("where", f"{where}, conversation {number}"), row) for number, row in enumerate(conversations, start=1)]
-
-
-def _why_no_span(
-    before: list[dict[str, Any]],
-    tokenizer: PreTrainedTokenizerBase,
-    tools: list[dict[str, Any]] | None,
-    text: str,
-    whole: str,
-    prompt: str,
-) -> str:
-    """Returns why a turn cannot be trained: what would be asked for is not how it is written."""
-    asked = render(before, tokenizer, tools)
-    opening = prompt.removeprefix(asked)
-    if not text.startswith(whole) or not whole.startswith(asked) or opening == prompt:
-        return (
-            "the chat template writes this turn differently once others follow; cut the conversation behind it, or take "
-            "another model"
-        )
-    return (
-        f"the chat template asks for this turn with {reprlib.repr(opening)} and then begins it in another way; give the turn "
-        "a thought, or take one out of it, or take another model"
-    )
-
-
-def _trained_spans(
-    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, render_prompt: Callable[[list, list | None], str]
-) -> tuple[str, dict[int, tuple[int, int]]]:
-    """Returns a conversation as text, and where in it the assistant's turns are, from first letter to end of turn.
-
-    The turns are by the number of the message, from 0; those with the weight 0 are only shown and not among them.
-    """
-    messages, tools = conversation["messages"], conversation.get("tools")
-    text = render(messages, tokenizer, tools)
-    spans = {}
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant" or message.get("weight", 1) == 0:
-            continue
-        if index == 0:
-            raise BadRow("message 1: nothing stands before what the assistant says; remove it, or give it `weight` 0")
-        prompt = render_prompt(messages[:index], tools)
-        is_last = index == len(messages) - 1
-        whole = (text if is_last else render(messages[: index + 1], tokenizer, tools)).rstrip("\n")
-        if not text.startswith(whole) or not whole.startswith(prompt):
-            raise BadRow(f"message {index + 1}: {_why_no_span(messages[:index], tokenizer, tools, text, whole, prompt)}")
-        spans[index] = (len(prompt), len(whole))
-    return text, spans
+def places_of(conversations: Iterable[Conversation], where: str) -> Iterator[tuple[str, Conversation]]:
+    """Yields conversations with their places; those that were generated have a number."""
+    for number, row in enumerate(conversations, start=1):
+        yield row.get("where", f"{where}, conversation {number}"), row
 
 
 def tokenize(
-    conversations: list[Conversation],
+    conversations: Sequence[Conversation],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     *,
@@ -156,50 +91,108 @@ def tokenize(
 
 
 def tokenize_usable(
-    conversations: list[Conversation],
+    conversations: Sequence[Conversation],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     *,
     where: str,
     skip_bad_rows: bool = False,
-) -> tuple[Dataset, list[Conversation]]:
+) -> tuple[Dataset, Sequence[Conversation]]:
     """Turns conversations into tokens and labels as `tokenize` does, whose arguments and errors these are.
 
     Returns:
         What `tokenize` returns, and the conversations that these tokens are of: those that were not left out.
     """
-    with first_here(len(conversations)):
-        return _tokenize(conversations, tokenizer, max_length, where, skip_bad_rows)
 
-
-def _tokenize(
-    conversations: list[Conversation], tokenizer: PreTrainedTokenizerBase, max_length: int, where: str, skip_bad_rows: bool
-) -> tuple[Dataset, list[Conversation]]:
-    """Does what `tokenize_usable` says, or takes what another process has kept."""
-    folder = token_cache.folder_of(conversations, tokenizer)
-    kept = token_cache.load(folder) if folder else None
-    known: list = [None, None]
-
-    def render_prompt(messages: list, tools: list | None) -> str:
-        if known[0] != (messages, tools):  # the same question often comes again and again, with every picture for example
-            known[:] = (messages, tools), render(messages, tokenizer, tools, prompt=True)
-        return known[1]
-
-    def check_length(length: int) -> None:
+    def check(number: int, length: int, why: str | None) -> int:
         if length > max_length:
             raise BadRow(
                 f"the conversation has {length} tokens and max_length is {max_length}; raise it, shorten the conversation, or "
                 "leave such rows out with `--skip_bad_rows true`"
             )
+        if why is not None:
+            raise BadRow(why)
+        return number
 
-    def make(conversation: Conversation) -> tuple[np.ndarray, np.ndarray]:
-        text, spans = _trained_spans(conversation, tokenizer, render_prompt)
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        tokens, offsets = np.array(encoded["input_ids"]), np.array(encoded["offset_mapping"]).reshape(-1, 2)
+    def find() -> tuple[Dataset, token_cache.BadRows]:
+        rows, bad = _make_all(conversations, tokenizer, where, None if skip_bad_rows else check)
+        folder = token_cache.folder_of(conversations, tokenizer)
+        if folder is None:
+            return token_cache.dataset_of(list(rows)), bad
+        found = kept.take(folder, "tokens", token_cache.load)
+        return found or token_cache.load(kept.make(folder, "tokens", partial(token_cache.write, rows, bad)))
+
+    with first_here(len(conversations) >= FEWEST):
+        tokens, bad = find()
+    lengths = token_cache.lengths_of(tokens)
+    if not bad and lengths.max(initial=0) <= max_length and len(tokens):
+        return tokens, conversations
+    numbers = np.setdiff1d(np.arange(len(conversations)), list(bad))  # those that have tokens
+    known = np.zeros(len(conversations), np.int64)
+    known[numbers] = lengths
+    attempts = (
+        (place, (number, *bad.get(number, (int(known[number]), None))))
+        for number, (place, _) in enumerate(places_of(conversations, where))
+    )
+    checked = use(attempts, lambda attempt: check(*attempt), name=where, skip_bad_rows=skip_bad_rows)
+    used = np.fromiter((number for _, number in checked), np.int64)
+    return tokens.select(np.searchsorted(numbers, used)), select(conversations, used)
+
+
+def _make_all(
+    conversations: Sequence[Conversation],
+    tokenizer: PreTrainedTokenizerBase,
+    where: str,
+    check: Callable[[int, int, str | None], Any] | None,
+) -> tuple[Iterator[tuple[np.ndarray, np.ndarray]], token_cache.BadRows]:
+    """Returns the tokens and labels of the rows one after the other, and those of which none could be made until then.
+
+    With `check` it ends at the first row for which that raises `BadRow`.
+    """
+    bad: token_cache.BadRows = {}
+    frames = Frames(tokenizer)
+    # From here on the backend cuts and pads nothing; to call it alone takes a third less than to call the tokenizer.
+    tokenizer("", add_special_tokens=False)
+
+    def attempt(number: int) -> tuple[np.ndarray, np.ndarray] | tuple[int, str]:
+        return _make(conversations[number], tokenizer, frames)
+
+    def made() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        said = time.monotonic()
+        with closing(make_all(attempt, range(len(conversations)))) as attempts:
+            for number, found in enumerate(attempts):
+                is_bad = isinstance(found[1], str)
+                length, why = found if is_bad else (len(found[0]), None)
+                if check:
+                    try:
+                        check(number, length, why)
+                    except BadRow as error:
+                        fail(f"{conversations[number].get('where', f'{where}, conversation {number + 1}')}: {error}")
+                if is_bad:
+                    bad[number] = found
+                else:
+                    yield found
+                if time.monotonic() - said > PATIENCE:
+                    said = time.monotonic()
+                    say(f"{where}: tokens of {number + 1} of {len(conversations)} rows")
+
+    return made(), bad
+
+
+def _make(
+    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, frames: Frames
+) -> tuple[np.ndarray, np.ndarray] | tuple[int, str]:
+    """Returns the tokens and labels of a conversation; if it cannot be trained, its length, or 0, and why."""
+    length = 0
+    try:
+        text, spans = frames.spans(conversation)
+        encoded = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+        tokens = np.array(encoded.ids, np.int32)
+        offsets = np.fromiter(chain.from_iterable(encoded.offsets), np.int64).reshape(-1, 2)
         begins, ends = np.array(sorted(spans.values())).reshape(-1, 2).T
         turns = begins.searchsorted(offsets[:, 0], side="right") - 1  # the last turn that begins before each token
-        trained = np.where((turns >= 0) & (offsets[:, 1] <= ends[turns]), tokens, IGNORED)
-        check_length(len(tokens))
+        trained = np.where((turns >= 0) & (offsets[:, 1] <= ends[turns]), tokens, np.int32(IGNORED))
+        length = len(tokens)
         last = int(trained[trained != IGNORED][-1]) if (trained != IGNORED).any() else None
         if last is None:
             raise BadRow("no token is trained: the chat template does not show what the assistant writes; take another model")
@@ -211,39 +204,9 @@ def _tokenize(
                 "the model would never learn to stop; use a tokenizer whose eos_token ends a turn"
             )
         check_shown(conversation, text, spans)
-        return tokens, trained
-
-    places = places_of(conversations, where)
-    if kept:
-        # Only those are kept of which every row could be used: what is left to check is how long they are.
-        lengths = [len(ids) for ids in kept["input_ids"]]
-
-        def check(number: int) -> int:
-            check_length(lengths[number])
-            return number
-
-        numbered = [(place, number) for number, (place, _) in enumerate(places)]
-        numbers = [number for _, number in usable(numbered, check, name=where, skip_bad_rows=skip_bad_rows)]
-        return kept.select(numbers), [conversations[number] for number in numbers]
-
-    def attempt(place: tuple[str, Conversation]) -> tuple[np.ndarray, np.ndarray] | BadRow:
-        try:
-            return make(place[1])
-        except BadRow as error:
-            return error
-
-    def take(conversation: Conversation) -> tuple[Conversation, np.ndarray, np.ndarray]:
-        found = next(attempts)
-        if isinstance(found, BadRow):
-            raise found
-        return conversation, *found
-
-    with closing(make_all(attempt, places)) as attempts:
-        made = [found for _, found in usable(places, take, name=where, skip_bad_rows=skip_bad_rows)]
-    tokens = Dataset.from_dict({"input_ids": [ids for _, ids, _ in made], "labels": [labels for _, _, labels in made]})
-    if folder and len(made) == len(conversations):
-        token_cache.keep(folder, tokens)
-    return tokens, [conversation for conversation, _, _ in made]
+    except BadRow as error:
+        return length, str(error)
+    return tokens, trained
 
 
 def show_trained(row: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> str:

@@ -2,27 +2,25 @@
 
 import random
 import re
+from collections.abc import Iterator, Sequence
 from datetime import date
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from common.data.conversations import load_conversations
+from common.data.duplicates import asks_same
 from common.data.formats import Conversation, Recognised
 from common.data.lesson import check_size, import_lesson
 from common.data.parts import is_lesson
+from common.data.questions import content_of, group_of, take
 from common.data.sources import mix
-from common.data.splits import (
-    check_num_held_out,
-    content_of,
-    find_splits,
-    group_of,
-    hold_out,
-    normalize_question,
-    size_of_part,
-    take,
-)
+from common.data.splits import check_num_held_out, find_splits, hold_out, size_of_part
+from common.data.stored import join, select
 from common.errors import BadRow, fail
+
+import numpy as np
 
 from arguments import MultilingualArguments
 from languages import find_language
@@ -77,8 +75,8 @@ def _known_language(name: str) -> str:
 
 
 def add_others(
-    train: list[Conversation], others: list[Conversation], args: MultilingualArguments, seed: int
-) -> list[Conversation]:
+    train: Sequence[Conversation], others: Sequence[Conversation], args: MultilingualArguments, seed: int
+) -> Sequence[Conversation]:
     """Puts rows in other languages among those that are trained.
 
     Args:
@@ -89,22 +87,20 @@ def add_others(
     """
     rng = random.Random(seed)
     count = round(len(train) * args.other_share / (1 - args.other_share))
-    mixed = [*train, *(rng.sample(others, count) if count <= len(others) else others)]
-    rng.shuffle(mixed)
-    return mixed
-
-
-def _question(row: Conversation) -> str:
-    return normalize_question(group_of(row))
+    numbers = list(range(len(train)))
+    added = range(len(train), len(train) + len(others))
+    numbers += rng.sample(added, count) if count <= len(others) else added
+    rng.shuffle(numbers)
+    return select(join(train, others), numbers)
 
 
 def place_others(
-    others: list[Conversation],
-    train: list[Conversation],
-    apart: list[Conversation],
-    held_out: list[Conversation],
+    others: Sequence[Conversation],
+    train: Sequence[Conversation],
+    apart: Sequence[Conversation],
+    held_out: Sequence[Conversation],
     num_held_out: int,
-) -> tuple[list[Conversation], list[Conversation]]:
+) -> tuple[Sequence[Conversation], Sequence[Conversation]]:
     """Shares out rows in languages that are not trained: a question that is held out in one language is so in all.
 
     Args:
@@ -117,19 +113,19 @@ def place_others(
     Returns:
         The rows that may be trained on after all, and those to report on.
     """
-    trained, measured = ({_question(row) for row in rows} for rows in (train, held_out))
-    asked = [row for row in others if _question(row) in measured]
-    if not asked:  # no question is held out in both kinds of languages
-        asked = [row for row in others if _question(row) not in trained]
+    asks_measured, asks_trained = asks_same(others, held_out), asks_same(others, train)
+    asked = select(others, np.flatnonzero(asks_measured))
+    if not len(asked):  # no question is held out in both kinds of languages
+        asked = select(others, np.flatnonzero(~asks_trained))
         num_held_out = size_of_part(len(others), num_held_out)
     asked, _ = take(asked, group_of, num_held_out)
-    kept_apart = {_question(row) for row in [*apart, *asked]} - trained
-    return [row for row in others if _question(row) not in kept_apart], asked
+    is_apart = asks_same(others, apart) | asks_same(others, asked)
+    return select(others, np.flatnonzero(~is_apart | asks_trained)), asked
 
 
 def load_data(
     args: MultilingualArguments, seed: int
-) -> tuple[list[Conversation], list[Conversation], dict[str, list[Conversation]]]:
+) -> tuple[Sequence[Conversation], Sequence[Conversation], dict[str, Sequence[Conversation]]]:
     """Loads conversations to train on, conversations to choose by, and conversations that are reported on.
 
     Args:
@@ -159,9 +155,10 @@ def load_data(
     splits = load_conversations(args, convert)
     asked_for, others = {}, {}
     for split, rows in splits.items():
-        languages = args.thinking_languages or [row["thinking_language"] for row in rows]
-        asked_for[split] = [row for row in rows if row["thinking_language"] in languages]
-        others[split] = [row for row in rows if row["thinking_language"] not in languages]
+        languages = args.thinking_languages or sorted({row["thinking_language"] for row in rows})
+        is_asked_for = np.array([row["thinking_language"] in languages for row in rows], bool)
+        asked_for[split] = select(rows, np.flatnonzero(is_asked_for))
+        others[split] = select(rows, np.flatnonzero(~is_asked_for))
         if not asked_for[split]:
             fail(f"{args.dataset_name} ({split}) has no row in {', '.join(languages)}; change thinking_languages or add rows")
     train, validation, held_out = hold_out(
@@ -176,8 +173,8 @@ def load_data(
     if "train" not in found:
         free, (other_languages, _) = [], take(others.get(found.get("test"), []), group_of, args.num_held_out)
     elif "test" in found:
-        chosen_by = {_question(row) for row in validation}
-        free = [row for row in others[found["train"]] if _question(row) not in chosen_by]
+        free = others[found["train"]]
+        free = select(free, np.flatnonzero(~asks_same(free, validation)))
         other_languages, _ = take(others[found["test"]], group_of, args.num_held_out)
     else:
         free, other_languages = place_others(
@@ -201,8 +198,8 @@ def read_date(args: MultilingualArguments) -> date:
         fail(f"current_date {args.current_date} is not a date; write it like 2025-08-05")
 
 
-def texts(train: list[Conversation], args: MultilingualArguments) -> list[str]:
-    """Returns what the tokenizer of a `tiny:` model is trained on: all that is said and thought in training.
+def texts(train: Sequence[Conversation], args: MultilingualArguments) -> Iterator[str]:
+    """Yields what the tokenizer of a `tiny:` model is trained on: all that is said and thought in training.
 
     Of generated problems it also gets those of languages that are not trained, as gpt-oss's tokenizer knows languages that the
     model is not tuned on: the LoRA lesson then has words to learn, and not letters.
@@ -215,9 +212,7 @@ def texts(train: list[Conversation], args: MultilingualArguments) -> list[str]:
     if args.dataset_name == "synthetic":
         lesson = import_lesson("synthetic")
         others = lesson.generate(lesson.all_problems()[args.num_held_out :], 3000, lesson.LANGUAGES, "tokenizer")
-    return [
-        text
-        for conversation in [*train, *others]
-        for message in conversation["messages"]
-        for text in (message["content"], message.get("thinking", ""))
-    ]
+    for conversation in chain(train, others):
+        for message in conversation["messages"]:
+            yield message["content"]
+            yield message.get("thinking", "")

@@ -14,9 +14,10 @@ from common.data.lesson import check_size, import_lesson
 from common.data.notes import ROWS
 from common.data.parts import is_lesson
 from common.data.pictures import Cell, Source, digest_of_source, image_size, open_image
+from common.data.questions import take
 from common.data.rows import read_sources
 from common.data.sources import mix
-from common.data.splits import check_num_held_out, hold_out, take
+from common.data.splits import check_num_held_out, hold_out
 from common.errors import BadRow, fail, nearest, say
 
 from arguments import OcrArguments
@@ -159,7 +160,7 @@ def load_data(args: OcrArguments, seed: int) -> tuple[list[Row], list[Row], dict
     train = without_duplicates(
         train,
         [*validation, *held_out],
-        itemgetter("digest"),
+        lambda row: row["digest"].hex(),
         lambda row: (row["digest"], str(row["messages"])),
         name=name,
         drops=args.drop_duplicates,

@@ -13,7 +13,7 @@ from common.data.formats import recognise
 from common.data.literals import read_value
 from common.data.picture_places import find_picture
 from common.data.pictures import Source, name_source
-from common.data.splits import question_of
+from common.data.questions import question_of
 from common.errors import BadRow
 
 from PIL import Image

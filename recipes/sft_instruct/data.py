@@ -1,6 +1,6 @@
 """Questions and answers: letters to shareholders on the hub, a file of your own, or letters of invented companies."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from common.data.formats import Conversation, Recognised
@@ -38,7 +38,7 @@ def with_box(conversation: Conversation) -> Conversation:
 
 def load_data(
     args: InstructArguments, seed: int
-) -> tuple[list[Conversation], list[Conversation], dict[str, list[Conversation]]]:
+) -> tuple[Sequence[Conversation], Sequence[Conversation], dict[str, Sequence[Conversation]]]:
     """Loads conversations to train on, conversations to choose by, and conversations that are reported on.
 
     Args:
@@ -66,6 +66,7 @@ def load_data(
     return train, validation, {"held_out": [row | {"messages": last_asked(row["messages"])} for row in held_out]}
 
 
-def texts(conversations: Iterable[Conversation]) -> list[str]:
-    """Returns what is said in conversations: what the tokenizer of a `tiny:` model is trained on."""
-    return [message.get("content", "") for conversation in conversations for message in conversation["messages"]]
+def texts(conversations: Iterable[Conversation]) -> Iterator[str]:
+    """Yields what is said in conversations: what the tokenizer of a `tiny:` model is trained on."""
+    for conversation in conversations:
+        yield from (message.get("content", "") for message in conversation["messages"])

@@ -1,6 +1,7 @@
 """Conversations with tools: from the hub, a file of your own, BFCL, or generated."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,12 @@ from common.data.formats import Conversation, Recognised
 from common.data.lesson import check_size, import_lesson
 from common.data.notes import note
 from common.data.parts import is_lesson, load_parts
-from common.data.splits import check_num_held_out, find_splits, group_of, size_of_part, take
+from common.data.questions import group_of, take
+from common.data.splits import check_num_held_out, find_splits, size_of_part
+from common.data.stored import join, select
 from common.errors import fail
+
+import numpy as np
 
 from arguments import CallingArguments
 from bfcl import load_bfcl
@@ -30,17 +35,16 @@ def convert(recognised: Recognised, row: dict[str, Any]) -> Conversation:
     return recognised.conversation
 
 
-def _mix(train: list[Conversation], chat: list[Conversation], seed: int) -> list[Conversation]:
+def _mix(train: Sequence[Conversation], chat: Sequence[Conversation], seed: int) -> Sequence[Conversation]:
     """Puts chat in the place of as many training conversations, at random."""
-    train = list(train)
-    for position, conversation in zip(random.Random(seed).sample(range(len(train)), len(chat)), chat, strict=True):
-        train[position] = conversation
-    return train
+    numbers = np.arange(len(train))
+    numbers[random.Random(seed).sample(range(len(train)), len(chat))] = len(train) + np.arange(len(chat))
+    return select(join(train, chat), numbers)
 
 
 def load_data(
     args: CallingArguments, seed: int
-) -> tuple[list[Conversation], list[Conversation], dict[str, list[Conversation]]]:
+) -> tuple[Sequence[Conversation], Sequence[Conversation], dict[str, Sequence[Conversation]]]:
     """Loads conversations to train on, conversations to choose by, and conversations that are reported on.
 
     Args:
@@ -87,7 +91,7 @@ def load_data(
     return _mix(train, chat, seed), validation, {name: rows for name, rows in held_out.items() if rows}
 
 
-def load_chat(args: CallingArguments) -> tuple[list[Conversation], list[Conversation]]:
+def load_chat(args: CallingArguments) -> tuple[Sequence[Conversation], Sequence[Conversation]]:
     """Loads plain chat to see what is forgotten, taken by the hash of its question, and plain chat that may be trained on.
 
     Args:

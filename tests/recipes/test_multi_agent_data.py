@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from common.data.splits import digest_of
+from common.data.questions import digest_of
 
 import pytest
 import yaml

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from common.data.lesson import draw_distinct
-from common.data.splits import digest_of, size_of_part
+from common.data.questions import digest_of
+from common.data.splits import size_of_part
 
 from data import Problem
 

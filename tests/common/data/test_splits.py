@@ -3,7 +3,8 @@
 import random
 from itertools import pairwise
 
-from common.data.splits import check_parts, find_splits, hold_out, normalize_question, question_of, size_of_part, take
+from common.data.questions import normalize_question, question_of, take
+from common.data.splits import check_parts, find_splits, hold_out, size_of_part
 
 import pytest
 

@@ -4,16 +4,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import common.data.tokens
+import common.data.spans
 from common.data import token_cache
 from common.data.files import Written
-from common.data.tokens import tokenize, use_training_template
+from common.data.notes import LINES
+from common.data.tokens import tokenize, tokenize_usable, use_training_template
 from common.models.load import load_tokenizer
 
 import datasets
 import pytest
 from transformers import PreTrainedTokenizerBase
-from trl import ModelConfig
+from trl import ModelConfig, pack_dataset
 
 COUNT = 600
 
@@ -50,10 +51,37 @@ def rows(answer: str = "It is {n}.", count: int = COUNT) -> list[dict[str, Any]]
 def test_they_are_made_once(tokenizer: PreTrainedTokenizerBase, cache: Path, monkeypatch: pytest.MonkeyPatch):
     made = tokenize(rows(), tokenizer, 10**6, where="rows")
     assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(common.data.tokens, "render", None)  # would be called to make them
+    monkeypatch.setattr(common.data.spans, "render", None)  # would be called to make them
     found = tokenize(rows(), tokenizer, 100, where="rows")
     assert found.to_dict() == made.to_dict()
     assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
+
+
+def test_tokens_on_disk_are_those_in_memory(tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(token_cache, "FEWEST", 10**6)
+    in_memory = tokenize(rows(), tokenizer, 10**6, where="rows")
+    assert not in_memory.cache_files
+    for name, value in (("FEWEST", 1), ("BATCH", 7), ("IN_MEMORY", 1)):
+        monkeypatch.setattr(token_cache, name, value)
+    on_disk = tokenize(rows(), tokenizer, 10**6, where="rows")
+    assert on_disk.cache_files
+    assert on_disk.features == in_memory.features
+    assert on_disk.to_dict() == in_memory.to_dict()
+    assert len(on_disk) == COUNT
+
+
+def test_packed_rows_are_kept_too(tokenizer: PreTrainedTokenizerBase, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """As TRL packs them: the next start reads them."""
+    monkeypatch.setattr(token_cache, "IN_MEMORY", 1)
+    packed = pack_dataset(tokenize(rows(), tokenizer, 10**6, where="rows"), 512)
+    (folder,) = cache.iterdir()
+    (file,) = folder.glob("cache-*.arrow")
+    written = file.stat().st_mtime_ns
+    again = pack_dataset(tokenize(rows(), tokenizer, 10**6, where="rows"), 512)
+    assert again.cache_files == packed.cache_files == [{"filename": str(file)}]
+    assert file.stat().st_mtime_ns == written
+    assert again.to_dict() == packed.to_dict()
+    assert len(packed) < COUNT
 
 
 @pytest.mark.parametrize("change", ["a row", "the order", "the template", "a weight", "the end of turn", "a row less"])
@@ -100,12 +128,32 @@ def test_a_row_that_is_too_long_is_named(tokenizer: PreTrainedTokenizerBase, cap
     assert "Left out 1 of 600 rows of rows. The first: rows, conversation 301: the" in capsys.readouterr().out
 
 
-def test_few_rows_and_those_with_a_mistake_are_not_kept(tokenizer: PreTrainedTokenizerBase, cache: Path):
+def test_few_rows_are_not_kept(tokenizer: PreTrainedTokenizerBase, cache: Path):
     tokenize(rows(count=token_cache.FEWEST - 1), tokenizer, 10**6, where="rows")
-    bad = rows()
-    bad[0]["messages"].reverse()
-    tokenize(bad, tokenizer, 10**6, where="rows", skip_bad_rows=True)
     assert not cache.exists()
+
+
+def test_rows_with_a_mistake_are_kept_as_such(
+    tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """One that is too long and one that is not shown are left out anew, or end the run, without being made again."""
+    bad = rows()
+    bad[7]["messages"].reverse()
+    bad[300]["messages"][1]["content"] = "two " * 300
+    made, left = tokenize_usable(bad, tokenizer, 200, where="rows", skip_bad_rows=True)
+    said = capsys.readouterr().out
+    assert "Left out 2 of 600 rows of rows. The first: rows, conversation 8: message 1: nothing stands before" in said
+    monkeypatch.setattr(common.data.spans, "render", None)
+    LINES.clear()
+    found, found_left = tokenize_usable(bad, tokenizer, 200, where="rows", skip_bad_rows=True)
+    assert capsys.readouterr().out == said
+    assert found.to_dict() == made.to_dict()
+    assert len(made) == COUNT - 2
+    assert found_left == left == [row for number, row in enumerate(bad) if number not in (7, 300)]
+    assert len(tokenize(bad, tokenizer, 10**6, where="rows", skip_bad_rows=True)) == COUNT - 1
+    with pytest.raises(SystemExit, match="2"):
+        tokenize(bad, tokenizer, 200, where="rows")
+    assert capsys.readouterr().err.startswith("error: rows, conversation 8: message 1: nothing stands before")
 
 
 def test_a_damaged_folder_and_one_that_cannot_be_made(
