@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from common.data.runs import read_rows
-from common.report.heatmap import draw_matrices
+
+from heatmap import draw_matrices
 
 TITLE = "Thoughts in the language asked for"
 

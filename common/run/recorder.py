@@ -22,8 +22,9 @@ from accelerate.utils import gather_object
 from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 # What an evaluation returns for each held-out set: the metrics (a number, or value/low/high), the samples to show, and how
-# many problems there were; perhaps also `matrices` (see common.report.heatmap), and `right`: whether each
-# counts for the first metric, so that what was gained is measured on the same problems.
+# many problems there were; perhaps also `matrices` (tables of shares: `title`, `rows` and `columns`, `row_title` and
+# `column_title`, `values`), and `right`: whether each counts for the first metric, so that what was gained is measured on the
+# same problems.
 Evaluation = dict[str, dict[str, Any]]
 
 

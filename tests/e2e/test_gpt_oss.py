@@ -51,8 +51,8 @@ def test_a_run_leaves_what_the_readme_promises(output_dir: Path, python: Python)
     matrices = next(row["matrices"] for row in rows_of(output_dir) if row.get("split") == "held_out")
     assert [matrix["title"] for matrix in matrices] == ["Thoughts in the language asked for", "Work of the experts"]
     report = (output_dir / "report.html").read_text()
-    assert 'alt="Thoughts in the language asked for, held out"' in report
-    assert 'alt="Work of the experts, held out"' in report
+    assert "<h3>Thoughts in the language asked for, held out</h3>" in report
+    assert "<h3>Work of the experts, held out</h3>" in report
     # What is read and what is trained, of the first row, with the date of the settings.
     read, trained = finished.stdout.split("» «:", 1)[1].split("»", 1)
     assert "Current date: 2025-08-05" in read
