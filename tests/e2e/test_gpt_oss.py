@@ -87,6 +87,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_mxfp4_trains_with_adapters_and_is_exported_with_what_the_experts_learned(
     stored: Path, output_dir: Path, python: Python
 ):

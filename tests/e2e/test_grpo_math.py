@@ -123,6 +123,7 @@ def test_lora_under_zero3_trains_resumes_and_is_evaluated(output_dir: Path):
     assert "held_out: 8 problems" in evaluated.stdout
 
 
+@pytest.mark.slow
 def test_a_copied_recipe_runs_unchanged(tmp_path: Path):
     """Also plain `python`: one process, without DeepSpeed."""
     mine = tmp_path / "recipes" / "mine"

@@ -36,7 +36,8 @@ SHORT += " --early_stopping_patience 0"
 SFT = f"recipes/sft_instruct/train.py --deepspeed accelerate_configs/ds_zero3.json {SHORT}".split()
 
 
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 def test_one_rank_out_of_memory_ends_both(rank: int, server: Server, tmp_path: Path):
     (tmp_path / "first.py").write_text(FIRST.format(rank=rank))
     run = server.start(*SFT, "--output_dir", str(tmp_path / "run"), num_processes=2, FIRST=str(tmp_path / "first.py"))
