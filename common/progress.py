@@ -61,7 +61,9 @@ def line_follows() -> None:
 def _look(is_terminal: bool) -> None:
     """Shows what goes on, if it is time to."""
     global _said, _has_bar
-    work, now = _works[-1] if _works else _stage, time.monotonic()
+    now = time.monotonic()
+    # What has just begun has nothing to say yet: what it is a part of does.
+    work = next((one for one in reversed(_works) if now - one.began > EVERY / 10), _stage)
     if work is None:  # it has ended since
         return
     if is_terminal and now - work.began > SOON:
