@@ -189,7 +189,7 @@ def parse(
         SystemExit: With code 2 and one line on standard error for every mistake in the settings.
     """
     if argv is None:
-        stage("loading libraries, data and model")
+        stage("loading the data and the model")
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe = Path(script).resolve().parent
     prepares = Path(script).stem.startswith("prepare")  # takes what train.py takes

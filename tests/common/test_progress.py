@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from common import progress
 from common.errors import say
 from common.progress import no_stage, stage, working
 
 import pytest
+from conftest import run_command
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +72,7 @@ def test_another_process_says_nothing(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_a_terminal_gets_a_bar_that_makes_room():
     script = """
 import time
+from pathlib import Path
 from common.errors import say
 from common.progress import no_stage, stage, working
 stage("loading")
@@ -96,3 +99,11 @@ no_stage()
     text = shown.decode()
     assert "reading rows [############............] 2/4, about " in text
     assert text.endswith("\r\x1b[Knews\r\n")
+
+
+def test_a_script_of_a_recipe_is_not_silent_while_it_imports(tmp_path: Path):
+    script = "import time, common.progress as progress; progress.EVERY = 0.2; import common.run; time.sleep(1)"
+    for name, is_said in {"train_accelerate.py": True, "evaluate.py": True, "chat.py": False}.items():
+        (tmp_path / name).write_text(script)
+        shown = run_command([sys.executable, str(tmp_path / name)])
+        assert ("... importing the libraries, " in shown.stdout) == is_said, shown.stderr
