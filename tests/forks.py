@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,3 +180,21 @@ def wait_for(condition, run: Run, timeout: float = 120) -> None:
         assert time.monotonic() < deadline, f"not within {timeout:.0f} s:\n{run.text()}"
         assert run.server.ask(wait=run.pids, timeout=0) == [None] * len(run.pids), f"the run ended before:\n{run.text()}"
         time.sleep(0.01)
+
+
+def fork_one_of_two(rank: int, port: int, work: Callable[[], object]) -> int:
+    """Works in a fork of this process, as one of two that may connect; returns its id."""
+    from accelerate.state import AcceleratorState  # imports torch, which other users of this module do without
+
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        AcceleratorState._reset_state(reset_partial_state=True)
+        work()
+        code = 0
+    finally:
+        os._exit(code)

@@ -29,8 +29,7 @@ PRIVATE = [
     ("accelerate.state", "AcceleratorState._reset_state", "recipes/multi_agent_grpo/members.py"),
     ("torch.utils", "_python_dispatch", "common/plan/ledger.py"),  # as torch's own trackers of memory
     ("torch.utils", "_pytree", "common/plan/ledger.py"),
-    ("accelerate.state", "AcceleratorState._reset_state", "tests/common/data/test_first_here.py"),
-    ("accelerate.state", "AcceleratorState._reset_state", "tests/common/measure/test_two_processes.py"),
+    ("accelerate.state", "AcceleratorState._reset_state", "tests/forks.py"),
 ]
 # Names that exist only on an object of a running program: the module whose source reads or sets each.
 AT_RUN_TIME = [

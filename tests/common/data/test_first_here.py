@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import datasets
 import pytest
 import torch
 from accelerate import PartialState
-from accelerate.state import AcceleratorState
+from forks import fork_one_of_two
 from transformers import PreTrainedTokenizerBase
 from trl import ModelConfig
 
@@ -39,21 +40,10 @@ def work(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[Any]:
     return [[list(part) for part in parts], tokenize(parts[0], tokenizer, 100, where="rows").to_dict()]
 
 
-def in_a_process(rank: int, port: int, folder: Path, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Works in a fork of this process, as one of two; returns its id."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        AcceleratorState._reset_state(reset_partial_state=True)
-        PartialState(cpu=True, timeout=timedelta(seconds=TIME_LIMIT))
-        (folder / f"{rank}.json").write_text(json.dumps(work(folder, tokenizer)))
-        code = 0
-    finally:
-        os._exit(code)
+def write_work(folder: Path, rank: int, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Works as one of two processes, and writes what it found."""
+    PartialState(cpu=True, timeout=timedelta(seconds=TIME_LIMIT))
+    (folder / f"{rank}.json").write_text(json.dumps(work(folder, tokenizer)))
 
 
 @pytest.mark.timeout(120)
@@ -77,7 +67,7 @@ def test_the_others_wait_for_the_first_and_read_the_same(tmp_path: Path, monkeyp
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    workers = [in_a_process(rank, port, tmp_path, tokenizer) for rank in range(2)]
+    workers = [fork_one_of_two(rank, port, partial(write_work, tmp_path, rank, tokenizer)) for rank in range(2)]
     assert [os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) for worker in workers] == [0, 0]
     assert not torch.distributed.is_initialized()
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))

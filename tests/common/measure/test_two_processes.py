@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from functools import partial
 from pathlib import Path
 
 from common.generate.completions import generate
@@ -12,8 +13,8 @@ from common.models.load import load_model, load_tokenizer
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from datasets import Dataset
+from forks import fork_one_of_two
 from transformers import set_seed
 from trl import ModelConfig
 
@@ -33,20 +34,9 @@ def measure() -> tuple[int, float, list[str]]:
     return accelerator.num_processes, loss["value"], [done.raw for done in said]
 
 
-def in_a_process(rank: int, port: int, file: Path) -> int:
-    """Measures in a fork of this process, as one of two; returns its id."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        AcceleratorState._reset_state(reset_partial_state=True)
-        file.write_text(json.dumps(measure()))
-        code = 0
-    finally:
-        os._exit(code)
+def write_measured(file: Path) -> None:
+    """Measures as one of two processes, and writes what it found."""
+    file.write_text(json.dumps(measure()))
 
 
 @pytest.mark.timeout(120)
@@ -55,7 +45,7 @@ def test_two_processes_measure_as_one(tmp_path: Path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     files = [tmp_path / "0.json", tmp_path / "1.json"]
-    processes = [in_a_process(rank, port, file) for rank, file in enumerate(files)]
+    processes = [fork_one_of_two(rank, port, partial(write_measured, file)) for rank, file in enumerate(files)]
     assert [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes] == [0, 0]
     assert not torch.distributed.is_initialized()
     _, loss, said = measure()
