@@ -17,6 +17,7 @@ from common.plan.fit import ALL_STAGES, STAGES, best_fit, host_memory
 from common.plan.records import measured, speed_of
 from common.plan.shapes import config_named
 
+from plan_gpu import recorded
 from plan_measured import beside_others, table
 
 PAGES = [Path(__file__).resolve().parent.parent / "docs" / name for name in ("hardware.md", "zero_stages.md")]
@@ -110,7 +111,14 @@ def recipe_tables() -> Iterator[str]:
         yield from recipe_table(folder.name)
 
 
-TABLES = {"recipes": recipe_tables, "sizes": class_table, "stages": stage_table, "measured": table, "others": beside_others}
+TABLES = {
+    "recipes": recipe_tables,
+    "sizes": class_table,
+    "stages": stage_table,
+    "measured": table,
+    "unseen": recorded,
+    "others": beside_others,
+}
 
 
 def written(text: str) -> str:

@@ -21,12 +21,15 @@ VARIANTS = {
     "4x8": "--per_device_train_batch_size 4 --gradient_accumulation_steps 8",
     "16x2": "--per_device_train_batch_size 16 --gradient_accumulation_steps 2",
     "16x2_liger": "--per_device_train_batch_size 16 --gradient_accumulation_steps 2 --use_liger_kernel true",
+    "8x4_plain": "--per_device_train_batch_size 8 --gradient_accumulation_steps 4 --use_liger_kernel true"
+    " --activation_checkpointing false",
     "auto": "--tokens_per_update 65536 --per_device_train_batch_size auto --activation_checkpointing auto",
 }
 RUNS = [
     *(Run(SFT, "config", "zero2", 1, variant) for variant in ("4x1", "16x2")),
     *(Run(SFT, "lora", stage, 1, "4x8") for stage in ("zero3", "zero2")),
     *(Run(SFT, "config", "zero2", 1, variant) for variant in ("auto", "16x2_liger")),
+    *(Run(SFT, "lora", "zero2", 1, variant) for variant in ("8x4_plain", "16x2_liger")),
 ]
 
 

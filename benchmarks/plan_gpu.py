@@ -13,7 +13,7 @@ import queue
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -191,16 +191,33 @@ def main() -> None:
         if groups:
             with ThreadPoolExecutor(groups) as pool:
                 list(pool.map(partial(measure, free=free), chosen))
-    print_table(record["runs"])
+    print(*table(record["runs"]), sep="\n")
 
 
-def print_table(entries: list[dict]) -> None:
-    """Prints the plan beside the peak of each run that ended."""
-    print("| run | planned GiB | measured GiB | error |\n|---|---|---|---|")
+def table(entries: list[dict]) -> Iterator[str]:
+    """Yields the plan beside the peak of each run that ended, as a table of Markdown.
+
+    Args:
+        entries: The runs, as the record has them.
+    """
+    yield "| recipe | configuration | GPUs | planned | measured | error |"
+    yield "|---|---|---|---|---|---|"
+    errors = []
     for entry in entries:
-        name = f"{entry['recipe']}, {entry['configuration']}, {entry['stage']}, {entry['variant']}, {entry['gpus']} GPUs"
+        config = f"{entry['configuration']}, {entry['stage']}" + (f", {entry['variant']}" if entry["variant"] else "")
         peak, plan = entry.get("peak GPU memory GiB"), entry["planned"]["peak"]
-        print(f"| {name} | {plan:.1f} | " + (f"{peak:.1f} | {plan / peak - 1:+.1%} |" if peak else "did not end | |"))
+        if peak:
+            errors.append(plan / peak - 1)
+        last = f"{peak:.1f} | {100 * errors[-1]:+.1f} % |" if peak else "did not end | |"
+        yield f"| {entry['recipe']} | {config} | {entry['gpus']} | {plan:.1f} | {last}"
+    yield ""
+    within = sum(abs(error) <= 0.1 for error in errors)
+    yield f"{within} of {len(errors)} are within 10 %, the farthest {max(map(abs, errors)):.1%} off."
+
+
+def recorded() -> Iterator[str]:
+    """Yields the table of the runs that are kept in benchmarks/results."""
+    yield from table(json.loads((ROOT / "benchmarks" / "results" / "plan_gpu.json").read_text(encoding="utf-8"))["runs"])
 
 
 if __name__ == "__main__":

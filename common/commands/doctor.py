@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from importlib.metadata import requires, version
+from importlib.metadata import version
 from pathlib import Path
 
 from common.commands import places
 from common.commands.all_reduce import AllReduceError, all_reduce
-from common.commands.installation import PROJECT, Finding, check_packages, check_python, check_trackers
+from common.commands.installation import Finding, check_packages, check_python, check_trackers, needed_packages
 from common.errors import brief, say
 from common.run.disk import first_that_exists
 from common.run.extensions import extensions_dir, stale_locks
@@ -167,7 +167,7 @@ def check_token(token: str | None) -> Finding:
 def findings() -> Iterator[Finding]:
     """Checks this machine, one thing after the other."""
     yield check_python()
-    yield from check_packages(places.ROOT / "requirements.lock", requires(PROJECT) or [])
+    yield from check_packages(places.ROOT / "requirements.lock", needed_packages())
     gpus = _gpus()
     yield check_gpus(gpus, _driver(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     yield check_all_reduce(len(gpus))

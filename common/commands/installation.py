@@ -1,11 +1,14 @@
 """What is installed: Python, the packages that are needed and those that were tested, the trackers."""
 
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
+
+from common.commands.places import ROOT
 
 from packaging.requirements import Requirement
 
@@ -36,6 +39,19 @@ def _installed_version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def needed_packages(project: str = PROJECT, root: Path = ROOT) -> list[str]:
+    """Returns the requirements of the project, of its checkout where it is not installed itself but stands on the path.
+
+    Args:
+        project: The name under which it is installed.
+        root: Its checkout.
+    """
+    try:
+        return requires(project) or []
+    except PackageNotFoundError:
+        return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
 
 
 def check_python(found: tuple[int, int] = sys.version_info[:2]) -> Finding:

@@ -65,6 +65,12 @@ def test_packages(tmp_path: Path, installed: dict[str, str], packages: tuple[str
         assert what in found[check][1]
 
 
+def test_what_is_needed_is_known_without_an_installation():
+    installed, checkout = installation.needed_packages(), installation.needed_packages("no-such-project")
+    assert {line.split(">")[0] for line in checkout} < {line.split(">")[0] for line in installed}  # which has the extras, too
+    assert any(line.startswith("torch>") for line in checkout)
+
+
 def test_packages_without_a_lock(tmp_path: Path):
     found = states(installation.check_packages(tmp_path / "requirements.lock", ["torch"], {"torch": "2.15.0"}.get))
     assert found["packages"][0] == "ok"

@@ -1,9 +1,12 @@
 """The plan of a run's memory: against what was measured on GPUs, and against itself where its short cuts could be wrong."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+from common.models.config import read_config
+from common.models.tiny_vision import TINY
 from common.plan import models, passes
 from common.plan.estimate import GIB, Job, estimate, shape_of
 from common.plan.jobs import job_of
@@ -12,7 +15,9 @@ from common.plan.shapes import config_named
 
 import numpy as np
 import pytest
+import yaml
 from transformers import AutoConfig, LlamaConfig, Qwen2VLConfig
+from trl import ModelConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -47,6 +52,19 @@ def test_every_plan_is_close_to_what_was_measured():
     rows = measured()
     assert len(rows) > 40
     assert max(abs(row.error) for row in rows) < 0.1
+
+
+def test_plans_of_runs_that_came_after_the_planner_were_close():
+    runs = json.loads((ROOT / "benchmarks" / "results" / "plan_gpu.json").read_text())["runs"]
+    assert {(run["recipe"].partition("_")[0], run["gpus"]) for run in runs} >= {("trl", 1), ("grpo", 2), ("ocr", 2)}
+    assert max(abs(run["planned"]["peak"] / run["peak GPU memory GiB"] - 1) for run in runs) < 0.1
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_tiny_model_that_reads_pictures_is_planned(name: str):
+    settings = yaml.safe_load((ROOT / "recipes" / "ocr_vision_language" / "config.yaml").read_text(encoding="utf-8"))
+    config = read_config(ModelConfig(model_name_or_path=name))
+    assert 0 < estimate(job_of(settings | {"use_peft": False}, config, stage=2, num_processes=1)).peak < 10
 
 
 def test_the_optimizer_step_of_3b_is_what_takes_most():
