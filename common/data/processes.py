@@ -1,5 +1,6 @@
 """Many rows at once: on all cores of this machine, by the first of its processes, while the others wait for what it keeps."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -98,6 +99,9 @@ def make_all(
     parallel = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not live on in a fork
     _work = make, rows
+    # To look for garbage is to write into every object, and what a forked process writes into it no longer shares: without this
+    # each of them comes to have some 150 MB of imported libraries of its own, once it has made some ten thousand rows.
+    gc.freeze()
     pool = ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("fork"), initializer=_begin)
     try:
         begun: deque = deque()
@@ -111,6 +115,7 @@ def make_all(
             still_here()
     finally:
         pool.shutdown(cancel_futures=True)
+        gc.unfreeze()
         _work = None
         if parallel is None:
             os.environ.pop("TOKENIZERS_PARALLELISM", None)
