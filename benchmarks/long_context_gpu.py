@@ -102,7 +102,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--timeout", type=float, default=75, help="seconds for each run")
     parser.add_argument("--stop_after", type=float, default=240, help="seconds after which no run is begun")
-    parser.add_argument("--small", action="store_true", help="two small layers and rows of an eighth, to rehearse without a GPU")
+    parser.add_argument(
+        "--small", action="store_true", help="two small layers and rows of an eighth, to rehearse without a GPU"
+    )
     args = parser.parse_args()
     started, scale = time.monotonic(), 8 if args.small else 1
     folder = args.output_dir / "model"
