@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 
 Row = TypeVar("Row")
 Made = TypeVar("Made")
@@ -70,6 +71,18 @@ def first_here(is_much: bool) -> Iterator[None]:
     finally:
         _told = None
     wait()
+
+
+def share() -> tuple[int, int]:
+    """Returns which of a machine's processes this one is, and how many they are; 0 and 1 where that is not known."""
+    if not torch.distributed.is_initialized() or "LOCAL_WORLD_SIZE" not in os.environ:
+        return 0, 1
+    return PartialState().local_process_index, int(os.environ["LOCAL_WORLD_SIZE"])
+
+
+def gather(found: list[Made]) -> list[Made]:
+    """Returns what all processes have found, each a list; all of them have to ask."""
+    return gather_object(found) if torch.distributed.is_initialized() else found
 
 
 def make_all(
