@@ -6,7 +6,7 @@ Llama-3.2-3B's shape with random weights, packed rows, ZeRO-2, recomputation, wi
 conversation that is nearly as long as it may be: a document, and a question about it with a short answer. An update has 32,768
 tokens whatever the rows' length, so that the runs differ by the length alone. Each is of 7 steps, of which the first four do
 not count; what matters most goes first, and none is begun after `--stop_after` seconds. `--small` rehearses without a GPU, with
-two small layers and rows of an eighth.
+two small layers and rows of a sixteenth.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def write_rows(path: Path, length: int, tokenizer: PreTrainedTokenizerBase) -> N
                 document.append(texts[chosen])
                 left -= lengths[chosen] + 1
             question = "\n".join([*document, "Which tool is named first?"])
-            file.write(json.dumps({"question": question, "answer": f"Number {number}: {rng.choice(texts)[:200]}"}) + "\n")
+            file.write(json.dumps({"question": question, "answer": f"Number {number}: {rng.choice(texts)[:100]}"}) + "\n")
 
 
 def make_model(folder: Path, lengths: list[int], small: bool) -> LlamaConfig:
@@ -103,10 +103,10 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=75, help="seconds for each run")
     parser.add_argument("--stop_after", type=float, default=240, help="seconds after which no run is begun")
     parser.add_argument(
-        "--small", action="store_true", help="two small layers and rows of an eighth, to rehearse without a GPU"
+        "--small", action="store_true", help="two small layers and rows of a sixteenth, to rehearse without a GPU"
     )
     args = parser.parse_args()
-    started, scale = time.monotonic(), 8 if args.small else 1
+    started, scale = time.monotonic(), 16 if args.small else 1
     folder = args.output_dir / "model"
     folder.mkdir(parents=True)
     model = make_model(folder, [length // scale for length in LENGTHS], args.small)
