@@ -32,7 +32,7 @@ SFT = "sft_instruct"
 LENGTHS = (2048, 8192, 32768)  # tokens of a row
 UPDATE = 32768  # tokens
 ROWS = 40
-ANSWER = 400  # tokens that are left for the question, the answer and what the template writes around them
+ANSWER = 160  # tokens that are left for the question, the answer and what the template writes around them
 FLAGS = SHORT.replace("--max_steps 20", "--max_steps 7") + " --per_device_eval_batch_size 2 --gradient_accumulation_steps 1"
 # What is run, in this order: a configuration, its rows' length, and whether it recomputes.
 RUNS = [
@@ -53,8 +53,8 @@ def write_rows(path: Path, length: int, tokenizer: PreTrainedTokenizerBase) -> N
     with path.open("w", encoding="utf-8") as file:
         for number in range(ROWS):
             document, left = [f"Document {number}."], length - ANSWER
-            while left > max(lengths):
-                chosen = rng.randrange(len(texts))
+            while fitting := [place for place, size in enumerate(lengths) if size < left]:
+                chosen = rng.choice(fitting)
                 document.append(texts[chosen])
                 left -= lengths[chosen] + 1
             question = "\n".join([*document, "Which tool is named first?"])
