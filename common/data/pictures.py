@@ -5,10 +5,11 @@ import threading
 import warnings
 from dataclasses import dataclass
 from hashlib import blake2b
-from io import SEEK_END, BytesIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
+from common.data.damage import ends_early, lacks_pixels
 from common.errors import BadRow, brief
 
 import numpy as np
@@ -17,9 +18,6 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, ImageSequence, Unidentifie
 
 # Pillow also reads formats that start other programs (EPS) or hold no photograph.
 FORMATS = ["BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"]
-# What begins and what ends the pixels of a format, looked for in the last bytes of a file: some cameras write more behind it.
-ENDS = {"JPEG": (b"\xff\xda", b"\xff\xd9"), "PNG": (b"IHDR", b"IEND")}
-TAIL = 65536
 ONE_AT_A_TIME = threading.Lock()  # what is done with warnings holds for all threads
 DEPTHS = (8, 10, 12, 14, 16)  # bits that scanners fill of sixteen
 FAINTEST = 64  # of 255: with less between its lightest and its darkest nothing is to be seen in a picture
@@ -143,19 +141,6 @@ def _read(source: Source) -> tuple[Image.Image, str]:
         raise BadRow(f"{name} is damaged ({brief(error)}); copy it again or remove the row") from None
 
 
-def _ends_early(image: Image.Image) -> bool:
-    """Returns whether a file lacks the mark with which its format ends: a copy that was cut short, found without decoding."""
-    if image.format not in ENDS or image.fp is None:
-        return False
-    (begin, end), position = ENDS[image.format], image.fp.tell()
-    size = image.fp.seek(0, SEEK_END)
-    image.fp.seek(max(0, size - TAIL))
-    tail = image.fp.read()
-    image.fp.seek(position)
-    # The small picture in the EXIF data of a photograph has an end of its own, but it stands before the beginning of the large.
-    return tail.rfind(end) <= tail.rfind(begin)
-
-
 def image_size(source: Source) -> tuple[int, int]:
     """Returns width and height of the upright picture, of which only the header and the end are read.
 
@@ -163,7 +148,7 @@ def image_size(source: Source) -> tuple[int, int]:
         BadRow: If the file is missing, empty, too large, cut short, or no picture.
     """
     image, name = _read(source)
-    if _ends_early(image):
+    if ends_early(image):
         raise BadRow(f"{name} is damaged (it ends early); copy it again or remove the row")
     try:
         # To look for EXIF data behind the pixels of a PNG Pillow would decode them.
@@ -241,6 +226,8 @@ def open_image(source: Source, *, small: bool = False) -> Image.Image:
         BadRow: If the file is missing, empty, too large, no picture, or damaged.
     """
     image, name = _read(source)
+    if lacks_pixels(image):
+        raise BadRow(f"{name} is damaged (zeros stand where pixels were: a cut download); copy it again or remove the row")
     try:
         if small and image.format == "JPEG":
             image.draft(image.mode, (image.width // 8, image.height // 8))

@@ -1,5 +1,6 @@
 """Many rows at once: on all cores of this machine, by the first of its processes, while the others wait for what it keeps."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 
 Row = TypeVar("Row")
 Made = TypeVar("Made")
@@ -71,6 +73,18 @@ def first_here(is_much: bool) -> Iterator[None]:
     wait()
 
 
+def share() -> tuple[int, int]:
+    """Returns which of a machine's processes this one is, and how many they are; 0 and 1 where that is not known."""
+    if not torch.distributed.is_initialized() or "LOCAL_WORLD_SIZE" not in os.environ:
+        return 0, 1
+    return PartialState().local_process_index, int(os.environ["LOCAL_WORLD_SIZE"])
+
+
+def gather(found: list[Made]) -> list[Made]:
+    """Returns what all processes have found, each a list; all of them have to ask."""
+    return gather_object(found) if torch.distributed.is_initialized() else found
+
+
 def make_all(
     make: Callable[[Row], Made], rows: Sequence[Row], *, fewest: int | None = None, chunk: int | None = None
 ) -> Iterator[Made]:
@@ -98,6 +112,9 @@ def make_all(
     parallel = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not live on in a fork
     _work = make, rows
+    # To look for garbage is to write into every object, and what a forked process writes into it no longer shares: without this
+    # each of them comes to have some 150 MB of imported libraries of its own, once it has made some ten thousand rows.
+    gc.freeze()
     pool = ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("fork"), initializer=_begin)
     try:
         begun: deque = deque()
@@ -111,6 +128,7 @@ def make_all(
             still_here()
     finally:
         pool.shutdown(cancel_futures=True)
+        gc.unfreeze()
         _work = None
         if parallel is None:
             os.environ.pop("TOKENIZERS_PARALLELISM", None)

@@ -28,7 +28,10 @@ TOKENS = pa.list_(pa.int32())
 SCHEMA = pa.schema({"input_ids": TOKENS, "labels": TOKENS})
 BadRows = dict[int, tuple[int, str]]  # of a row without tokens its length, if it is known, and what is wrong with it
 # What makes tokens of a conversation: with other code they may be other tokens.
-CODE = [Path(__file__).with_name(name) for name in ("tokens.py", "spans.py", "shown.py", "templates.py", "token_cache.py")]
+CODE = [
+    Path(__file__).with_name(name)
+    for name in ("tokens.py", "places.py", "spans.py", "shown.py", "templates.py", "token_cache.py")
+]
 
 
 def folder_of(conversations: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> Path | None:

@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any
 
 from common.data import kept, token_cache
 from common.data.conversations import use
 from common.data.formats import Conversation
+from common.data.places import Places
 from common.data.processes import FEWEST, first_here, make_all
 from common.data.shown import check_shown
 from common.data.spans import Frames, render
@@ -150,12 +151,12 @@ def _make_all(
     With `check` it ends at the first row for which that raises `BadRow`.
     """
     bad: token_cache.BadRows = {}
-    frames = Frames(tokenizer)
+    frames, places = Frames(tokenizer), Places(tokenizer)
     # From here on the backend cuts and pads nothing; to call it alone takes a third less than to call the tokenizer.
     tokenizer("", add_special_tokens=False)
 
     def attempt(number: int) -> tuple[np.ndarray, np.ndarray] | tuple[int, str]:
-        return _make(conversations[number], tokenizer, frames)
+        return _make(conversations[number], tokenizer, frames, places)
 
     def made() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         said = time.monotonic()
@@ -180,20 +181,16 @@ def _make_all(
 
 
 def _make(
-    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, frames: Frames
+    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, frames: Frames, places: Places
 ) -> tuple[np.ndarray, np.ndarray] | tuple[int, str]:
     """Returns the tokens and labels of a conversation; if it cannot be trained, its length, or 0, and why."""
     length = 0
     try:
         text, spans = frames.spans(conversation)
-        encoded = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
-        tokens = np.array(encoded.ids, np.int32)
-        offsets = np.fromiter(chain.from_iterable(encoded.offsets), np.int64).reshape(-1, 2)
-        begins, ends = np.array(sorted(spans.values())).reshape(-1, 2).T
-        turns = begins.searchsorted(offsets[:, 0], side="right") - 1  # the last turn that begins before each token
-        trained = np.where((turns >= 0) & (offsets[:, 1] <= ends[turns]), tokens, np.int32(IGNORED))
+        tokens, is_trained = places.find(text, sorted(spans.values()))
+        trained = np.where(is_trained, tokens, np.int32(IGNORED))
         length = len(tokens)
-        last = int(trained[trained != IGNORED][-1]) if (trained != IGNORED).any() else None
+        last = int(tokens[is_trained][-1]) if is_trained.any() else None
         if last is None:
             raise BadRow("no token is trained: the chat template does not show what the assistant writes; take another model")
         # Some templates end a turn of calls with a token of their own, such as gpt-oss's `<|call|>`.

@@ -14,6 +14,7 @@ from common.data.lesson import check_size, import_lesson
 from common.data.notes import ROWS
 from common.data.parts import is_lesson
 from common.data.pictures import Cell, Source, digest_of_source, image_size, open_image
+from common.data.processes import gather, share
 from common.data.questions import take
 from common.data.rows import read_sources
 from common.data.sources import mix
@@ -65,30 +66,31 @@ def _make_rows(make: Callable[[], list[Found]], where: str, mapped: dict[str, st
                 raise BadRow(f"no `{args.group_by}` to group by (found: {', '.join(map(str, found.columns))}); fill it in")
             made = [row | {"group": text_of_cell(found.columns[args.group_by], args.group_by)} for row in made]
         rows += made
-    _check_pictures(rows, args)
     return rows
 
 
 def _collect(found: Made, name: str, mapped: dict[str, str], args: OcrArguments) -> list[Row]:
-    """Makes the rows of a split, decodes their pictures on all cores, and says what cannot be used, or leaves it out."""
+    """Makes the rows of a split, decodes their pictures on all cores, and says what cannot be used, or leaves it out.
 
-    def attempt(one: tuple[str, Callable[[], list[Found]]]) -> list[Row] | BadRow:
+    The processes of a machine share the pictures out, and tell each other what they have found.
+    """
+    process, num_processes = share()
+
+    def attempt(number: int) -> list[Row] | BadRow:
+        where, make = found[number]
         try:
-            return _make_rows(one[1], one[0], mapped, args)
+            rows = _make_rows(make, where, mapped, args)
+            if number % num_processes == process:
+                _check_pictures(rows, args)
+            return rows
         except BadRow as error:
             return error
 
-    def unwrap(made: list[Row] | BadRow) -> list[Row]:
-        if isinstance(made, BadRow):
-            raise made
-        return made
-
     results, said = [], time.monotonic()
-    # Each process looks at all pictures: those that share a machine share its cores.
-    pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // num_processes))
     try:
-        for (where, _), result in zip(found, pool.map(attempt, found), strict=True):
-            results.append((where, result))
+        for result in pool.map(attempt, range(len(found))):
+            results.append(result)
             if isinstance(result, BadRow) and not args.skip_bad_rows:
                 break
             if time.monotonic() - said > PATIENCE:
@@ -96,9 +98,25 @@ def _collect(found: Made, name: str, mapped: dict[str, str], args: OcrArguments)
                 say(f"{name}: looked at the pictures of {len(results)} of {len(found)} rows")
     finally:  # also when the run is interrupted: threads would go on to the last row
         pool.shutdown(cancel_futures=True)
-    rows = [row for _, made in usable(results, unwrap, name=name, skip_bad_rows=args.skip_bad_rows) for row in made]
+    mine = range(process, len(results), num_processes)
+    looked_at = dict(gather([(number, _what_was_found(results[number])) for number in mine]))
+
+    def unwrap(number: int) -> list[Row]:
+        if isinstance(looked_at[number], str):
+            raise BadRow(looked_at[number])
+        for row, digest in zip(results[number], looked_at[number], strict=True):
+            row["digest"] = digest
+        return results[number]
+
+    attempts = ((where, number) for number, (where, _) in enumerate(found))
+    rows = [row for _, made in usable(attempts, unwrap, name=name, skip_bad_rows=args.skip_bad_rows) for row in made]
     ROWS.extend(rows)
     return rows
+
+
+def _what_was_found(result: list[Row] | BadRow) -> list[bytes] | str:
+    """Returns the digests of rows, or why there are none."""
+    return str(result) if isinstance(result, BadRow) else [row["digest"] for row in result]
 
 
 def _read_all(args: OcrArguments) -> dict[str, list[Row]]:

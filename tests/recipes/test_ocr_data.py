@@ -2,14 +2,19 @@
 
 import io
 import json
+import os
 import re
+import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from accelerate import PartialState
 from conftest import recipe_modules
 from datasets import Dataset, Features, List, Value
 from datasets import Image as ImageFeature
+from forks import fork_one_of_two
 from PIL import Image
 
 SROIE = Path(__file__).parents[3] / "shared" / "data" / "sroie"
@@ -342,6 +347,39 @@ def test_a_picture_that_ends_early_is_left_out_before_training(recipe, tmp_path:
     assert f"error: {tmp_path}/metadata.jsonl, line 2: {tmp_path}/1.png is damaged (it ends early)" in capsys.readouterr().err
     assert answers(all_rows(recipe, dataset_name=str(tmp_path), skip_bad_rows=True)) == ["0.png", "3.png", "4.png"]
     assert capsys.readouterr().out.startswith(f"Left out 2 of 5 rows of {tmp_path} (train). The first: ")
+
+
+def test_processes_share_the_pictures_out(recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each is decoded by one of two processes, and both have the same rows."""
+    folder = tmp_path / "pictures"
+    names = save_images(folder, 6)
+    (folder / names[3]).write_bytes(png(size=(600, 300))[:-40])
+    (folder / "metadata.jsonl").write_text(to_jsonl([{"file_name": name, "text": name} for name in names]))
+    opened = recipe["data"].open_image
+
+    def work(rank: int) -> None:
+        def note(source: Path, **how: bool) -> Image.Image:
+            with (tmp_path / f"{rank}.txt").open("a") as file:
+                file.write(f"{Path(source).name}\n")
+            return opened(source, **how)
+
+        monkeypatch.setattr(recipe["data"], "open_image", note)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+        PartialState(cpu=True)
+        rows = all_rows(recipe, dataset_name=str(folder), skip_bad_rows=True)
+        (tmp_path / f"{rank}.rows").write_text(repr([(row["where"], row["digest"], row["messages"]) for row in rows]))
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    workers = [fork_one_of_two(rank, port, partial(work, rank)) for rank in range(2)]
+    assert [os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) for worker in workers] == [0, 0]
+    first, second = ((tmp_path / f"{rank}.rows").read_text() for rank in range(2))
+    assert first == second
+    alone = all_rows(recipe, dataset_name=str(folder), skip_bad_rows=True)
+    assert repr([(row["where"], row["digest"], row["messages"]) for row in alone]) == first
+    looked_at = [sorted((tmp_path / f"{rank}.txt").read_text().split()) for rank in range(2)]
+    assert looked_at == [["0.png", "2.png", "4.png"], ["1.png", "5.png"]]
 
 
 def nothing(folder: Path) -> str:

@@ -285,3 +285,25 @@ def test_a_cell_opens_itself():
     for cell in (images.Cell(table, 1, "image"), images.Cell(table, 1, "images", 1)):
         assert images.image_size(cell) == (60, 40)
         assert is_like(found(images.open_image(cell)), [RED, GREEN, BLUE, WHITE])
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimize": True}, {"progressive": True}])
+def test_zeros_where_pixels_were(tmp_path: Path, settings: dict):
+    """A cut download into a file of the whole length is found; no run of zeros that is right is taken for one.
+
+    In a progressive file, of tables of its own and scans of single bits, they may be right, so that it is not refused.
+    """
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, size=(200, 200, 3), dtype=np.uint8))
+    empty = [Image.new("RGB", (2000, 1000), color) for color in ("white", "black")]
+    ramp = Image.fromarray(np.tile(np.arange(1000) // 4, (1000, 1)).astype(np.uint8))
+    path, exif = tmp_path / "a.jpg", b"Exif\0\0" + bytes(5000)
+    for whole in (noise, *empty, ramp):
+        whole.save(path, exif=exif, **settings)
+        assert images.open_image(path).size == whole.size
+    noise.save(path, exif=exif, **settings)
+    content = path.read_bytes()
+    path.write_bytes(content[:-2000] + bytes(1000) + content[-1000:])
+    if "progressive" in settings:
+        return
+    with pytest.raises(BadRow, match=r"a\.jpg is damaged \(zeros stand where pixels were: a cut download\); copy it again"):
+        images.open_image(path, small=True)
