@@ -1,9 +1,11 @@
 """Every command in a README or on the site is one that works."""
 
+import ast
 import doctest
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -117,6 +119,18 @@ def test_what_a_page_computes(page: str, monkeypatch: pytest.MonkeyPatch):
         failed, tried = doctest.testfile(str(ROOT / "docs" / page), module_relative=False, encoding="utf-8")
     assert tried > 1
     assert failed == 0
+
+
+def test_the_changes_of_the_page_on_trainers_apply(tmp_path: Path):
+    """As the page applies them; tests/e2e/test_pages.py also trains with them."""
+    shutil.copytree(ROOT / "recipes" / "sft_instruct", tmp_path / "recipes" / "preferences")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("images"))
+    page = (ROOT / "docs" / "swap_the_trainer.md").read_text()
+    script = next(block for block in re.findall(r"^```bash\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "git apply" in block)
+    subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True)
+    for changed in (tmp_path / "recipes" / "preferences").glob("*.py"):
+        ast.parse(changed.read_text())
+    assert "DPOTrainer(" in (tmp_path / "recipes" / "preferences" / "train.py").read_text()
 
 
 def test_every_metric_that_is_expected_is_on_the_page_of_evaluation():
