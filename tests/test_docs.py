@@ -1,14 +1,19 @@
 """Every command in a README or on the site is one that works."""
 
+import ast
+import doctest
 import json
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Python
+import yaml
+from conftest import ROOT, Python, recipe_modules
 from forks import BIN
 
 PAGES = [
@@ -19,12 +24,16 @@ PAGES = [
 ]
 LAUNCHERS = ("accelerate launch", "torchrun", "deepspeed", "python")
 COPIES = ("recipes/mine", "recipes/my_math")  # what a page has just made
+# Pages that are run to their end as they stand, tools of the shell and files of their own included: tests/e2e/test_pages.py.
+FOLLOWED = ("docs/own_data.md", "docs/swap_the_trainer.md")
 
 
 def commands() -> list[tuple[str, str]]:
     """Returns each line of each ```bash block, with the page it is on."""
     found = []
     for page in PAGES:
+        if str(page.relative_to(ROOT)) in FOLLOWED:
+            continue
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
                 command = line.split("#")[0].strip()
@@ -86,6 +95,8 @@ def test_commands_name_what_exists(python: Python):
             check_recipes_command(python, words, where)
         elif words[0] == "source":
             assert words[1:] == [".venv/bin/activate"], where
+        elif words[0] in ("export", "hf"):
+            assert words[1].startswith(("HF_", "download")), where
         else:
             assert words[0] == "cp", where
     assert launches > 10
@@ -98,6 +109,36 @@ def test_links_and_pictures_exist(page: Path):
         target = re.sub(r"^recipes/(\w+)\.md$", r"../recipes/\1/README.md", target)
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", ["grpo_by_hand.md", "evaluation.md"])
+def test_what_a_page_computes(page: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with recipe_modules("grpo_math", ["rewards"]):
+        failed, tried = doctest.testfile(str(ROOT / "docs" / page), module_relative=False, encoding="utf-8")
+    assert tried > 1
+    assert failed == 0
+
+
+def test_the_changes_of_the_page_on_trainers_apply(tmp_path: Path):
+    """As the page applies them; tests/e2e/test_pages.py also trains with them."""
+    shutil.copytree(ROOT / "recipes" / "sft_instruct", tmp_path / "recipes" / "preferences")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("images"))
+    page = (ROOT / "docs" / "swap_the_trainer.md").read_text()
+    script = next(block for block in re.findall(r"^```bash\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "git apply" in block)
+    subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True)
+    for changed in (tmp_path / "recipes" / "preferences").glob("*.py"):
+        ast.parse(changed.read_text())
+    assert "DPOTrainer(" in (tmp_path / "recipes" / "preferences" / "train.py").read_text()
+
+
+def test_every_metric_that_is_expected_is_on_the_page_of_evaluation():
+    page = (ROOT / "docs" / "evaluation.md").read_text()
+    for expected in (ROOT / "recipes").glob("*/lesson/expected.yaml"):
+        limits = yaml.safe_load(expected.read_text())
+        for limit in limits["before"] | limits["after"]:
+            assert f"`{limit.rpartition('.')[2]}`" in page, f"{expected}: {limit}"
 
 
 def test_every_row_of_the_table_of_forms_is_read():
