@@ -75,3 +75,21 @@ def test_the_image_holds_the_listed_files_and_nothing_else():
     assert not set(listed) & {"outputs", "pretrained", "wandb", ".git", ".venv"}
     packaged = re.findall(r'^"?([\w.]+)"? = "zero_recipes/', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert set(packaged) <= set(listed)  # `make install` packs them
+
+
+def test_the_commands_of_the_page_name_what_is_there():
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    jobs = re.findall(r"^sbatch (\S+) \S+ (\S+)", page, re.MULTILINE)
+    assert len(jobs) == 2
+    assert all((ROOT / path).exists() for job in jobs for path in job)
+    folder = re.search(r"^WORKDIR (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[1]
+    cache = re.search(r"HF_HOME=(\S+)", (ROOT / "Dockerfile").read_text())[1]
+    runs = [line for line in page.splitlines() if line.startswith("docker run")]
+    assert len(runs) == 2
+    assert f":{folder}/outputs" in runs[1]
+    assert f":{cache}" in runs[1]
+    for path in re.findall(r"(?<= )(?:accelerate_configs|recipes)/\S+", runs[1]):
+        assert (ROOT / path).exists(), path
+    for script, name in re.findall(r"`(tests/\S+\.py)`|`(test_\w+)`", page):
+        assert not script or (ROOT / script).exists(), script
+        assert not name or any(f"def {name}(" in file.read_text() for file in (ROOT / "tests").rglob("*.py")), name
