@@ -32,14 +32,18 @@ export NO_MKDOCS_2_WARNING := 1
 
 install: $(VENV)/installed
 
+# The packages without the project: the Dockerfile keeps them in a layer of their own.
 # uv itself is taken from the lock as well, its hash checked by pip.
-$(VENV)/installed: requirements.lock pyproject.toml
+$(VENV)/packages: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; make PYTHON=python3.12")'
 	@echo "Installing into $(VENV) (about 5 GB, once) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@awk '/^uv==/,!/\\$$/' requirements.lock > $(VENV)/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock
 	@$(BIN)/uv pip install $$(test -t 2 || echo --quiet) --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/installed: $(VENV)/packages pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -34,7 +34,7 @@ def slurm() -> Iterator[Slurm]:
 
 
 def submit(slurm: Slurm, script: str, run: Path, *options: str, settings: list[str] = SETTINGS) -> Job:
-    return slurm.submit("--gpus-per-node=1", *options, script, str(run), GRPO_MATH, *settings, cwd=ROOT)
+    return slurm.submit("--gpus-per-node=1", "--cpus-per-task=1", *options, script, str(run), GRPO_MATH, *settings, cwd=ROOT)
 
 
 def tell(slurm: Slurm, job: Job) -> None:
@@ -156,3 +156,13 @@ def test_tasks_without_a_launcher_are_refused_and_a_shell_of_several_tasks_is_no
     slurm.run(*shell, *command, str(tmp_path / "shell"), timeout=300)
     assert (tmp_path / "shell/complete").exists()
     slurm.say("salloc -n 2, in it srun -n 1 python train.py: trains")
+
+
+@pytest.mark.parametrize(("quotes", "printed"), [("'", {"0", "1"}), ('"', {"0"})])
+def test_a_variable_in_double_quotes_is_that_of_the_first_machine(slurm: Slurm, tmp_path: Path, quotes: str, printed: set[str]):
+    script = tmp_path / "job.sh"
+    script.write_text(f"#!/bin/bash\nsrun bash -c {quotes}echo node $SLURM_NODEID{quotes}\n")
+    job = slurm.submit("--nodes=2", "--ntasks-per-node=1", str(script), cwd=tmp_path)
+    assert job.end(60) == "COMPLETED"
+    assert set(re.findall(r"^node (\d)$", job.log(), re.MULTILINE)) == printed
+    slurm.say(f"srun bash -c {quotes}... $SLURM_NODEID{quotes} on two nodes: {', '.join(job.log().split()[1::2])}")
