@@ -137,7 +137,7 @@ def test_no_other_private_name_is_used():
     listed = {(name.rpartition(".")[2], user) for _, name, user in PRIVATE + AT_RUN_TIME}
     # Python's own, of which tests/test_errors.py and tests/reliability run every use.
     python = {"__name__", "__doc__", "__file__", "__cause__", "__context__", "__mro__", "__dataclass_fields__", "_exit"}
-    python |= {"_current_frames", "_forkserver", "_stop", "_run_exitfuncs", "_clear"}
+    python |= {"_current_frames", "_forkserver", "_on_queue_feeder_error", "_stop", "_run_exitfuncs", "_clear"}
     found = set()
     for path, tree in sources().items():
         if path.name == Path(__file__).name:

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any
 
 from common.data.digest import digest
 from common.data.runs import COMPLETE, checkpoint_steps, damage
-from common.errors import fail, is_main_process, say
+from common.errors import is_main_process, say
 from common.run.files import sync, write_whole
 
 import torch
@@ -86,20 +85,11 @@ def choose_checkpoint(folder: Path, rank: int) -> Path | None:
     Args:
         folder: The run's folder.
         rank: This process, which looks at the files that it has written.
-
-    Raises:
-        SystemExit: With code 2 if a machine does not have what the main process sees.
     """
     steps = [checkpoint_steps(folder)]
     broadcast_object_list(steps)
     for step in steps[0]:
         checkpoint = folder / f"checkpoint-{step}"
-        for process, (machine, there) in enumerate(gather_object([(socket.gethostname(), checkpoint.is_dir())])):
-            if not there:
-                fail(
-                    f"process {process} on {machine} does not see {checkpoint.absolute()}, from which this run continues; "
-                    "output_dir must be a folder that all machines share"
-                )
         wrong = next((wrong for wrong in gather_object([damage(checkpoint, rank)]) if wrong), None)
         if wrong is None:
             return checkpoint

@@ -3,15 +3,21 @@
 import errno
 import os
 import shutil
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from common.data.runs import COMPLETE, checkpoint_steps
 from common.errors import fail, is_main_process
 
 import psutil
+from accelerate.utils import broadcast_object_list, gather_object
 from safetensors import SafetensorError
+
+SEEN = ".seen"  # in a run's folder, while its processes look whether they all see it
 
 
 def first_that_exists(folder: Path) -> Path:
@@ -50,6 +56,42 @@ def check_memory(needed: int, what: str, then: str) -> None:
     free = psutil.virtual_memory().available
     if free < needed:
         fail(f"{what} needs {needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free; {then}")
+
+
+def _reads(file: Path, text: str) -> bool:
+    """Returns whether a file holds a text."""
+    try:
+        return file.read_text(encoding="utf-8") == text
+    except OSError:
+        return False
+
+
+def check_shared(folder: Path, patience: float = 40) -> None:
+    """Makes sure that all machines of a run see the same folder; called by every process.
+
+    Args:
+        folder: The run's folder, which the main process has made.
+        patience: For how many seconds a process looks; NFS may remember for 30 that a folder was not there (nfs(5), acdirmin).
+
+    Raises:
+        SystemExit: With code 2 and one line that names a process which does not see it, and its machine.
+    """
+    written = [uuid4().hex]
+    if is_main_process():
+        (folder / SEEN).write_text(written[0], encoding="utf-8")
+    broadcast_object_list(written)
+    deadline = time.monotonic() + patience
+    while not (sees := _reads(folder / SEEN, written[0])) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    seen = gather_object([(socket.gethostname(), folder.absolute(), sees)])
+    if is_main_process():
+        (folder / SEEN).unlink()
+    for process, (machine, there, sees) in enumerate(seen):
+        if not sees:
+            fail(
+                f"output_dir {folder}: process {process} on {machine} does not see in {there} what process 0 on {seen[0][0]} "
+                f"writes into {seen[0][1]}; give a folder that all machines share to --output_dir"
+            )
 
 
 def _is_full(error: BaseException, folder: Path) -> bool:

@@ -22,6 +22,7 @@ from common.run.meter import Meter, average_speed, largest_peak_memory_gib
 from common.run.record import launcher, versions, write_record
 from common.run.recorder import Evaluation, Recorder
 from common.run.rollouts import KeepRollouts
+from common.run.shared_memory import naming_full_shared_memory
 from common.run.signals import REQUEUE, StopRequest
 from common.run.trackers import set_up
 from common.run.universal import loading_converted
@@ -183,7 +184,7 @@ def run(
     def where() -> str:
         return f" at step {trainer.state.global_step} (a checkpoint needs about {watch.needed / 1e9:.3g} GB)"
 
-    with naming_disk_faults(folder, where=where):
+    with naming_disk_faults(folder, where=where), naming_full_shared_memory():
         recorder.restore(step, is_last=checkpoint is not None and is_last(checkpoint))
         accelerator.wait_for_everyone()
         with loading_converted(folder), loadable(trainer):

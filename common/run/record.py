@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from common.data.runs import COMPLETE, RECORD, parse_record
 from common.errors import fail, is_main_process, say
-from common.run.disk import naming_disk_faults
+from common.run.disk import SEEN, check_shared, naming_disk_faults
 from common.run.files import write_whole
 from common.run.fingerprint import fingerprints
 from common.run.lock import LOCK, lock_folder
@@ -25,7 +25,7 @@ from transformers import TrainingArguments
 
 PACKAGES = ["torch", "transformers", "accelerate", "deepspeed", "trl", "peft", "datasets"]
 # What a start that was killed in its first moments may leave: nothing that another one would miss.
-LEFTOVERS = {LOCK, RECORD, f".{RECORD}", "config.yaml", ".config.yaml", "logs"}  # logs: of a launcher, as in cluster/
+LEFTOVERS = {LOCK, SEEN, RECORD, f".{RECORD}", "config.yaml", ".config.yaml", "logs"}  # logs: of a launcher, as in cluster/
 
 # Settings that may differ between the parts of an interrupted run: they change what is shown or kept, not what is learned.
 MAY_CHANGE = {
@@ -199,7 +199,7 @@ def check_output_dir(script: str, args: TrainingArguments) -> None:
 
     Raises:
         SystemExit: With code 0 if the run is complete already. With code 2 if a run is going on in the folder, or it holds
-            something else: a run of another recipe, with other settings or inputs, or on another number of processes.
+            something else (another recipe, settings, inputs or number of processes), or is not seen by all machines.
     """
     end_with_launcher(args)
     verdict = [_choose(script, args) if is_main_process() else None]
@@ -212,6 +212,8 @@ def check_output_dir(script: str, args: TrainingArguments) -> None:
     if problem:
         cure = problem.partition("; ")[2]
         fail(f"output_dir {args.output_dir} {problem}{', or' if cure else ';'} choose another --output_dir")
+    if args.world_size > 1:
+        check_shared(Path(args.output_dir))
 
 
 def versions() -> dict[str, str]:

@@ -24,6 +24,14 @@ os.chdir(here)
 # `lo` is the one device by which the processes of a machine talk: SIOCSIFFLAGS, IFF_UP (linux/sockios.h, linux/if.h).
 LO_UP = "import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 1))"
 NO_NETWORK = f"import ctypes; assert ctypes.CDLL(None).unshare(0x40000000) == 0; {LO_UP}"  # CLONE_NEWNET (linux/sched.h)
+# As in a container that was not given more: CLONE_NEWNS (linux/sched.h), MS_REC and MS_PRIVATE (linux/mount.h).
+LITTLE_SHARED_MEMORY = """
+import ctypes
+libc = ctypes.CDLL(None)
+assert libc.unshare(0x20000) == 0
+assert libc.mount(None, b"/", None, 0x44000, None) == 0
+assert libc.mount(b"none", b"/dev/shm", b"tmpfs", 0, b"size=96k") == 0
+"""
 NO_LOCKS = """
 import errno, fcntl
 def flock(*_):

@@ -21,6 +21,7 @@ from machines import (
     BLIND,
     HAS_PLACES,
     IS_ROOT,
+    LITTLE_SHARED_MEMORY,
     LO_UP,
     NO_ENVIRONMENT,
     NO_LOCKS,
@@ -109,6 +110,28 @@ def test_a_folder_that_is_read_only(start, tmp_path: Path, setting: Setting):
     assert line.startswith(
         f"error: output_dir {tmp_path}/disk/run cannot be made: {tmp_path}/disk is not a folder that you may"
     )
+
+
+# NFS is given time in a run.
+IMPATIENT = """
+from functools import partial
+import common.run.record as record
+record.check_shared = partial(record.check_shared, patience=1)
+"""
+
+
+def test_a_folder_that_another_machine_does_not_see(start, tmp_path: Path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there / "run"):
+        folder.mkdir(parents=True)
+    (there / "run/.seen").write_text("of a run before, on that machine's own disk")
+    run = start(Setting("sft_instruct", 2, 2), folder=Path("run"), machine=IMPATIENT, folders=[here, there])
+    refused(
+        run,
+        f"output_dir run: process 1 on {socket.gethostname()} does not see in {there}/run what process 0 on ",
+        f"writes into {here}/run; give a folder that all machines share to --output_dir",
+    )
+    assert not (here / "run").exists()
 
 
 @pytest.mark.parametrize("setting", [SFT, *(pytest.param(setting, marks=pytest.mark.slow) for setting in (GRPO, TWO))])
@@ -267,6 +290,16 @@ def test_no_locks_no_git_no_home_no_network_no_folder_for_temporary_files(start,
     assert time.monotonic() - began < 60, "by itself wandb waits for 101 s"
     assert "git revision: not a git checkout" in (folder / "README.md").read_text()
     assert "This run is complete" in finish(start(setting, machine=BARE))
+
+
+@needs_mounts
+@pytest.mark.skipif(not IS_ROOT, reason="mounts a /dev/shm of its own, which takes root")
+def test_a_data_loader_that_has_no_shared_memory(start):
+    refused(
+        start(SFT, "--dataloader_num_workers", "1", machine=LITTLE_SHARED_MEMORY),
+        "/dev/shm of 0.0938 MiB is too small for the batches of the data loader's workers; enlarge it (in a container: ",
+        "`--shm-size 8g`, or `--ipc=host`), or set --dataloader_num_workers 0, and give the same command again",
+    )
 
 
 @pytest.mark.slow

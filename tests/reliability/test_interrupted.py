@@ -225,30 +225,6 @@ def test_a_run_that_diverges_stops_in_one_line(start, tmp_path: Path):
     assert len(batch.read_text().splitlines()) == 32
 
 
-@pytest.mark.slow
-def test_a_machine_that_lacks_the_checkpoint_is_named(server: Server, configs: Path, tmp_path: Path):
-    here, there = tmp_path / "here", tmp_path / "there"
-    here.mkdir()
-    there.mkdir()
-    setting = Setting("sft_instruct", 2, 2)
-    command = setting.command(Path("run"), configs)
-    run = server.start(*command, num_processes=2, folders=[here, here])
-    wait_for((here / "run/checkpoint-2/complete").exists, run)
-    run.send(signal.SIGKILL)
-    run.wait()
-    (here / "run/requeue").touch()  # the main process removes it when all have met
-    run = server.start(*command, num_processes=2, folders=[here, there])
-    wait_for(lambda: not (here / "run/requeue").exists(), run)
-    met = time.monotonic()
-    wait_for(lambda: "error:" in run.text(), run)
-    seconds = time.monotonic() - met
-    assert "does not see" in run.text()
-    assert "process 1 on " in run.text()
-    run.send(signal.SIGKILL)
-    run.wait()
-    assert seconds < 5
-
-
 # --- What is another run --------------------------------------------------------------------------------------------------
 
 
