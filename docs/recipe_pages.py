@@ -1,9 +1,10 @@
-"""A mkdocs hook: what stands elsewhere in the repository is on the site too, and every page has links and words that hold there.
+"""A mkdocs hook: what stands elsewhere in the repository is on the site too, and each page has links that lead somewhere.
 
-Each recipe's README is a page, in the order of the table in the repository's README, and so are CONTRIBUTING.md and SECURITY.md.
+The README of each recipe is a page, in the order of the table in the repository's; so are CONTRIBUTING.md and SECURITY.md.
 """
 
 import re
+from os.path import dirname, join, normpath
 from pathlib import Path
 
 from mkdocs.structure.files import File
@@ -42,25 +43,15 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Called by mkdocs with each page's text; of a link to what is not on the site the name stays, and the link goes."""
+    """Called by mkdocs with each page's text; of a link to the rest of the repository the name stays, and the link goes."""
 
     def kept(link: re.Match) -> str:
-        target = link[2].partition("#")[0]
-        on_site = not target or re.match(r"\w+:", target) or files.get_file_from_path(_from(page.file.src_uri, target))
-        return link[0] if on_site else link[1]
+        file = normpath(join(dirname(page.file.src_uri), link[2].partition("#")[0]))
+        elsewhere = file.startswith("..") or page.file.generated_by
+        here = link[2].startswith("#") or re.match(r"\w+:", link[2]) or files.get_file_from_path(file)
+        return link[1] if elsewhere and not here else link[0]
 
     return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]*)\)", kept, markdown)
-
-
-def _from(page: str, target: str) -> str:
-    """Returns where a relative link leads to, from the folder of the pages."""
-    parts: list[str] = page.split("/")[:-1]
-    for part in target.split("/"):
-        if part == ".." and parts and parts[-1] != "..":
-            parts.pop()
-        else:
-            parts.append(part)
-    return "/".join(parts)
 
 
 def on_page_content(html, page, config, files):

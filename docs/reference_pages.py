@@ -16,17 +16,18 @@ from mkdocs.structure.files import File
 
 CONFIGURATION = """# Configuration reference
 
-Every setting of each recipe that has a line in its `config.yaml` or `tiny.yaml`, and every flag of its own. `--NAME VALUE` on the command line
-wins over both files ([Settings](index.md#settings)); `-` is what the library does by itself. Every other field of TRL's configuration class and of its
-`ModelConfig` is a flag too: `train.py --help` lists them with the libraries' explanations.
+Every setting of each recipe that has a line in its `config.yaml` or `tiny.yaml`, and every flag of its own. `--NAME VALUE` on
+the command line wins over both files ([Settings](index.md#settings)); `-` is what the library does by itself. Every other field
+of TRL's configuration class and of its `ModelConfig` is a flag too: `train.py --help` lists them with the libraries' words.
 
 This page is made of the recipes' `arguments.py` and of the comments in their yamls when the site is built.
 """
 
 COMMANDS = """# Command reference
 
-What `recipes --help` and `recipes COMMAND --help` print; [Quick start](index.md#the-console-script) says more of some. The flags of `train.py` and `evaluate.py`,
-which `recipes prepare` and `recipes eval` take too, are in the [Configuration reference](configuration.md).
+What `recipes --help` and `recipes COMMAND --help` print; [Quick start](index.md#the-console-script) says more of some. The
+flags of `train.py` and `evaluate.py`, which `recipes prepare` and `recipes eval` take too, are in the
+[Configuration reference](configuration.md).
 """
 
 
@@ -63,7 +64,9 @@ def _comments(text: str) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _default(field: Field) -> Any:
-    return field.default if field.default is not MISSING else None if field.default_factory is MISSING else field.default_factory()
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return None if field.default is MISSING else field.default
 
 
 def _recipe(folder: Path) -> str:
