@@ -55,5 +55,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(html, page, config, files):
-    """Called by mkdocs with each page's HTML; a short code (a flag, a file) is not broken at the end of a line."""
-    return re.sub(r"<code>([^<]{1,28})</code>", r'<code class="word">\1</code>', html)
+    """Called by mkdocs with each page's HTML; flags of a command and short codes are not broken at the end of a line."""
+    html = re.sub(r'(<span class="w">[^<]*</span>)(-[\w-]+)', r'\1<span class="word">\2</span>', html)
+    html = re.sub(r'(<img [^>]*src="([^"]*_report\.png)"[^>]*>)', r'<a href="\2">\1</a>', html)  # shown in part: style.css
+    return re.sub(r"<code>([^<\s]{1,40}|[^<]{1,28})</code>", r'<code class="word">\1</code>', html)
