@@ -75,7 +75,7 @@ def test_the_button_chooses_the_palette(site: Path, page: Page):
     shown = "label.md-header__button[for^=__palette]:not([hidden])"
     seen = []
     for _ in range(3):
-        page.wait_for(f"document.querySelector('{shown}')")
+        page.wait_for(f"document.querySelector('{shown}') !== null")
         page.click(shown)
         seen.append(page.value(SCHEME))
     assert seen == ["default", "slate", "slate"]  # light, dark, as the system has it
