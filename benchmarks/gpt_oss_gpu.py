@@ -79,11 +79,12 @@ def make_rows(count: int, tokenizer: PreTrainedTokenizerBase | None = None) -> l
     return rows
 
 
-def make_model(folder: Path) -> list[str]:
+def make_model(folder: Path, count: int = 60) -> list[str]:
     """Saves a model of gpt-oss-20b's shape with random weights, a small tokenizer of its family, and rows.
 
     Args:
         folder: Where to.
+        count: Number of rows.
 
     Returns:
         The flags that name the data.
@@ -93,7 +94,7 @@ def make_model(folder: Path) -> list[str]:
     tokenizer.chat_template = (files("trl") / "chat_templates" / "gptoss.jinja").read_text()
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     save_random_model(AutoModelForCausalLM, GptOssConfig(**ids, **SIZES), tokenizer, folder)
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in make_rows(60, tokenizer)))
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in make_rows(count, tokenizer)))
     return ["--dataset_name", str(folder / "rows.jsonl"), *FLAGS.split()]
 
 

@@ -3,8 +3,8 @@
 import argparse
 import datetime
 import json
+import math
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -38,7 +38,7 @@ class Run:
         stage: Name of one of accelerate's configurations.
         num_gpus: Processes, one on each GPU.
         variant: Name of the flags that differ from the configuration.
-        script: What to run instead of the recipe's train.py, with the same flags.
+        script: What to run instead of the recipe's train.py, with the same flags; perhaps with flags of its own before them.
     """
 
     recipe: str
@@ -67,7 +67,8 @@ def launch(run: Run, flags: list[str], gpus: list[str], args: argparse.Namespace
     """
     folder = args.output_dir / run.name
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"accelerate_configs/{run.stage}.yaml"]
-    command += ["--num_processes", str(len(gpus)), "--main_process_port", "0", run.script or f"recipes/{run.recipe}/train.py"]
+    command += ["--num_processes", str(len(gpus)), "--main_process_port", "0"]
+    command += (run.script or f"recipes/{run.recipe}/train.py").split()
     command += ["--config", f"{run.config}.yaml", "--output_dir", str(folder), *flags]
     entry = {"recipe": run.recipe, "configuration": f"{run.config}.yaml", "stage": run.stage}
     entry |= {"gpus": run.num_gpus, "variant": run.variant}
@@ -140,6 +141,33 @@ def save_random_model(
     torch.cuda.empty_cache()  # the runs need the room
 
 
+class Gpus:
+    """The GPUs that no run has: one thread takes them, any gives them back."""
+
+    def __init__(self):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
+        self.free = visible.split(",")
+        self.count = len(self.free)
+        self.changed = threading.Condition()
+
+    def wait_for(self, count: int) -> None:
+        """Returns when at least so many are free."""
+        with self.changed:
+            self.changed.wait_for(lambda: len(self.free) >= count)
+
+    def take(self, count: int) -> list[str]:
+        """Returns so many of the free ones, neighbours where there are."""
+        with self.changed:
+            taken, self.free = self.free[:count], self.free[count:]
+        return taken
+
+    def give_back(self, gpus: list[str]) -> None:
+        """Frees them."""
+        with self.changed:
+            self.free = sorted([*self.free, *gpus])
+            self.changed.notify()
+
+
 def benchmark(
     description: str,
     runs: list[Run],
@@ -148,60 +176,71 @@ def benchmark(
     read: Callable[[Run, Path], dict] = read_supervised,
     short: str = SHORT,
     files: dict[str, str] | None = None,
-) -> None:
+) -> tuple[argparse.Namespace, list[dict]]:
     """Runs the command line of a benchmark; the record is written anew after each run.
 
     Args:
         description: The benchmark's docstring.
-        runs: Those on one GPU go first, side by side on all the GPUs there are; then those on two, and so on. One with a
-            configuration named `tiny` takes the model that is built on the spot, and goes to its end.
+        runs: They begin in this order, each as soon as the GPUs that it takes are free, so side by side where there are enough.
+            One with a configuration named `tiny` takes the model that is built on the spot, and goes to its end.
         variants: By name the flags that differ from the configuration.
         models: For each recipe what saves its model into a folder, and returns the flags that name its data. It is given the
-            folder and, by name, the paths of `files`.
+            folder and, by name, the paths of `files`, before the recipe's first run, while nothing else runs.
         read: Returns what a run measured, from the run and the folder that it left.
         short: The flags that end every run after a few steps.
         files: By name what the command line must name, with its help.
+
+    Returns:
+        The command line, and what `launch` returned of each run, in the order of their ends.
     """
+    args, started = parse(description, files or {}), time.monotonic()
+    args.output_dir.mkdir(parents=True)
+    paths = {name: getattr(args, name).resolve() for name in files or {}}
+    flags: dict[str, list[str]] = {}
+    record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
+    gpus, writing = Gpus(), threading.Lock()
+
+    def measure(run: Run, taken: list[str]) -> None:
+        own = [] if run.config == "tiny" else flags[run.recipe]
+        limit = min(args.timeout, args.end_after - (time.monotonic() - started))
+        limited = argparse.Namespace(output_dir=args.output_dir, timeout=limit)
+        try:
+            entry = launch(run, [*own, *variants.get(run.variant, "").split()], taken, limited, read)
+        except Exception as error:  # a run that cannot be read is not the end of the others
+            entry = {"recipe": run.recipe, "stage": run.stage, "gpus": run.num_gpus, "not read": repr(error)}
+        with writing:
+            record["runs"].append(entry)
+            print("RESULT", json.dumps(entry), f"at {time.monotonic() - started:.0f} s", flush=True)
+            args.results.write_text(json.dumps(record, indent=1) + "\n")
+        gpus.give_back(taken)
+
+    with ThreadPoolExecutor(gpus.count) as pool:
+        for run in (run for run in runs if any(part in run.name for part in args.only)):
+            if run.num_gpus > gpus.count:
+                print(f"{run.name}: left out, there are {gpus.count} GPUs", flush=True)
+                continue
+            needs_model = run.config != "tiny" and run.recipe not in flags
+            gpus.wait_for(gpus.count if needs_model else run.num_gpus)
+            if time.monotonic() - started > min(args.stop_after, args.end_after):
+                print(f"{run.name}: not begun, {time.monotonic() - started:.0f} s are over", flush=True)
+                continue
+            if needs_model:
+                model = args.output_dir / run.recipe
+                flags[run.recipe] = [*short.split(), *models[run.recipe](model, **paths), "--model_name_or_path", str(model)]
+                print(f"{run.recipe}: its model is saved at {time.monotonic() - started:.0f} s", flush=True)
+            pool.submit(measure, run, gpus.take(run.num_gpus))
+    return args, record["runs"]
+
+
+def parse(description: str, files: dict[str, str]) -> argparse.Namespace:
+    """Returns the command line of a benchmark: see `benchmark`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
     parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--only", nargs="*", default=[""], help="runs whose folder's name holds one of these: lora_zero3_2 ...")
     parser.add_argument("--timeout", type=float, default=200, help="seconds for each run")
     parser.add_argument("--stop_after", type=float, default=3600, help="seconds after which no run is begun")
-    for name, meaning in (files or {}).items():
+    parser.add_argument("--end_after", type=float, default=math.inf, help="seconds after which every run is stopped")
+    for name, meaning in files.items():
         parser.add_argument(f"--{name}", type=Path, required=True, help=meaning)
-    args = parser.parse_args()
-    started = time.monotonic()
-    runs = [run for run in runs if any(part in run.name for part in args.only)]
-    args.output_dir.mkdir(parents=True)
-    paths = {name: getattr(args, name).resolve() for name in files or {}}
-    flags: dict[str, list[str]] = {}
-    for recipe in {run.recipe for run in runs if run.config != "tiny"}:
-        model = args.output_dir / recipe
-        flags[recipe] = [*short.split(), *models[recipe](model, **paths), "--model_name_or_path", str(model)]
-    record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
-    writing = threading.Lock()
-
-    def measure(run: Run, free: queue.Queue[list[str]]) -> None:
-        gpus = free.get()
-        if time.monotonic() - started > args.stop_after:
-            print(f"{run.name}: not begun, {args.stop_after:.0f} s are over", flush=True)
-        else:
-            own = [] if run.config == "tiny" else flags[run.recipe]
-            entry = launch(run, [*own, *variants.get(run.variant, "").split()], gpus, args, read)
-            with writing:
-                record["runs"].append(entry)
-                print("RESULT", json.dumps(entry), f"at {time.monotonic() - started:.0f} s", flush=True)
-                args.results.write_text(json.dumps(record, indent=1) + "\n")
-        free.put(gpus)
-
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
-    for size in sorted({run.num_gpus for run in runs}):
-        groups, free = torch.cuda.device_count() // size, queue.Queue()
-        if groups == 0:
-            print(f"The runs on {size} GPUs are left out: there are {torch.cuda.device_count()}", flush=True)
-            continue
-        for number in range(groups):
-            free.put(visible[number * size : (number + 1) * size])
-        with ThreadPoolExecutor(groups) as pool:
-            list(pool.map(lambda run, free=free: measure(run, free), [run for run in runs if run.num_gpus == size]))
+    return parser.parse_args()

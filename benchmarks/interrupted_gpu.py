@@ -3,9 +3,10 @@
     python benchmarks/interrupted_gpu.py --output_dir /tmp/interrupted --results benchmarks/results/NAME.json
 
 Gives a recipe's own launch command for four runs: the first goes to its end, one is killed (SIGKILL to the launcher and to all
-it started), one is ended as a scheduler does it (SIGTERM to the launcher), and these two are continued by the same command. On
-GPUs some kernels add in another order each time, so that even two runs that nobody touched may differ: a second whole run says
-by how much. The model has the shape of Qwen2.5-0.5B and random weights; the data are those of the recipe's lesson.
+it started), one is ended as a scheduler does it (SIGTERM to the launcher), and these two are continued by the same command.
+With `--stops whole rank` only the process of rank 1 is killed, and the launcher ends the others. On GPUs some kernels add in
+another order each time, so that even two runs that nobody touched may differ: a second whole run says by how much. The model
+has the shape of Qwen2.5-0.5B and random weights; the data are those of the recipe's lesson.
 """
 
 import argparse
@@ -54,7 +55,20 @@ def make_model(recipe: str, folder: Path, sizes: dict[str, int]) -> None:
     save_random_model(AutoModelForCausalLM, config, tokenizer, folder)
 
 
-def launch(command: list[str], log: Path, timeout: float, stop_at: Path | None = None, sent: int = 0, wait: float = 0) -> int:
+def stop(launcher: psutil.Process, how: str) -> list[psutil.Process]:
+    """Stops what a launcher started, or a part of it; returns all of it."""
+    family = launcher.children(recursive=True)
+    if how == "rank":
+        next(one for one in launcher.children() if one.environ().get("RANK") == "1").kill()
+    elif how == "SIGKILL":
+        for one in [*family, launcher]:
+            one.kill()
+    else:
+        launcher.terminate()
+    return family
+
+
+def launch(command: list[str], log: Path, timeout: float, stop_at: Path | None = None, how: str = "", wait: float = 0) -> int:
     """Gives a command; perhaps stops it some seconds after a file has appeared. Returns its exit code."""
     with open(log, "a") as file:
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True)
@@ -62,10 +76,7 @@ def launch(command: list[str], log: Path, timeout: float, stop_at: Path | None =
     while process.poll() is None and time.monotonic() < deadline:
         if stop_at is not None and stop_at.exists():
             time.sleep(wait)
-            family = psutil.Process(process.pid).children(recursive=True)
-            for target in [*family, process] if sent == signal.SIGKILL else [process]:
-                target.send_signal(sent)
-            psutil.wait_procs(family, timeout=120)
+            psutil.wait_procs(stop(psutil.Process(process.pid), how), timeout=120)
             return process.wait(timeout=120)
         time.sleep(0.1)
     if process.poll() is None:
@@ -99,6 +110,8 @@ def main() -> None:
     parser.add_argument("--stage", default="zero3", help="name of one of accelerate's configurations")
     parser.add_argument("--num_processes", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=200, help="seconds for each run")
+    stops = ["whole", "SIGKILL", "SIGTERM", "again"]
+    parser.add_argument("--stops", nargs="+", default=stops, choices=[*stops, "rank"], help="how the runs end, `whole` first")
     parser.add_argument("--small", action="store_true", help="a model of two small layers, to rehearse without a GPU")
     args = parser.parse_args()
     args.output_dir.mkdir(parents=True)
@@ -116,13 +129,13 @@ def main() -> None:
     given = f"python benchmarks/interrupted_gpu.py --recipe {args.recipe}"
     record = {"date": datetime.date.today().isoformat(), "command": given, **versions(), "runs": []}
     whole = args.output_dir / "whole"
-    for name, sent in {"whole": 0, "SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "again": 0}.items():
+    for name in args.stops:
         folder, log = args.output_dir / name, args.output_dir / f"{name}.log"
         entry: dict = {"recipe": args.recipe, "stage": args.stage, "processes": args.num_processes, "stopped by": name}
-        if sent:
+        if name not in ("whole", "again"):
             stop_at, wait = folder / f"checkpoint-{SAVE_STEPS}" / "complete", rng.random()
             started = time.monotonic()
-            entry["exit code when stopped"] = launch(command(folder), log, args.timeout, stop_at, sent, wait)
+            entry["exit code when stopped"] = launch(command(folder), log, args.timeout, stop_at, name, wait)
             entry["stopped after, s"] = round(time.monotonic() - started, 1)
             entry["steps when stopped"] = max(losses(folder), default=0)
         code = launch(command(folder), log, args.timeout)

@@ -50,6 +50,8 @@ def part_of(name: str, ancestors: list[str]) -> str:
         name: Its name.
         ancestors: The names of the ranges and operators that called it.
     """
+    if re.search(NAMES["communication"], name, re.IGNORECASE):
+        return "communication"  # that of a rollout or an update, too
     for part in (ROLLOUT, OPTIMIZER):
         if any(part in ancestor or (part == OPTIMIZER and "Optimizer.step" in ancestor) for ancestor in ancestors):
             return part

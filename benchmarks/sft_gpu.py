@@ -59,18 +59,19 @@ def make_rows(recipe: str, count: int) -> list[dict]:
     return [{"question": row["messages"][0]["content"], "answer": json.dumps(row["tools"])} for row in conversations]
 
 
-def make_model(recipe: str, folder: Path) -> list[str]:
+def make_model(recipe: str, folder: Path, count: int = 3000) -> list[str]:
     """Saves a model of the recipe's full size with random weights, its data, and a small tokenizer of its family.
 
     Args:
         recipe: A key of `SHAPES`.
         folder: Where to.
+        count: Number of rows.
 
     Returns:
         The flags that name the data.
     """
     family, config_class, sizes = SHAPES[recipe]
-    rows = make_rows(recipe, 3000)
+    rows = make_rows(recipe, count)
     tokenizer = tiny_tokenizer([json.dumps(row) for row in rows[:1000]], family, vocab_size=4096)
     config: PreTrainedConfig = config_class(
         num_hidden_layers=28,

@@ -10,7 +10,7 @@ from common.models.attention import check_attention
 from common.models.folder import check_source, config_folder
 from common.models.vision import is_language_model, is_vision_language
 
-from transformers import AutoConfig, PreTrainedConfig, Qwen2VLConfig
+from transformers import AutoConfig, PreTrainedConfig
 from trl import ModelConfig
 
 
@@ -43,7 +43,7 @@ def read_config(model_args: ModelConfig) -> PreTrainedConfig:
     """
     name = model_args.model_name_or_path
     if name in tiny_vision.TINY:
-        return Qwen2VLConfig()
+        return tiny_vision.tiny_vision_config(name)
     if name.startswith(tiny.PREFIX):
         config, sizes = tiny.ARCHITECTURES[tiny_architecture(name)]
         return config(**sizes)

@@ -64,40 +64,38 @@ def tiny_processor(min_pixels: int, max_pixels: int, phrases: Iterable[str]) -> 
     )
 
 
-def tiny_vision_config(name: str, processor: Qwen2VLProcessor) -> Qwen2VLConfig:
+def tiny_vision_config(name: str, processor: Qwen2VLProcessor | None = None) -> Qwen2VLConfig:
     """Returns the configuration of a tiny Qwen2-VL.
 
     Args:
         name: One of `TINY`.
-        processor: The processor whose tokens and patches the model gets.
+        processor: The processor whose tokens the model gets; without one its sizes are right, and its vocabulary is not.
     """
-    tokenizer, images = processor.tokenizer, processor.image_processor
     sizes = SIZES[name.removeprefix(tiny.PREFIX)]
     initial = {"initializer_range": sizes["initializer_range"]}
-    ids = {
-        f"{kind}_token_id": tokenizer.convert_tokens_to_ids(token)
-        for kind, token in {
-            "image": "<|image_pad|>",
-            "video": "<|video_pad|>",
-            "vision_start": "<|vision_start|>",
-            "vision_end": "<|vision_end|>",
-        }.items()
-    }
-    return Qwen2VLConfig(
-        text_config={
+    ids, vocabulary = {}, {}
+    if processor:
+        tokenizer = processor.tokenizer
+        kinds = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
+        ids = {f"{kind}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for kind, token in kinds.items()}
+        vocabulary = {
             "vocab_size": -(-len(tokenizer) // 64) * 64,
-            "bos_token_id": None,
             "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
+        }
+    return Qwen2VLConfig(
+        text_config={
+            "bos_token_id": None,
+            **vocabulary,
             "max_position_embeddings": 1024,
             **initial,
             **sizes["text_config"],
         },
         vision_config={
             "hidden_size": sizes["text_config"]["hidden_size"],
-            "patch_size": images.patch_size,
-            "spatial_merge_size": images.merge_size,
-            "temporal_patch_size": images.temporal_patch_size,
+            "patch_size": PATCH_SIZE,
+            "spatial_merge_size": MERGE_SIZE,
+            "temporal_patch_size": 1,  # a picture is not doubled to a film
             **initial,
             **sizes["vision_config"],
         },
