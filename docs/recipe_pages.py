@@ -1,9 +1,15 @@
-"""A mkdocs hook: each recipe's README is a page of the site, in the order of the table in the repository's README."""
+"""A mkdocs hook: what stands elsewhere in the repository is on the site too, and each page has links that lead somewhere.
+
+The README of each recipe is a page, in the order of the table in the repository's; so are CONTRIBUTING.md and SECURITY.md.
+"""
 
 import re
+from os.path import dirname, join, normpath
 from pathlib import Path
 
 from mkdocs.structure.files import File
+
+ELSEWHERE = {"contributing.md": "CONTRIBUTING.md", "security.md": "SECURITY.md"}
 
 
 def _readmes(config) -> list[Path]:
@@ -27,10 +33,29 @@ def on_config(config):
 
 
 def on_files(files, config):
-    """Called by mkdocs with the files of the site; adds the pages of the recipes, with their links as seen from there."""
+    """Called by mkdocs with the files of the site; adds the pages, with their links as seen from there."""
     for readme in _readmes(config):
-        text = readme.read_text().replace("../../docs/", "../")
-        # What lies elsewhere in the repository is not on the site: its name stays, the link goes.
-        text = re.sub(r"(?<!!)\[([^\]]+)\]\((?:\.\./\.\./|(?!https?:|\.\.|#))[^)]*\)", r"\1", text)
-        files.append(File.generated(config, _page(readme), content=text))
+        files.append(File.generated(config, _page(readme), content=readme.read_text().replace("../../docs/", "../")))
+    for page, source in ELSEWHERE.items():
+        text = (Path(config.config_file_path).parent / source).read_text()
+        files.append(File.generated(config, page, content=text.replace("](docs/", "](")))
     return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Called by mkdocs with each page's text; of a link to the rest of the repository the name stays, and the link goes."""
+
+    def kept(link: re.Match) -> str:
+        file = normpath(join(dirname(page.file.src_uri), link[2].partition("#")[0]))
+        elsewhere = file.startswith("..") or page.file.generated_by
+        here = link[2].startswith("#") or re.match(r"\w+:", link[2]) or files.get_file_from_path(file)
+        return link[1] if elsewhere and not here else link[0]
+
+    return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]*)\)", kept, markdown)
+
+
+def on_page_content(html, page, config, files):
+    """Called by mkdocs with each page's HTML; flags of a command and short codes are not broken at the end of a line."""
+    html = re.sub(r'(<span class="w">[^<]*</span>)(-[\w-]+)', r'\1<span class="word">\2</span>', html)
+    html = re.sub(r'(<img [^>]*src="([^"]*_report\.png)"[^>]*>)', r'<a href="\2">\1</a>', html)  # shown in part: style.css
+    return re.sub(r"<code>([^<\s]{1,40}|[^<]{1,28})</code>", r'<code class="word">\1</code>', html)

@@ -23,7 +23,6 @@ PAGES = [
     *sorted((ROOT / "recipes").glob("*/README.md")),
 ]
 LAUNCHERS = ("accelerate launch", "torchrun", "deepspeed", "python")
-COPIES = ("recipes/mine", "recipes/my_math")  # what a page has just made
 # Pages that are run to their end as they stand, tools of the shell and files of their own included: tests/e2e/test_pages.py.
 FOLLOWED = ("docs/own_data.md", "docs/swap_the_trainer.md")
 
@@ -48,12 +47,12 @@ def flags(python: Python, script: Path, *arguments: str) -> set[str]:
     return set(re.findall(r"--\w[\w-]*", python(str(script), *arguments, "--help").stdout))
 
 
-def check_recipes_command(python: Python, words: list[str], where: str) -> None:
+def check_recipes_command(python: Python, words: list[str], copies: dict[str, str], where: str) -> None:
     """Checks a call of the command `recipes`: the subcommand and its options, and the sources under recipes/."""
     subcommand, arguments = words[1], words[2:]
     command: tuple[Path | str, ...] = (BIN / "recipes", subcommand)
     if subcommand == "prepare":  # takes the flags of a run, `--config` too, and two of its own
-        command = (ROOT / "recipes" / arguments[0] / "train.py",)
+        command = (ROOT / "recipes" / copies.get(arguments[0], arguments[0]) / "train.py",)
         assert (command[0].parent / "prepare.py").exists(), where
         arguments = [word for word in arguments if word not in ("--config", "--json", "--show")]
     if subcommand == "chat":
@@ -65,21 +64,24 @@ def check_recipes_command(python: Python, words: list[str], where: str) -> None:
     if subcommand == "copy":
         assert (ROOT / "recipes" / arguments[0]).exists() or (ROOT / arguments[0]).exists(), where
     for word in arguments:
-        assert not word.startswith("recipes/") or (ROOT / word).exists() or word in COPIES, where
+        assert not word.startswith("recipes/") or (ROOT / word).exists() or Path(word).name in copies, where
 
 
 def test_commands_name_what_exists(python: Python):
-    launches = 0
+    launches, copies = 0, {}  # the name of what a page has copied: of which recipe
     for page, command in commands():
-        words = shlex.split(command)
         where = f"{page}: {command}"
+        command = command.removeprefix("uv run --no-sync ")
+        words = shlex.split(command)
+        if words[:2] == ["recipes", "copy"] or words[0] == "cp":
+            copies[Path(words[-1]).name] = Path(words[-2]).name
         if words[0] == "make":
             subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, check=True, capture_output=True)
         elif command.startswith(LAUNCHERS):
             launches += 1
-            # recipes/mine is the copy that a README has just made.
             position = next(i for i, word in enumerate(words) if word.endswith(".py"))
-            script = ROOT / words[position].replace("recipes/mine", "recipes/grpo_math")
+            folder, name = Path(words[position]).parts[-2:]
+            script = (ROOT / words[position]).parent.parent / copies.get(folder, folder) / name
             assert script.exists(), where
             for word in words:
                 if word.startswith("accelerate_configs/"):
@@ -92,7 +94,9 @@ def test_commands_name_what_exists(python: Python):
                 name = arguments[arguments.index("--config") + 1]
                 assert (script.parent / name).exists() or (ROOT / name).exists(), where
         elif words[0] == "recipes":
-            check_recipes_command(python, words, where)
+            check_recipes_command(python, words, copies, where)
+        elif words[0] == "uv":  # with other flags than these it would make, or take, another environment
+            assert words[1:] in (["venv"], ["pip", "install", "-r", "requirements.lock", "-e", "."]), where
         elif words[0] == "source":
             assert words[1:] == [".venv/bin/activate"], where
         elif words[0] in ("export", "hf"):

@@ -25,6 +25,8 @@ SMALL = {
     "per_device_train_batch_size": 32,
     "aggregator_steps": 1,
 }
+# A line, or all up to the end of the file that the line writes (`<<'END'`).
+COMMAND = re.compile(r".*<<'(\w+)'.*\n(?:.*\n)*?\1\n|.*\n")
 Step = Callable[[list[str]], None]
 
 
@@ -39,16 +41,21 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def commands(page: Path) -> list[str]:
-    """Returns the commands of a page's ```bash blocks.
+    """Returns the commands of a page's ```bash blocks, each with the lines that belong to it.
 
     A comment on a line of its own, such as `# needs GPUs` or `# needs the hub`, holds for the rest of its block: those commands
     are for other machines than this one, and left out.
     """
     found = []
     for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
-        here = re.split(r"^# needs (?:GPUs|the hub|files)", block, flags=re.MULTILINE)[0]
-        found += [line for line in here.splitlines() if shlex.split(line, comments=True)]
+        here = re.split(r"^# needs (?:GPUs|the hub|files)", block, flags=re.MULTILINE)[0].replace("\\\n", " ")
+        found += [command[0] for command in COMMAND.finditer(here) if words_of(command[0])]
     return found
+
+
+def words_of(command: str) -> list[str]:
+    """Returns the words of a command's first line."""
+    return shlex.split(command.partition("\n")[0], comments=True)
 
 
 def bring_your_own(page: Path, root: Path) -> None:
@@ -93,22 +100,35 @@ def small(words: list[str], root: Path) -> tuple[list[str], list[str]]:
     return launcher, script
 
 
-def read_on(page: Path, root: Path, run: Step) -> int:
-    """Gives the commands of a page, in order; returns how many were run."""
+def is_run(words: list[str]) -> bool:
+    """Returns whether a command is one of the console script or of a recipe's script, with nothing that only a shell reads."""
+    ours = words[0] == "recipes" or any(re.fullmatch(r"recipes/\w+/\w+\.py", word) for word in words)
+    return ours and not any(word[0] in "|<>" for word in words if word)
+
+
+def read_on(page: Path, root: Path, run: Step, given: set[str]) -> int:
+    """Gives the commands of a page, in order, but for those that were `given` before; returns how many were run."""
     count = 0
     for command in commands(page):
-        words = shlex.split(command, comments=True)
+        words = words_of(command)
+        words = words[3:] if words[:3] == ["uv", "run", "--no-sync"] else words
+        if " ".join(words) in given:
+            continue
+        given.add(" ".join(words))
         if words[0] == "make":  # installs and downloads; what it then starts is the next command of the page
             assert run_command(["make", "--dry-run", *words[1:]], cwd=root).returncode == 0, command
+        elif words[0] == "uv":  # installs: what it is to install must be there
+            assert all((root / word).exists() for word in words if word in (".", "requirements.lock")), command
         elif words[0] == "source":
             assert (root / words[1]).is_file(), command
         elif words[:2] == ["recipes", "serve"]:  # until it is interrupted: tests/e2e/test_serve.py
             assert Path(root / words[2]).is_dir(), command
-        elif words[0] == "cp":
-            assert run_command(words, cwd=root).returncode == 0, command
-        else:
+        elif is_run(words):
             run(words)
             count += 1
+        else:
+            ended = run_command(["bash", "-e", "-c", command], cwd=root)
+            assert ended.returncode == 0, f"{command}\n{ended.stdout}{ended.stderr}"
     return count
 
 
@@ -140,10 +160,61 @@ def as_given(root: Path) -> Step:
 
 def test_the_first_path(checkout: Path, tmp_path: Path):
     """README.md, then that of the recipe which it begins with."""
+    given = set()
     with serving(tmp_path, checkout) as server:
         for page, least in ((checkout / "README.md", 5), (checkout / "recipes" / "grpo_math" / "README.md", 5)):
             bring_your_own(page, checkout)
-            assert read_on(page, checkout, without_launcher(checkout, python_of(server))) >= least
+            assert read_on(page, checkout, without_launcher(checkout, python_of(server)), given) >= least
+
+
+def pages_of_the_site(root: Path) -> list[Path]:
+    """Returns the pages that are written by hand, in the order of the site's navigation."""
+    tutorials = re.findall(r"\]\((recipes/\w+/README\.md)\)", (root / "README.md").read_text())
+    pages = []
+    for page in re.findall(r"Recipes: \[\]|\w+\.md$", (root / "mkdocs.yml").read_text().partition("\nnav:")[2], re.MULTILINE):
+        pages += [root / tutorial for tutorial in tutorials] if page.startswith("Recipes") else [root / "docs" / page]
+    return [page for page in pages if page.is_file()]
+
+
+def bring_rows(root: Path) -> None:
+    """Writes the files of your own that pages of the site name and do not write."""
+    question = "How many pens are {} pens?"
+    asked = [
+        {"question": question.format(number), "answer": str(number), "document": str(number // 2)} for number in range(120)
+    ]
+    turns = [[{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}] for row in asked]
+    chosen = [{"chosen": messages, "rejected": messages[:1]} for messages in turns]
+    for name, rows in {
+        "my_questions.jsonl": asked,
+        "my_preferences.jsonl": chosen,
+        "my_conversations.jsonl": [{"messages": messages} for messages in turns],
+    }.items():
+        (root / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (root / "my_conversations.json").write_text(json.dumps([{"messages": messages} for messages in turns]))
+    for name, heading in {
+        "my_problems.csv": "question,answer",
+        "more_questions.csv": "question,answer",
+        "my_faq.csv": "Frage,Antwort",
+    }.items():
+        (root / name).write_text("\n".join([heading, *(f"{row['question']},{row['answer']}" for row in asked)]) + "\n")
+    shutil.copytree(root / "recipes" / "grpo_math" / "lesson" / "tiny_base", root / "my_model", dirs_exist_ok=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_all_pages_in_one_checkout(checkout: Path, tmp_path: Path):
+    """README.md and then the site, as whoever reads all of it gives the commands; what stands on two pages is given once."""
+    pages, given = [checkout / "README.md", *pages_of_the_site(checkout)], set()
+    assert len(pages) > 15
+    with serving(tmp_path, checkout) as server:
+        for page in pages:
+            if page.name == "README.md":
+                bring_your_own(page, checkout)
+            else:
+                bring_rows(checkout)
+            count = read_on(page, checkout, without_launcher(checkout, python_of(server)), given)
+            print(f"{page.relative_to(checkout)}: {count} commands", flush=True)
+    assert len(given) > 60
 
 
 @pytest.mark.slow
@@ -152,11 +223,11 @@ def test_a_recipes_readme(checkout: Path, tmp_path: Path, recipe: str):
     page = checkout / "recipes" / recipe / "README.md"
     bring_your_own(page, checkout)
     with serving(tmp_path, checkout) as server:
-        assert read_on(page, checkout, without_launcher(checkout, python_of(server))) >= 4
+        assert read_on(page, checkout, without_launcher(checkout, python_of(server)), set()) >= 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md", "recipes/grpo_math/README.md"])
 def test_as_given(checkout: Path, page: str):
     bring_your_own(checkout / page, checkout)
-    assert read_on(checkout / page, checkout, as_given(checkout)) >= 5
+    assert read_on(checkout / page, checkout, as_given(checkout), set()) >= 5
