@@ -24,12 +24,19 @@ SAID_TWICE = {
 }
 
 
-def choose_precision(values: Namespace) -> None:
+def choose_precision(values: Namespace, instructions: str | None = None) -> None:
     """Makes the launcher and the arguments agree on mixed precision, as DeepSpeed asks: the arguments win, if they say any.
+
+    Without a GPU, on a processor that has no AVX-512, float32 takes the place of bfloat16, if nothing is said: there torch computes
+    bfloat16 several times slower (sft_instruct's tiny run: 1.8 s a step, and 0.35 s in float32).
 
     Args:
         values: The settings by name; `bf16` and `fp16` are set.
+        instructions: What the processor has, such as `AVX2`; None to ask torch.
     """
+    instructions = instructions or torch.backends.cpu.get_cpu_capability()
+    if values.bf16 is None and not values.fp16 and not torch.cuda.is_available() and not instructions.startswith("AVX512"):
+        values.bf16 = False
     launcher = os.environ.get("ACCELERATE_MIXED_PRECISION")
     if launcher is None or (values.bf16 is None and not values.fp16 and launcher == "bf16"):
         return
