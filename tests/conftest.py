@@ -12,7 +12,11 @@ from types import ModuleType
 import common  # noqa: F401 - before any test imports torch: see there
 
 import pytest
+import torch
 from forks import ROOT, Server, command_env, serving
+
+# What a run without a GPU computes in by itself, as the header of its config.yaml says it: see common/run/launch.py.
+CPU_PRECISION = "bf16" if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else "fp32"
 
 GRPO_MATH = "recipes/grpo_math/train.py"
 

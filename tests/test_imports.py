@@ -70,7 +70,7 @@ def distributions() -> dict[str, set[str]]:
 
 def third_party(*folders: str) -> dict[str, str]:
     """Returns the distributions that the files of some folders import, each with a place where it is."""
-    own = {"common", "lesson"} | {file.stem for file in python_files("recipes", "benchmarks", "tests")}
+    own = {"common", "lesson"} | {file.stem for file in python_files("recipes", "benchmarks", "tests", "docs")}
     found = {}
     for module, place in imported(python_files(*folders)).items():
         if module not in own | sys.stdlib_module_names:

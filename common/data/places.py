@@ -28,8 +28,14 @@ class Places:
             for number, added in self.backend.get_added_tokens_decoder().items():
                 self.widths[number] = len(added.content.encode())
 
-    def _by_width(self, tokens: np.ndarray, text: str, spans: list[tuple[int, int]]) -> np.ndarray | None:
-        """Returns which tokens lie within the spans, or None where the lengths of the tokens do not say it."""
+    def by_width(self, tokens: np.ndarray, text: str, spans: list[tuple[int, int]]) -> np.ndarray | None:
+        """Returns which tokens lie within the spans, or None where the lengths of the tokens do not say it.
+
+        Args:
+            tokens: Those of the text, in its order.
+            text: The text.
+            spans: See `find`.
+        """
         is_ascii = text.isascii()
         if not (is_ascii or self.backend.normalizer is None):
             return None
@@ -59,7 +65,7 @@ class Places:
         if self.widths is not None:
             encoded = self.backend.encode_batch_fast([text], add_special_tokens=False)[0]
             tokens = np.array(encoded.ids, np.int32)
-            if (is_within := self._by_width(tokens, text, spans)) is not None:
+            if (is_within := self.by_width(tokens, text, spans)) is not None:
                 return tokens, is_within
         encoded = self.backend.encode(text, add_special_tokens=False)
         offsets = np.fromiter(chain.from_iterable(encoded.offsets), np.int64).reshape(-1, 2)

@@ -237,8 +237,8 @@ def parse(
     check_values(values, training_class, world_size, trains)
     if trains:
         settle(values, chosen, recipe.name, world_size)
-    check_deepspeed(values, world_size)
     choose_precision(values)
+    check_deepspeed(values, world_size)
     if trains:
         check_run(vars(values))
     if values.deepspeed:

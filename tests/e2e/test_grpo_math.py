@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import GRPO_MATH, ROOT, SHORT, Python, accelerate, run_command
+from conftest import CPU_PRECISION, GRPO_MATH, ROOT, SHORT, Python, accelerate, run_command
 from forks import Server
 from safetensors.torch import load_file
 
@@ -131,7 +131,7 @@ def test_a_copied_recipe_runs_unchanged(tmp_path: Path):
     finished = run_command(["python", str(mine / "train.py"), *SHORT, "--output_dir", str(tmp_path / "run")])
     assert finished.returncode == 0, finished.stderr
     header = (tmp_path / "run" / "config.yaml").read_text().splitlines()[0]
-    assert header == "# mine: 1 x cpu, no sharding, bf16"
+    assert header == f"# mine: 1 x cpu, no sharding, {CPU_PRECISION}"
     assert str(mine / "lesson" / "tiny_base") in (tmp_path / "run" / "config.yaml").read_text()
 
 

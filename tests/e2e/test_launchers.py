@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import GRPO_MATH, ROOT, SHORT, accelerate, command_env, run_command
+from conftest import CPU_PRECISION, GRPO_MATH, ROOT, SHORT, accelerate, command_env, run_command
 from forks import free_port
 from safetensors.torch import load_file
 
@@ -46,7 +46,7 @@ def test_accelerate_configuration(output_dir: Path, tmp_path: Path, config: str,
     compiled = {} if "offload" in config else {"TORCH_EXTENSIONS_DIR": str(tmp_path / "compiled")}
     finished = run_command(command, timeout=600, **compiled)
     assert finished.returncode == 0, finished.stderr
-    check_run(output_dir, f"2 x cpu, {sharding}, bf16")
+    check_run(output_dir, f"2 x cpu, {sharding}, {CPU_PRECISION}")
     assert not list((tmp_path / "compiled").rglob("*.so"))
 
 
@@ -67,7 +67,7 @@ def test_two_machines(output_dir: Path):
             assert other.wait(timeout=60) == 0
         finally:
             other.terminate()
-    check_run(output_dir, "2 x cpu, DeepSpeed ZeRO-3, bf16")
+    check_run(output_dir, f"2 x cpu, DeepSpeed ZeRO-3, {CPU_PRECISION}")
 
 
 @pytest.mark.parametrize(
@@ -77,20 +77,20 @@ def test_two_machines(output_dir: Path):
         pytest.param(
             "env LOCAL_SIZE=2 deepspeed --num_gpus 2 --master_port {port}",
             "--deepspeed accelerate_configs/ds_zero2.json",
-            "2 x cpu, DeepSpeed ZeRO-2, bf16",
+            f"2 x cpu, DeepSpeed ZeRO-2, {CPU_PRECISION}",
             id="deepspeed",
         ),
         pytest.param(
             "torchrun --nproc_per_node 2 --master_port {port}",
             "--deepspeed accelerate_configs/ds_zero3.json",
-            "2 x cpu, DeepSpeed ZeRO-3, bf16",
+            f"2 x cpu, DeepSpeed ZeRO-3, {CPU_PRECISION}",
             id="torchrun",
             marks=pytest.mark.slow,  # what `accelerate launch` starts is torchrun's, too
         ),
         pytest.param(
             "python",
             "--deepspeed accelerate_configs/ds_zero1.json",
-            "1 x cpu, DeepSpeed ZeRO-1, bf16",
+            f"1 x cpu, DeepSpeed ZeRO-1, {CPU_PRECISION}",
             id="python",
             marks=pytest.mark.slow,
         ),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, Python, accelerate, command_env, recipe_modules, run_command
+from conftest import CPU_PRECISION, ROOT, Python, accelerate, command_env, recipe_modules, run_command
 from safetensors.torch import load_file
 from test_resume import interrupt
 
@@ -213,7 +213,7 @@ def test_a_copied_recipe_runs_unchanged(tmp_path: Path, python: Python):
     shutil.copytree(ROOT / "recipes" / "multi_agent_grpo", mine, ignore=shutil.ignore_patterns("__pycache__"))
     flags = [*SHORT.split(), "--aggregator_steps", "0", "--single_agent", "", "--max_steps", "1"]
     python(str(mine / "train.py"), *flags, "--output_dir", str(tmp_path / "run"))
-    assert (tmp_path / "run" / "config.yaml").read_text().startswith("# mine: 1 x cpu, no sharding, bf16")
+    assert (tmp_path / "run" / "config.yaml").read_text().startswith(f"# mine: 1 x cpu, no sharding, {CPU_PRECISION}")
     assert {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()} == {"team"}
 
 

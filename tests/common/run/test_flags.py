@@ -17,7 +17,7 @@ from common.run.refused import REFUSED, refuse
 import pytest
 import torch
 import yaml
-from conftest import ROOT, recipe_modules
+from conftest import CPU_PRECISION, ROOT, recipe_modules
 from transformers import TrainingArguments
 from trl import GRPOConfig, ModelConfig, SFTConfig
 
@@ -226,6 +226,7 @@ def test_a_value_that_cannot_work(recipe: str, flags: str, line: str, capsys: py
     assert_line(refusal(recipe, *flags.split(), capsys=capsys), line)
 
 
+IS_BF16 = CPU_PRECISION == "bf16"
 OWN = "deepspeed {tmp}/ds.json: `"
 JSONS = [
     (
@@ -234,7 +235,7 @@ JSONS = [
     ),
     ({"train_batch_size": 3}, OWN + "train_batch_size` is 3 and the settings make 32; ..."),
     ({"fp16": {"enabled": True}}, OWN + "fp16.enabled` is true and fp16 is False; ..."),
-    ({"bf16": {"enabled": False}}, OWN + "bf16.enabled` is false and bf16 is True; ..."),
+    ({"bf16": {"enabled": not IS_BF16}}, OWN + f"bf16.enabled` is {str(not IS_BF16).lower()} and bf16 is {IS_BF16}; ..."),
     ({"optimizer": {"params": {"lr": 1.0}}}, OWN + "optimizer.params.lr` is 1.0 and learning_rate is 0.004; ..."),
     ({"scheduler": {"type": "WarmupLR"}}, OWN + "scheduler` would take the place of lr_scheduler_type and warmup_steps; ..."),
 ]
