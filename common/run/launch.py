@@ -27,8 +27,8 @@ SAID_TWICE = {
 def choose_precision(values: Namespace, instructions: str | None = None) -> None:
     """Makes the launcher and the arguments agree on mixed precision, as DeepSpeed asks: the arguments win, if they say any.
 
-    Without a GPU, on a processor that has no AVX-512, float32 takes the place of bfloat16, if nothing is said: there torch is two
-    to five times as slow in bfloat16 (`make demo-smoke` on two cores of an AMD EPYC with AVX2: 108 s, in float32 53 s).
+    Without a GPU, on a processor that has no AVX-512, float32 takes the place of bfloat16 if nothing is said: torch takes two
+    to five times as long there in bfloat16 (`make demo-smoke` on two cores of an AMD EPYC with AVX2: 108 s, in float32 53 s).
 
     Args:
         values: The settings by name; `bf16` and `fp16` are set.
