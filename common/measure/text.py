@@ -132,9 +132,11 @@ def normalize(text: str) -> str:
     plain = HYPHEN.sub(" ", ACRONYM.sub(lambda found: found[0].replace(".", ""), plain))
     plain = GROUPED.sub(lambda found: found[0].replace(",", ""), plain)
     spoken = plain.split()
+    bare = [_bare(word) for word in spoken]
+    followers = [*bare[1:], ""]
     kept = [
-        bare
-        for number, word in enumerate(spoken)
-        if (bare := _bare(word)) and not (word in ARTICLES and number + 1 < len(spoken) and _bare(spoken[number + 1]))
+        rest
+        for word, rest, follower in zip(spoken, bare, followers, strict=True)
+        if rest and not (word in ARTICLES and follower)
     ]
     return " ".join(kept) or plain
