@@ -3,8 +3,9 @@
     python benchmarks/plan_gpu.py --output_dir /tmp/plan --results benchmarks/results/plan_gpu.json --gsm8k train.jsonl
 
 Runs the recipes' own launch command for three steps with random weights of the recipes' shapes, so no hub is needed, and prints
-each peak beside its plan. On a machine of two GPUs the runs on one go side by side; all end within 8 minutes, each within its
-`--timeout`. Without a GPU it rehearses: the smallest of the runs, as its tiny.yaml has it, whose memory means nothing.
+each peak beside its plan. On a machine of two GPUs the runs on one go side by side. A run takes some 45 seconds: on one GPU
+nine ended in 443, and `--only` chooses the others in another call. Without a GPU it rehearses: the smallest of the runs, as its
+tiny.yaml has it, whose memory means nothing.
 """
 
 import argparse

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from accelerate import PartialState
 from conftest import recipe_modules
 from datasets import Dataset, Features, List, Value
 from datasets import Image as ImageFeature
-from forks import fork_one_of_two
+from forks import fork_one_of_two, free_port
 from PIL import Image
 
 SROIE = Path(__file__).parents[3] / "shared" / "data" / "sroie"
@@ -369,9 +368,7 @@ def test_processes_share_the_pictures_out(recipe, tmp_path: Path, monkeypatch: p
         rows = all_rows(recipe, dataset_name=str(folder), skip_bad_rows=True)
         (tmp_path / f"{rank}.rows").write_text(repr([(row["where"], row["digest"], row["messages"]) for row in rows]))
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     workers = [fork_one_of_two(rank, port, partial(work, rank)) for rank in range(2)]
     assert [os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) for worker in workers] == [0, 0]
     first, second = ((tmp_path / f"{rank}.rows").read_text() for rank in range(2))

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import common.data.tokens  # noqa: F401 - what a chat imports at its first call is not counted
+
 import pytest
 from bad_inputs import HOSTILE, RECIPES, picture, rows_of
 from conftest import recipe_modules
