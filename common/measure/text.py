@@ -133,7 +133,7 @@ def normalize(text: str) -> str:
     plain = GROUPED.sub(lambda found: found[0].replace(",", ""), plain)
     spoken = plain.split()
     bare = [_bare(word) for word in spoken]
-    followers = [*bare[1:], ""]
+    followers = [*bare, ""][1:]
     kept = [
         rest
         for word, rest, follower in zip(spoken, bare, followers, strict=True)

@@ -116,6 +116,7 @@ def test_a_split_named_test_is_held_out(recipe, tmp_path: Path):
         ("Anna Cole", "Anna", False, 2 / 3),
         ("", "Oslo", False, 0.0),
         ("", "The", False, 0.0),
+        (" \n", "Oslo", False, 0.0),
         ("<think>Oslo or Rome?</think>\n\nOslo", "Oslo", True, 1.0),
         ("<think>Oslo", "Oslo", False, 0.0),
         ("我喜欢茶", "我喜欢咖啡", False, 2 / 3),
