@@ -85,7 +85,11 @@ def launch(run: Run, flags: list[str], gpus: list[str], args: argparse.Namespace
     if process.returncode != 0:
         return entry | {"exit code": process.returncode, "log": log_path.read_text()[-3000:]}
     warnings = sum("warn" in line.lower() for line in log_path.read_text().splitlines())
-    return entry | read(run, folder) | {"warnings in the log": warnings}
+    try:
+        measured = read(run, folder)
+    except Exception as error:  # a run that cannot be read is not the end of the others
+        measured = {"not read": repr(error)}
+    return entry | measured | {"warnings in the log": warnings}
 
 
 def rows_a_step(run: Run, folder: Path) -> int:
@@ -206,13 +210,12 @@ def benchmark(
         limited = argparse.Namespace(output_dir=args.output_dir, timeout=limit)
         try:
             entry = launch(run, [*own, *variants.get(run.variant, "").split()], taken, limited, read)
-        except Exception as error:  # a run that cannot be read is not the end of the others
-            entry = {"recipe": run.recipe, "stage": run.stage, "gpus": run.num_gpus, "not read": repr(error)}
-        with writing:
-            record["runs"].append(entry)
-            print("RESULT", json.dumps(entry), f"at {time.monotonic() - started:.0f} s", flush=True)
-            args.results.write_text(json.dumps(record, indent=1) + "\n")
-        gpus.give_back(taken)
+            with writing:
+                record["runs"].append(entry)
+                print("RESULT", json.dumps(entry), f"at {time.monotonic() - started:.0f} s", flush=True)
+                args.results.write_text(json.dumps(record, indent=1) + "\n")
+        finally:
+            gpus.give_back(taken)
 
     with ThreadPoolExecutor(gpus.count) as pool:
         for run in (run for run in runs if any(part in run.name for part in args.only)):

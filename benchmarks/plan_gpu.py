@@ -1,6 +1,7 @@
 """The planner against runs that it was not made with: other lengths, rows and settings, on one GPU and on two.
 
-    python benchmarks/plan_gpu.py --output_dir /tmp/plan --results benchmarks/results/plan_gpu.json --gsm8k train.jsonl
+    python benchmarks/plan_gpu.py --output_dir /tmp/plan --results benchmarks/results/plan_gpu.json --gsm8k train.jsonl \
+        --timeout 90 --stop_after 400
 
 Runs the recipes' own launch command for three steps with random weights of the recipes' shapes, so no hub is needed, and prints
 each peak beside its plan. On a machine of two GPUs the runs on one go side by side. A run takes some 45 seconds: on one GPU
@@ -8,14 +9,9 @@ nine ended in 443, and `--only` chooses the others in another call. Without a GP
 tiny.yaml has it, whose memory means nothing.
 """
 
-import argparse
 import json
-import queue
 import random
-import sys
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from importlib.resources import files
@@ -27,7 +23,6 @@ from common.models.tiny import tiny_tokenizer
 from common.plan.estimate import estimate
 from common.plan.jobs import job_of
 from common.plan.shapes import config_named
-from common.run.record import versions
 
 import torch
 import yaml
@@ -35,7 +30,7 @@ import yaml
 import grpo_gpu
 import ocr_gpu
 import sft_gpu
-from gpu import ROOT, Run, launch, read_rows
+from gpu import ROOT, Run, benchmark, read_rows
 from plan_measured import RECEIPT, RECEIPT_PICTURE
 
 CALLING, OCR, MATH = "trl_function_calling", "ocr_vision_language", "grpo_math"
@@ -85,11 +80,6 @@ def settings_of(run: Run) -> dict:
     return settings | VARIANTS[run.variant]
 
 
-def flags_of(run: Run) -> list[str]:
-    """Returns the flags of a run's variant."""
-    return [word for name, value in VARIANTS[run.variant].items() for word in (f"--{name}", str(value).lower())]
-
-
 def planned(run: Run, gpu_memory: float | None, prompts: list[int]) -> dict[str, float]:
     """Returns the plan of a run, its rows as long as its data make them.
 
@@ -113,11 +103,6 @@ def planned(run: Run, gpu_memory: float | None, prompts: list[int]) -> dict[str,
     return estimate(job, gpu_memory).gib
 
 
-def read(run: Run, folder: Path) -> dict:
-    """Returns the peak of a run."""
-    return {"peak GPU memory GiB": read_rows(folder / "metrics.jsonl")[-1]["peak_memory_gib"]}
-
-
 def lengths_of_prompts(gsm8k: Path) -> list[int]:
     """Returns how many tokens each problem's prompt has, in the benchmark's small vocabulary."""
     lines = gsm8k.read_text(encoding="utf-8").splitlines()
@@ -133,66 +118,36 @@ def lengths_of_prompts(gsm8k: Path) -> list[int]:
     ]
 
 
-def rehearse(args: argparse.Namespace) -> None:
-    """Runs the supervised recipe as its tiny.yaml has it, and prints its line: all that can be tried without a GPU."""
-    run = Run(CALLING, "tiny", "zero2", 1)
-    entry = launch(run, f"{SHORT} --num_train 64".split(), [""], args, read)
-    print("RESULT", json.dumps(entry))
-    for real in RUNS:
-        print(f"{real.name}: planned {planned(real, 79.2, [150] * 512)['peak']} GiB")
+def make_model(recipe: str, folder: Path, gsm8k: Path) -> list[str]:
+    """Saves a recipe's model, and returns the flags that name its data and end a run after a few steps; see `gpu.benchmark`."""
+    if recipe == MATH:
+        return [*GENERATES.split(), *grpo_gpu.make_model(MATH, folder, gsm8k)]
+    return [*SHORT.split(), *(ocr_gpu.make_model(folder) if recipe == OCR else sft_gpu.make_model(recipe, folder))]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
-    parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
-    parser.add_argument("--gsm8k", type=Path, required=True, help="GSM8K's train.jsonl")
-    parser.add_argument("--only", nargs="*", default=[""], help="runs whose name holds one of these")
-    parser.add_argument("--timeout", type=float, default=90, help="seconds for each run")
-    parser.add_argument("--stop_after", type=float, default=400, help="seconds after which no run is begun")
-    args = parser.parse_args()
-    started = time.monotonic()
-    args.output_dir.mkdir(parents=True)
-    args.gsm8k = args.gsm8k.resolve()
-    if not torch.cuda.is_available():
-        rehearse(args)
-        return
-    runs = [run for run in RUNS if any(part in run.name for part in args.only)]
-    memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-    prompts = lengths_of_prompts(args.gsm8k)
-    models: dict[str, Callable[[Path], list[str]]] = {
-        CALLING: partial(sft_gpu.make_model, CALLING),
-        MATH: partial(grpo_gpu.make_model, MATH, gsm8k=args.gsm8k),
-        OCR: ocr_gpu.make_model,
-    }
-    flags = {}
-    for recipe in dict.fromkeys(run.recipe for run in runs):
-        folder = args.output_dir / recipe
-        flags[recipe] = [*models[recipe](folder), "--model_name_or_path", str(folder)]
-        flags[recipe] += (GENERATES if recipe == MATH else SHORT).split()
-    record = {"date": time.strftime("%Y-%m-%d"), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
+    has_gpu = torch.cuda.is_available()
+    memory = torch.cuda.get_device_properties(0).total_memory / 2**30 if has_gpu else 79.2  # an H100's
+    prompts: list[int] = []
 
-    def measure(run: Run, free: queue.Queue[list[str]]) -> None:
-        gpus = free.get()
-        try:
-            if time.monotonic() - started < args.stop_after:
-                entry = launch(run, [*flags[run.recipe], *flags_of(run)], gpus, args, read)
-                entry["planned"] = planned(run, memory, prompts)
-                record["runs"].append(entry)
-                args.results.write_text(json.dumps(record, indent=1) + "\n")
-                print("RESULT", json.dumps(entry), f"at {time.monotonic() - started:.0f} s", flush=True)
-        finally:
-            free.put(gpus)
+    def make(recipe: str, folder: Path, gsm8k: Path) -> list[str]:
+        prompts[:] = prompts or lengths_of_prompts(gsm8k)
+        return make_model(recipe, folder, gsm8k)
 
-    for size in (1, 2):
-        chosen, free = [run for run in runs if run.num_gpus == size], queue.Queue()
-        groups = torch.cuda.device_count() // size
-        for number in range(groups):
-            free.put([str(gpu) for gpu in range(number * size, (number + 1) * size)])
-        if groups:
-            with ThreadPoolExecutor(groups) as pool:
-                list(pool.map(partial(measure, free=free), chosen))
-    print(*table(record["runs"]), sep="\n")
+    def read(run: Run, folder: Path) -> dict:
+        peak = read_rows(folder / "metrics.jsonl")[-1]["peak_memory_gib"]
+        return {"peak GPU memory GiB": peak} | ({"planned": planned(run, memory, prompts)} if has_gpu else {})
+
+    flags = {name: " ".join(f"--{key} {str(value).lower()}" for key, value in of.items()) for name, of in VARIANTS.items()}
+    models = {recipe: partial(make, recipe) for recipe in (CALLING, MATH, OCR)}
+    runs = RUNS if has_gpu else [Run(CALLING, "tiny", "zero2", 1, "rehearsal")]
+    flags["rehearsal"] = f"{SHORT} --num_train 64"
+    args, entries = benchmark(__doc__, runs, flags, models, read, short="", files={"gsm8k": "GSM8K's train.jsonl"})
+    if has_gpu:
+        print(*table(entries), sep="\n")
+    else:
+        prompts = lengths_of_prompts(args.gsm8k)
+        print(*(f"{run.name}: planned {planned(run, memory, prompts)['peak']} GiB" for run in RUNS), sep="\n")
 
 
 def table(entries: list[dict]) -> Iterator[str]:
@@ -206,11 +161,12 @@ def table(entries: list[dict]) -> Iterator[str]:
     errors = []
     for entry in entries:
         config = f"{entry['configuration']}, {entry['stage']}" + (f", {entry['variant']}" if entry["variant"] else "")
-        peak, plan = entry.get("peak GPU memory GiB"), entry["planned"]["peak"]
-        if peak:
+        last = "| did not end | |"
+        if "planned" in entry:
+            peak, plan = entry["peak GPU memory GiB"], entry["planned"]["peak"]
             errors.append(plan / peak - 1)
-        last = f"{peak:.1f} | {100 * errors[-1]:+.1f} % |" if peak else "did not end | |"
-        yield f"| {entry['recipe']} | {config} | {entry['gpus']} | {plan:.1f} | {last}"
+            last = f"{plan:.1f} | {peak:.1f} | {100 * errors[-1]:+.1f} % |"
+        yield f"| {entry['recipe']} | {config} | {entry['gpus']} | {last}"
     yield ""
     within = sum(abs(error) <= 0.1 for error in errors)
     yield f"{within} of {len(errors)} are within 10 %, the farthest {max(map(abs, errors)):.1%} off."

@@ -1,130 +1,33 @@
 """Configuration: config.yaml, tiny.yaml where there is no GPU, a run's own settings, `--config FILE`, flags; later ones win."""
 
-import argparse
-import json
 import os
 import re
-import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any
 
-from common.data.arguments import DataArguments
 from common.data.files import check_path
 from common.data.runs import RECORD, read_record
 from common.errors import fail, nearest, say
 from common.progress import stage
 from common.run.arguments import RunArguments, check_run, default_output_dir, hide_token
-from common.run.auto import leave_open, number_or_auto, settle, truth_or_auto
+from common.run.auto import leave_open, settle
 from common.run.flags import check_built, check_values
 from common.run.launch import check_deepspeed, check_gpus, choose_precision, start_alone
 from common.run.memory import end_in_one_line, warn_if_too_large
+from common.run.parser import Parser, read_settings
 from common.run.refused import refuse, refuse_unread
 from common.run.toolchain import check_toolchain
-from common.run.yaml_file import read_yaml, value_of
 
 import torch
-import yaml
 from transformers import TrainingArguments
-from trl import ModelConfig, TrlParser
+from trl import ModelConfig
 
 # What evaluate.py does not take from the run that it is given: what is the machine's, and what is saved with the model.
 NOT_OF_THE_RUN = {"use_cpu", "deepspeed", "chat_template_file"}
-LONGEST = 400  # characters of what argparse says, which repeats what was given
-_UNSET = object()
-
-
-def _allows(hint: Any, kind: type) -> bool:
-    """Returns whether a type hint, or a part of its union, is of a kind."""
-    return kind in {get_origin(part) or part for part in (hint, *get_args(hint))}
-
-
-class _Together(argparse.Action):
-    """Keeps several names as one text, as `common.data.sources` reads it."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        setattr(namespace, self.dest, values[0] if len(values) == 1 else shlex.join(values))
-
-
-class _Parser(TrlParser):
-    """TrlParser whose complaints are one line, and which says what was given apart from what is the default."""
-
-    def __init__(self, *classes: type):
-        super().__init__(classes, allow_abbrev=False, exit_on_error=False, conflict_handler="resolve")
-        self.add_argument("--report_to", "--report-to", nargs="+", default="none", help="Trackers, one or more, or `none`.")
-        self.hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
-        self.add_argument("--per_device_train_batch_size", "--per-device-train-batch-size", type=number_or_auto, default=8)
-        recompute = ("--activation_checkpointing", "--activation-checkpointing")
-        self.add_argument(*recompute, type=truth_or_auto, nargs="?", const=True, default=None)
-        if issubclass(classes[0], DataArguments):
-            text = classes[0].__dataclass_fields__["dataset_name"].metadata["help"]
-            self.add_argument("--dataset_name", "--dataset-name", nargs="+", action=_Together, help=text)
-        self.set_defaults_with_config(dataset_name=None)  # it may stand in any file: asked for at the end
-        self.standard = vars(self.parse_known_args([])[0])
-
-    def error(self, message: str) -> NoReturn:
-        fail(f"{message}; `--help` lists every flag")
-
-    def given(self, argv: list[str], where: str = "") -> tuple[dict[str, Any], list[str]]:
-        """Parses flags.
-
-        Args:
-            argv: The flags.
-            where: The file and the line in which they stand, for the error.
-
-        Returns:
-            The value of each that is given, by its name, and what is left over.
-        """
-        try:
-            values, left = self.parse_known_args(argv, Namespace(**dict.fromkeys(self.standard, _UNSET)))
-        except argparse.ArgumentError as error:
-            message = error.message if len(error.message) < LONGEST else f"{error.message[:LONGEST]}..."
-            choice = re.fullmatch(r"invalid choice: (.*) \(choose from (.*)\)", message)
-            if choice:
-                word, choices = choice[1].strip("'"), [known.strip(" '") for known in choice[2].split(",")]
-                message = f"there is no `{word}`{nearest(word, choices) or '; there is: ' + ', '.join(choices)}"
-            if where:
-                fail(f"{where}: `{argv[0].split('=')[0].lstrip('-')}`: {message}")
-            fail(f"argument {error.argument_name}: {message}{'' if '?' in message else '; `--help` lists every flag'}")
-        return {name: value for name, value in vars(values).items() if value is not _UNSET}, left
-
-
-def _value(parser: _Parser, key: str, node: yaml.Node, where: str) -> Any:
-    """Returns a value of a yaml as the parser reads it: the text that stands there, as if it were given as a flag."""
-    hint = parser.hints[key]
-    if node.tag == "tag:yaml.org,2002:null":
-        if not _allows(hint, NoneType):
-            fail(f"{where}: `{key}` has no value; write one, or remove the line")
-        return None
-    if isinstance(node, yaml.MappingNode):
-        if not _allows(hint, dict):
-            fail(f"{where}: `{key}` takes one value, not `key: value` lines")
-        return value_of(node, f"{where}: `{key}`")
-    if isinstance(node, yaml.ScalarNode):
-        return parser.given([f"--{key}={node.value}"], where)[0][key]
-    if not _allows(hint, list):
-        fail(f"{where}: `{key}` takes one value, not a list")
-    items = [
-        item.value if isinstance(item, yaml.ScalarNode) else json.dumps(value_of(item, f"{where}: `{key}`"), default=str)
-        for item in node.value
-    ]
-    values, left = parser.given([f"--{key}", *items], where) if items else ({key: []}, [])
-    return items if left else values[key]
-
-
-def _read_yaml(path: Path, parser: _Parser) -> dict[str, Any]:
-    root, values = read_yaml(path, "the configuration", "pass an existing file to --config"), {}
-    for key_node, node in root.value if root else []:
-        key, where = key_node.value, f"{path}:{key_node.start_mark.line + 1}"
-        if key not in parser.standard:
-            fail(f"{where}: unknown key `{key}`{nearest(key, list(parser.standard)) or '; `--help` lists every setting'}")
-        values[key] = _value(parser, key, node, where)
-        if key.endswith(("_name_or_path", "_file")) and isinstance(values[key], str) and values[key].startswith("./"):
-            values[key] = str(path.parent / values[key])  # a model beside the yaml moves with it when a recipe is copied
-    return values
 
 
 def _take_config(argv: list[str], recipe: Path) -> Path | None:
@@ -160,6 +63,61 @@ def _settings_of_run(folder: str | None, recipe: Path, names: set[str]) -> dict[
     return {name: value for name, value in record["settings"].items() if name in names}
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What the files and the flags say.
+
+    Attributes:
+        settings: Every setting by name, as the last of them has it.
+        chosen: Those that the user gave, in a file of `--config` and by flags.
+        by_hand: Those of them that are not of one of the recipe's own files.
+        usual_data: The data that the run would have without flags.
+        name: That of the last file.
+    """
+
+    settings: dict[str, Any]
+    chosen: dict[str, Any]
+    by_hand: dict[str, Any]
+    usual_data: str | None
+    name: str
+
+
+def _gather(argv: list[str], recipe: Path, parser: Parser, run_flag: str | None) -> _Found:
+    """Reads the files and the flags; with `run_flag` also the settings of the run that this flag names."""
+    config = _take_config(argv, recipe)
+    flags, unknown = parser.given(argv)
+    if unknown:
+        flag = unknown[0].split("=")[0]
+        fail(f"unknown argument `{flag}`{nearest(flag.lstrip('-'), list(parser.standard)) or '; `--help` lists every flag'}")
+    files = [recipe / "config.yaml"]
+    if config is None and not torch.cuda.is_available():
+        files.append(recipe / "tiny.yaml")
+        say(f"No GPU: using {os.path.relpath(files[-1])}, a tiny model that learns in minutes (--config FILE for another).")
+    settings = parser.standard | {
+        "report_to": "wandb" if os.environ.get("WANDB_API_KEY") else "none",
+        "use_cpu": not torch.cuda.is_available(),
+    }
+    for file in files:
+        settings |= read_settings(file, parser)
+    given = read_settings(config, parser) if config else {}
+    if config and not given:
+        fail(f"{config} says nothing; write `key: value` lines into it, or leave --config away")
+    hide_token(settings, given, flags)
+    usual_data, chosen = (settings | given).get("dataset_name"), given | flags
+    if run_flag:
+        settings |= _settings_of_run(chosen.get(run_flag), recipe, set(parser.standard) - NOT_OF_THE_RUN - {run_flag})
+    by_hand = flags if config and config.resolve().parent == recipe else chosen
+    return _Found(settings | chosen, chosen, by_hand, usual_data, (config or files[-1]).stem)
+
+
+def _build(values: dict[str, Any], classes: tuple[type, ...]) -> list[Any]:
+    """Makes each of some dataclasses of the values that are its own."""
+    try:
+        return [cls(**{name: value for name, value in values.items() if name in cls.__dataclass_fields__}) for cls in classes]
+    except (ValueError, ImportError) as error:
+        fail(" ".join(str(error).split()))
+
+
 def parse(
     script: str,
     arguments_class: type,
@@ -190,53 +148,29 @@ def parse(
     """
     if argv is None:
         stage("loading the data and the model")
-    argv = list(sys.argv[1:] if argv is None else argv)
-    recipe = Path(script).resolve().parent
-    prepares = Path(script).stem.startswith("prepare")  # takes what train.py takes
-    trains = prepares or Path(script).stem.startswith("train")
-    parser = _Parser(arguments_class, *([RunArguments] if trains else []), training_class, ModelConfig)
-
-    config = _take_config(argv, recipe)
-    flags, unknown = parser.given(argv)
-    if unknown:
-        flag = unknown[0].split("=")[0]
-        fail(f"unknown argument `{flag}`{nearest(flag.lstrip('-'), list(parser.standard)) or '; `--help` lists every flag'}")
-    files = [recipe / "config.yaml"]
-    if config is None and not torch.cuda.is_available():
-        files.append(recipe / "tiny.yaml")
-        say(f"No GPU: using {os.path.relpath(files[-1])}, a tiny model that learns in minutes (--config FILE for another).")
-    settings = parser.standard | {
-        "report_to": "wandb" if os.environ.get("WANDB_API_KEY") else "none",
-        "use_cpu": not torch.cuda.is_available(),
-    }
-    for file in files:
-        settings |= _read_yaml(file, parser)
-    given = _read_yaml(config, parser) if config else {}
-    if config and not given:
-        fail(f"{config} says nothing; write `key: value` lines into it, or leave --config away")
-    hide_token(settings, given, flags)
-    usual, chosen = (settings | given).get("dataset_name"), given | flags
-    if not trains:
-        settings |= _settings_of_run(chosen.get(run_flag), recipe, set(parser.standard) - NOT_OF_THE_RUN - {run_flag})
-    settings |= chosen
+    recipe, stem = Path(script).resolve().parent, Path(script).stem
+    prepares = stem.startswith("prepare")  # takes what train.py takes
+    trains = prepares or stem.startswith("train")
+    parser = Parser(arguments_class, *([RunArguments] if trains else []), training_class, ModelConfig)
+    found = _gather(list(sys.argv[1:] if argv is None else argv), recipe, parser, None if trains else run_flag)
+    settings = found.settings
 
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     values = Namespace(**dict(sorted(settings.items())))
     if not values.dataset_name:
         fail("dataset_name has no value; write `dataset_name: ...` into config.yaml, or pass --dataset_name")
-    by_hand = flags if config and config.resolve().parent == recipe else chosen
     if reads is not None:
-        refuse_unread(by_hand, parser.standard, reads, Path(script).name)
-    refuse(settings if trains else by_hand, parser.standard, training_class, refused or {})
+        refuse_unread(found.by_hand, parser.standard, reads, Path(script).name)
+    refuse(settings if trains else found.by_hand, parser.standard, training_class, refused or {})
     has_default_output_dir = values.output_dir is None
     if trains and has_default_output_dir and not prepares:
-        name = (config or files[-1]).stem + Path(script).stem.removeprefix("train")  # of train_trainer.py: "tiny_trainer"
-        values.output_dir = default_output_dir(recipe.name, name, values.dataset_name, usual)
+        name = found.name + stem.removeprefix("train")  # of train_trainer.py: "tiny_trainer"
+        values.output_dir = default_output_dir(recipe.name, name, values.dataset_name, found.usual_data)
     if not trains or prepares:
         leave_open(values)
     check_values(values, training_class, world_size, trains)
     if trains:
-        settle(values, chosen, recipe.name, world_size)
+        settle(values, found.chosen, recipe.name, world_size)
     choose_precision(values)
     check_deepspeed(values, world_size)
     if trains:
@@ -245,15 +179,8 @@ def parse(
         start_alone()
     check_gpus(trains)
 
-    run_values = dict(vars(values))
-    try:
-        args, training_args, model_args = (
-            cls(**{name: value for name, value in run_values.items() if name in cls.__dataclass_fields__})
-            for cls in (arguments_class, training_class, ModelConfig)
-        )
-    except (ValueError, ImportError) as error:
-        fail(" ".join(str(error).split()))
-    training_args.run_values, training_args.has_default_output_dir = run_values, has_default_output_dir
+    args, training_args, model_args = _build(vars(values), (arguments_class, training_class, ModelConfig))
+    training_args.run_values, training_args.has_default_output_dir = dict(vars(values)), has_default_output_dir
     check_built(training_args, model_args, trains, prepares)
     check_toolchain(training_args)
     end_in_one_line(training_args, model_args)
