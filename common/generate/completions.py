@@ -118,13 +118,10 @@ def generate(
         processor.apply_chat_template(prompt, tools=offered or None, tokenize=False, add_generation_prompt=True)
         for prompt, offered in zip(prompts, tools or [None] * len(prompts), strict=True)
     ]
-
-    def has_pictures(index: int) -> bool:
-        parts = [part for message in prompts[index] if isinstance(message["content"], list) for part in message["content"]]
-        return any(part["type"] == "image" for part in parts)
-
     shared = share_out(len(texts) // together, accelerator.process_index, accelerator.num_processes)
     mine = [(group * together + offset, counts) for group, counts in shared for offset in range(together)]
+    numbers = [index for index, _ in mine]
+    names = [adapters[index] for index in numbers] if adapters else None
     batch_size = max(1, batch_size // together) * together
     if gather_parameters is None:
         gather_parameters = _whole_model_fits(model)
@@ -136,48 +133,61 @@ def generate(
     ):
         was_training = unwrapped.training
         unwrapped.eval()
-        names = [adapters[index] for index, _ in mine] if adapters else None
         plain = not open_images and not logits_processor
-        # A sharded vision tower runs when all processes run it: who has no picture reads one more, and forgets it.
-        is_shared = open_images and accelerator.num_processes > 1 and not gather_parameters
-        seen = next(filter(has_pictures, range(len(prompts))), None) if is_shared else None
         if mine and plain and engine_fits(unwrapped, accelerator, config, gather_parameters):
-            ids = tokenizer([texts[index] for index, _ in mine], add_special_tokens=False)["input_ids"]
+            ids = tokenizer([texts[index] for index in numbers], add_special_tokens=False)["input_ids"]
             seed = int(torch.randint(2**62, ())) if temperature else 0  # a greedy answer draws no random number
             with working(f"answering {len(mine):,} prompts"):
                 done = Decoder(config, batch_size)(unwrapped, ids, max_new_tokens, names, seed)
         else:
+            seeing = [index for index, prompt in enumerate(prompts) if _has_pictures(prompt)] if open_images else []
+            # A sharded vision tower runs when all processes run it: who has no picture reads one more, and forgets it.
+            extra = seeing[0] if seeing and accelerator.num_processes > 1 and not gather_parameters else None
             done = []
             with working("answering", total=len(mine)) as advance:
                 for start in range(0, len(mine), batch_size):
-                    chunk = [index for index, _ in mine[start : start + batch_size]]
-                    length = len(chunk)
-                    if seen is not None and not any(map(has_pictures, chunk)):
-                        chunk.append(seen)
-                    images = [open_images(index) for index in chunk] if open_images else []
-                    inputs = processor(
-                        text=[texts[index] for index in chunk],
-                        return_tensors="pt",
-                        padding=True,
-                        padding_side="left",
-                        add_special_tokens=False,
-                        **({"images": images} if any(images) else {}),
-                    ).to(accelerator.device)
-                    inputs.pop("token_type_ids", None)  # some tokenizers give them, and no causal model takes them
+                    chunk = numbers[start : start + batch_size]
+                    read = [*chunk, extra] if extra is not None and not set(chunk) & set(seeing) else chunk
+                    images = [open_images(index) for index in read] if open_images else []
+                    inputs = _to_inputs(processor, [texts[index] for index in read], images).to(accelerator.device)
                     if names:
                         inputs["adapter_names"] = names[start : start + batch_size]
-                    done += _by_generate(unwrapped, inputs, config, logits_processor)[:length]
-                    advance(length)
+                    done += _by_generate(unwrapped, inputs, config, logits_processor)[: len(chunk)]
+                    advance(len(chunk))
         unwrapped.train(was_training)
-    completions = []
-    for (index, counted), decoded in zip(mine, done, strict=True):
-        if counted:
-            confidence = math.exp(sum(decoded.logprobs) / len(decoded.tokens)) if temperature == 0 else math.nan
-            raw, cut = tokenizer.decode(decoded.tokens), decoded.tokens[-1] not in config.eos_token_id
-            text = tokenizer.decode(decoded.tokens, skip_special_tokens=True)
-            completions.append((index, Completion(text, len(decoded.tokens), raw, confidence, cut)))
+    completions = [
+        (index, _completion(decoded, tokenizer, config)) for (index, counts), decoded in zip(mine, done, strict=True) if counts
+    ]
     gathered = dict(gather_object(completions))
     return [gathered[index] for index in range(len(texts))]
+
+
+def _has_pictures(prompt: list[dict[str, Any]]) -> bool:
+    return any(part["type"] == "image" for turn in prompt if isinstance(turn["content"], list) for part in turn["content"])
+
+
+def _to_inputs(
+    processor: PreTrainedTokenizerBase | ProcessorMixin, texts: list[str], images: list[list[Image]]
+) -> BatchEncoding:
+    """Returns a batch of prompts as a model's input, padded on the left."""
+    inputs = processor(
+        text=texts,
+        return_tensors="pt",
+        padding=True,
+        padding_side="left",
+        add_special_tokens=False,
+        **({"images": images} if any(images) else {}),
+    )
+    inputs.pop("token_type_ids", None)  # some tokenizers give them, and no causal model takes them
+    return inputs
+
+
+def _completion(decoded: Decoded, tokenizer: PreTrainedTokenizerBase, config: GenerationConfig) -> Completion:
+    """Returns a completion as text."""
+    tokens = decoded.tokens
+    confidence = math.nan if config.do_sample else math.exp(sum(decoded.logprobs) / len(tokens))
+    text, raw = tokenizer.decode(tokens, skip_special_tokens=True), tokenizer.decode(tokens)
+    return Completion(text, len(tokens), raw, confidence, tokens[-1] not in config.eos_token_id)
 
 
 def _by_generate(

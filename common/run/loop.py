@@ -12,6 +12,7 @@ from common.report.card import write_card
 from common.report.numbers import format_gain
 from common.report.page import Curve, write_report
 from common.run.arguments import seconds_of
+from common.run.batch import describe_batch
 from common.run.checkpoints import best_checkpoint, choose_checkpoint, is_last, loadable, size_of_checkpoint
 from common.run.disk import check_room, naming_disk_faults
 from common.run.divergence import DivergenceGuard
@@ -60,15 +61,25 @@ def _train(trainer: Trainer, checkpoint: Path | None) -> None:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
 
 
-def _facts(trainer: Trainer, recorder: Recorder, facts: dict[str, str]) -> dict[str, str]:
-    """Returns what is said of a run's launch, its time and its tokens so far, and the versions."""
+def _undo_defaults(trainer: Trainer) -> None:
+    """Turns off what the libraries do by themselves, where it would break an evaluation or hide what is measured."""
+    config = trainer.model.config.get_text_config()
+    if getattr(config, "output_router_logits", False):
+        config.output_router_logits = False  # TRL asks for them itself at each step; left on, they would break generation
+    trainer.args.logging_nan_inf_filter = False  # it would show a loss that is not a number as the one before
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+
+
+def _facts(trainer: Trainer, recorder: Recorder) -> dict[str, str]:
+    """Returns what is said of a run's launch, its batch, its time and its tokens so far, and the versions."""
     tokens = max((row.get("num_tokens", 0) for row in recorder.rows), default=0)
     seconds, steps = recorder.seconds(), trainer.state.global_step
     peaks = [row["peak_memory_gib"] for row in recorder.rows if "peak_memory_gib" in row]
     where = f"({trainer.args.device.type}, the process that took most)"
     return {
         "ran on": launcher(trainer.args),
-        **facts,
+        "batch": describe_batch(trainer.args),
         "time": f"{seconds:.0f} s of training and evaluation, {steps} steps",
         "tokens": f"{tokens:,.0f} in prompts and completions",
         "speed": average_speed(recorder.rows) or "no step was logged",
@@ -87,17 +98,14 @@ def _splits(trainer: Trainer, recorder: Recorder) -> list[str]:
     return [f"Rows: {', '.join(counts + held_out)}."]
 
 
-def _report(
-    trainer: Trainer, recorder: Recorder, write: Callable[..., Path], *, title: str, summary: str, facts: dict[str, str]
-) -> None:
+def _report(trainer: Trainer, recorder: Recorder, write: Callable[..., Path], *, title: str, summary: str) -> None:
     """Writes the totals, the card and the report of a finished training, and marks its folder as complete."""
     args, folder = trainer.args, Path(trainer.args.output_dir)
     totals = {"step": trainer.state.global_step, "seconds": recorder.seconds(), "peak_memory_gib": largest_peak_memory_gib()}
     if trainer.accelerator.is_main_process:
         recorder.append("metrics.jsonl", totals)
         recorder.rows.append(totals)
-        facts = _facts(trainer, recorder, facts)
-        settings = args.run_values
+        facts, settings = _facts(trainer, recorder), args.run_values
         write_card(folder, title=title, summary=summary, settings=settings, rows=recorder.rows, facts=facts)
         report = write("complete", 0.0)
         open_to_readers(folder)
@@ -116,7 +124,6 @@ def run(
     summary: str,
     curves: list[Curve],
     shown: dict[str, str],
-    facts: dict[str, str],
     more_follows: bool = False,
 ) -> None:
     """Trains with evaluations around it, continues an interrupted run, and leaves the model and the report.
@@ -130,7 +137,6 @@ def run(
         summary: One sentence for the report.
         curves: The report's plots.
         shown: Label to key of the trainer's log: what the progress lines show.
-        facts: More lines for the report.
         more_follows: Whether this is a part of a run, whose folder is the one above: the processes stay connected for the rest.
     """
     args, accelerator = trainer.args, trainer.accelerator
@@ -140,10 +146,7 @@ def run(
     if accelerator.is_main_process:
         (folder / REQUEUE).unlink(missing_ok=True)
 
-    config = trainer.model.config.get_text_config()
-    if getattr(config, "output_router_logits", False):
-        config.output_router_logits = False  # TRL asks for them itself at each step; left on, they would break generation
-    args.logging_nan_inf_filter = False  # it would show a loss that is not a number as the one before
+    _undo_defaults(trainer)
     trackers = set_up(trainer, folder.parent if more_follows else folder)
     needed = size_of_checkpoint(trainer.model, trainer.is_deepspeed_enabled)
     limit = args.run_values.get("max_run_time")
@@ -154,8 +157,8 @@ def run(
     def write(state: str, every: float) -> Path:
         # What was found in the data names files of this machine: not for the card, which is published.
         found = {"notes": [*_splits(trainer, recorder), *LINES], "left_out": LEFT_OUT}
-        told = _facts(trainer, recorder, facts)
-        return write_report(folder, title=title, summary=summary, curves=curves, facts=told, **found, state=state, every=every)
+        text = {"title": title, "summary": summary, "facts": _facts(trainer, recorder)}
+        return write_report(folder, **text, curves=curves, **found, state=state, every=every)
 
     def end_trackers() -> None:
         for tracker in trackers:
@@ -164,14 +167,9 @@ def run(
     live = LiveReport(write, recorder.measured, trainer.accelerator.is_main_process)
     watch.before_leaving = lambda: live.now("interrupted")
     trainer.callback_handler.callbacks.insert(0, Meter(trainer))  # before the trackers, which log what it adds
-    trainer.remove_callback(ProgressCallback)
-    trainer.remove_callback(PrinterCallback)
     heartbeat = Heartbeat(args)
-    trainer.add_callback(heartbeat)
-    trainer.add_callback(watch)
-    trainer.add_callback(recorder)
-    trainer.add_callback(KeepRollouts(trainer, recorder.append))
-    trainer.add_callback(live)
+    for callback in (heartbeat, watch, recorder, KeepRollouts(trainer, recorder.append), live):
+        trainer.add_callback(callback)
 
     keep_adapters_whole(trainer.model, args.deepspeed_plugin)
     checkpoint = choose_checkpoint(folder, args.process_index)
@@ -197,7 +195,7 @@ def run(
         stage("saving the model and its report")
         watch.check_weights()
         trainer.save_model(str(folder))
-        _report(trainer, recorder, write, title=title, summary=summary, facts=facts)
+        _report(trainer, recorder, write, title=title, summary=summary)
     end_trackers()
     no_stage()
     accelerator.wait_for_everyone()

@@ -34,7 +34,6 @@ def main() -> None:
     from common.models.kernels import use_liger_modules
     from common.models.load import load_model, load_tokenizer, with_variables
     from common.report.page import Curve
-    from common.run.batch import describe_batch
     from common.run.loop import run
 
     from transformers import set_seed
@@ -93,7 +92,6 @@ def main() -> None:
             Curve("Completion length (tokens)", {"sampled in training": "completions/mean_length"}),
         ],
         shown={"reward": "reward", "right": "rewards/correct/mean", "length": "completions/mean_length"},
-        facts={"batch": describe_batch(training_args)},
     )
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from common.data.runs import COMPLETE
 from common.errors import say
-from common.run.batch import describe_batch
 from common.run.config import parse
 from common.run.grpo import check_reward_weights
 from common.run.record import check_output_dir, write_record
@@ -97,7 +96,6 @@ def learn(
         summary="A part of the run whose report is in the folder above.",
         curves=[Curve("Reward in training", {"reward": "reward", "share right": "rewards/correct/mean"})],
         shown={"reward": "reward", "right": "rewards/correct/mean", "length": "completions/mean_length"},
-        facts={"batch": describe_batch(training_args)},
         more_follows=True,
     )
     trainer.accelerator.free_memory()  # DeepSpeed's hooks would hold the weights and their optimizer beside the next ones

@@ -31,7 +31,6 @@ def main() -> None:
     from common.models.pictures import freeze_tower
     from common.models.vision import load_processor
     from common.report.page import Curve
-    from common.run.batch import describe_batch
     from common.run.loop import run
 
     from transformers import EarlyStoppingCallback, set_seed
@@ -95,7 +94,6 @@ def main() -> None:
             Curve("Loss a trained token", {"training": "loss"}),
         ],
         shown={"loss": "loss"},
-        facts={"batch": describe_batch(training_args)},
     )
 
 

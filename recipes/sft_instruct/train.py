@@ -28,7 +28,6 @@ def main() -> None:
     from common.models.config import check_model
     from common.models.load import load_model, load_tokenizer
     from common.report.page import Curve
-    from common.run.batch import describe_batch
     from common.run.loop import run
 
     from transformers import EarlyStoppingCallback, set_seed
@@ -79,7 +78,6 @@ def main() -> None:
             Curve("Loss a trained token", {"training": "loss"} | {name: f"{name}:loss" for name in held_out}),
         ],
         shown={"loss": "loss"},
-        facts={"batch": describe_batch(training_args)},
     )
 
 
