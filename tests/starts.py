@@ -26,6 +26,7 @@ PRELOAD = [
     "common.report.page",
     "common.run.config",
     "common.run.loop",
+    "common.run.output_dir",
     "common.run.record",
     "deepspeed",
     "lingua",

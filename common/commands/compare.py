@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.commands import places
-from common.commands.comparison_page import check_file, write_page
+from common.commands.compare_page import check_file, write_page
 from common.data.runs import last_evaluations, read_record, read_rows
 from common.errors import fail
 from common.measure.statistics import paired_difference

@@ -6,7 +6,7 @@ import shutil
 import warnings
 from pathlib import Path
 
-from common.commands.comparison import check_equal, check_tensors, difference, sample_logits, sample_prompt
+from common.commands.export_check import check_equal, check_tensors, difference, sample_logits, sample_prompt
 from common.commands.push import check_push, upload
 from common.data.runs import read_record, read_rows
 from common.data.templates import named_date, with_clock

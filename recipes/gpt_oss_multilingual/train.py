@@ -9,7 +9,7 @@ Simplified: one question and one answer a row, and no tools.
 """
 
 from common.run.config import parse
-from common.run.record import check_output_dir
+from common.run.output_dir import check_output_dir
 
 from trl import SFTConfig
 

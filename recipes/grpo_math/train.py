@@ -10,7 +10,7 @@ Simplified: one pass over the problems, no curriculum, and no KL term (beta: 0),
 
 from common.run.config import parse
 from common.run.grpo import check_reward_weights
-from common.run.record import check_output_dir
+from common.run.output_dir import check_output_dir
 from common.run.teaching import WatchRewards, check_num_prompts, check_positions, counted_rewards
 
 from trl import GRPOConfig

@@ -16,7 +16,8 @@ from common.data.runs import COMPLETE
 from common.errors import say
 from common.run.config import parse
 from common.run.grpo import check_reward_weights
-from common.run.record import check_output_dir, write_record
+from common.run.output_dir import check_output_dir
+from common.run.record import write_record
 from common.run.teaching import WatchRewards, check_num_prompts, check_positions, counted_rewards
 
 from transformers import set_seed

@@ -10,7 +10,7 @@ the text stands.
 """
 
 from common.run.config import parse
-from common.run.record import check_output_dir
+from common.run.output_dir import check_output_dir
 
 from trl import SFTConfig
 

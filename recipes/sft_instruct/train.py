@@ -9,7 +9,7 @@ Simplified: one data set, and one answer to a question. train_trainer.py and tra
 """
 
 from common.run.config import parse
-from common.run.record import check_output_dir
+from common.run.output_dir import check_output_dir
 
 from trl import SFTConfig
 

@@ -19,7 +19,8 @@ from common.errors import fail, say
 from common.run.config import parse
 from common.run.disk import naming_disk_faults
 from common.run.files import open_to_readers
-from common.run.record import check_output_dir, write_record
+from common.run.output_dir import check_output_dir
+from common.run.record import write_record
 
 import torch
 from trl import SFTConfig

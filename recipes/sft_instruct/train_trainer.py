@@ -10,7 +10,7 @@ Simplified: no adapters, which train.py has.
 
 from common.errors import fail
 from common.run.config import parse
-from common.run.record import check_output_dir
+from common.run.output_dir import check_output_dir
 
 from transformers import TrainingArguments
 from trl import SFTConfig

@@ -9,7 +9,7 @@ Simplified: no tool is really called in training; the results in the conversatio
 """
 
 from common.run.config import parse
-from common.run.record import check_output_dir
+from common.run.output_dir import check_output_dir
 
 from trl import SFTConfig
 

@@ -101,7 +101,7 @@ def write_page(
         "rollouts": {"steps": [], "left_out": ""},
     }
     page = render(
-        "comparison.html.jinja",
+        "compare.html.jinja",
         data,
         title=" · ".join(names),
         summary=f"Each run against the first one, {names[0]}.",
