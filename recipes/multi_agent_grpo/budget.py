@@ -26,9 +26,9 @@ def _sampled(rows: list[dict[str, Any]], training_args: GRPOConfig) -> float:
     return sum(lengths) / max(1, len(lengths)) * steps * _completions_a_step(training_args)
 
 
-def sampled_tokens(folder: Path, training_args: GRPOConfig) -> float:
-    """Returns how many tokens a run has sampled in training: those of completions, without prompts."""
-    return _sampled(read_rows(folder / "metrics.jsonl"), training_args)
+def sampled_tokens(folder: Path, phases: list[str], training_args: GRPOConfig) -> float:
+    """Returns how many tokens some phases of a run sampled in training: those of completions, without prompts."""
+    return sum(_sampled(read_rows(folder / name / "metrics.jsonl"), training_args) for name in phases)
 
 
 def steps_of(folder: Path, phases: list[str]) -> int:

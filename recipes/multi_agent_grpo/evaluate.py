@@ -14,7 +14,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from common.errors import say
-from common.generate.completions import Completion
 from common.measure.math_answers import boxed_answer, is_same
 from common.measure.statistics import mean
 from common.report.numbers import format_interval, format_value
@@ -24,17 +23,12 @@ from trl import GRPOConfig
 
 from agents import BEST, Agent, load_team
 from arguments import EvaluationArguments
-from combine import MeanLogits, Measured, Outcome, Said, answers_of, combined, describe_vote, outcome_of, vote_of
+from combine import MeanLogits, Measured, Outcome, Said, answers_of, combined, outcome_of, vote_of
 from kept import once, read
-from rewards import disagreement, vote_value
 
 if TYPE_CHECKING:
-    from common.run.loop import Evaluation
-
     from data import Problem
     from members import Ask
-
-SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 
 
 def ask_team(ask: "Ask", problems: list["Problem"], team: list[Agent], **how: Any) -> Said:
@@ -171,49 +165,6 @@ def measure_single(ask: "Ask", problems: list["Problem"], single: Agent, team_si
     """
     outcomes, said = measure_agents(ask, problems, [single], times=team_size)
     return {"single_agent": outcomes[single.name]} | self_consistency(ask, problems, single, team_size), said
-
-
-def in_training(ask: "Ask", problems: list["Problem"], team: list[Agent]) -> "Evaluation":
-    """Measures the vote and each agent alone, for the curves; it draws no random numbers.
-
-    Args:
-        ask: Asks the agents.
-        problems: The held-out problems.
-        team: The agents; a single one is measured alone.
-
-    Returns:
-        For the set `held_out` its `metrics`, `samples` (what all agents said) and `count`.
-    """
-    outcomes, said = measure_agents(ask, problems, team)
-    # What stands first is what the run prints.
-    outcomes = {"vote": outcomes["vote"]} | outcomes if len(team) > 1 else {"accuracy": outcomes["vote"]}
-    metrics = {name: mean(outcome.values) for name, outcome in outcomes.items()}
-    if len(team) > 1:
-        metrics["disagreement"] = {"value": fmean(disagreement(answers_of(completions)) for completions in said)}
-    return {"held_out": {"metrics": metrics, "samples": samples(problems, said), "count": len(problems)}}
-
-
-def aggregator_in_training(ask: "Ask", problems: list["Problem"], said: Said, aggregator: Agent) -> "Evaluation":
-    """Measures the aggregator's decisions, for its curve; as `in_training`."""
-    outcomes, decisions = measure_aggregator(ask, problems, said, aggregator)
-    metrics = {"accuracy": mean(outcomes["aggregator"].values)}
-    shown = samples(problems, [one | decision for one, decision in zip(said, decisions, strict=True)])
-    return {"held_out": {"metrics": metrics, "samples": shown, "count": len(problems)}}
-
-
-def samples(problems: list["Problem"], said: list[dict[str, Completion]]) -> list[dict[str, Any]]:
-    """Returns the first problems with what every agent said and what the vote is, in the form of the report."""
-    rows = []
-    for problem, completions in list(zip(problems, said, strict=True))[:SAMPLES_SHOWN]:
-        answers = answers_of(completions)
-        lines = [f"{name}: {completion.text.strip()}" for name, completion in completions.items()]
-        if len(completions) > 1:
-            lines.append(f"vote: {describe_vote(answers)}")
-        right = vote_value(answers, problem.answer) == 1
-        rows.append(
-            {"question": problem.question, "answer": problem.answer, "completion": "\n\n".join(lines), "correct": right}
-        )
-    return rows
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ from common.run.record import launcher, versions
 from agents import Agent
 from budget import sampled_tokens
 from combine import Measured
-from comparison import agreement_table, comparisons, kinds_table, results_table
 from data import Problem
-from evaluate import samples
+from in_training import samples
 from members import Setup
+from tables import agreement_table, comparisons, kinds_table, results_table
 
 
 def _phase_rows(folder: Path, split: str, offset: int) -> list[dict[str, Any]]:
@@ -65,6 +65,30 @@ def _rows(folder: Path, phases: list[str], problems: list[Problem], before: Meas
     return rows
 
 
+def _facts(setup: Setup, phases: list[str], totals: dict[str, Any], compared: dict[str, str]) -> dict[str, str]:
+    """Returns what is said of the whole run: its launch, its time, its tokens, how the team compares, and the versions."""
+    parts = {"team": phases} | {name: [name] for name in ("aggregator", "single") if (setup.folder / name).exists()}
+    sampled = {name: sampled_tokens(setup.folder, folders, setup.training_args) for name, folders in parts.items()}
+    return {
+        "ran on": launcher(setup.training_args),
+        "batch": describe_batch(setup.training_args),
+        "time": f"{totals['seconds']:.0f} s of training and evaluation",
+        "sampled in training": ", ".join(f"{name} {tokens:,.0f} tokens" for name, tokens in sampled.items()),
+        **compared,
+        **versions(),
+    }
+
+
+def _curves(team: list[Agent], singles: list[Agent]) -> list[Curve]:
+    names = [agent.name for agent in team]
+    return [
+        Curve("Each agent alone, and the vote", {name: f"held_out:{name}" for name in ["vote", *names]}, percent=True),
+        Curve("One agent trained alone", {agent.name: "single_in_training:accuracy" for agent in singles[1:]}, percent=True),
+        Curve("The aggregator", {"right": "aggregator_in_training:accuracy"}, percent=True),
+        Curve("In training", {"share right": "rewards/correct/mean", "disagreement": "disagreement"}, percent=True),
+    ]
+
+
 def finish(
     setup: Setup,
     team: list[Agent],
@@ -73,7 +97,6 @@ def finish(
     phases: list[str],
     before: Measured,
     after: Measured,
-    budget: float,
 ) -> None:
     """Writes the metrics, the card and the report of the whole run, and prints the table.
 
@@ -85,7 +108,6 @@ def finish(
         phases: The folders of the team's training, in order.
         before: What was measured before training.
         after: And after, with the aggregator and the single agent.
-        budget: Tokens that the team sampled in training.
     """
     if not is_main_process():
         return
@@ -99,25 +121,7 @@ def finish(
     ]
     totals = _totals(folder, last)
     compared = comparisons(before[0], after[0], singles)
-    sampled = {"team": budget}
-    for name in ("aggregator", "single"):
-        if (folder / name).exists():
-            sampled[name] = sampled_tokens(folder / name, setup.training_args)
-    facts = {
-        "ran on": launcher(setup.training_args),
-        "batch": describe_batch(setup.training_args),
-        "time": f"{totals['seconds']:.0f} s of training and evaluation",
-        "sampled in training": ", ".join(f"{name} {tokens:,.0f} tokens" for name, tokens in sampled.items()),
-        **compared,
-        **versions(),
-    }
-    names = [agent.name for agent in team]
-    curves = [
-        Curve("Each agent alone, and the vote", {name: f"held_out:{name}" for name in ["vote", *names]}, percent=True),
-        Curve("One agent trained alone", {agent.name: "single_in_training:accuracy" for agent in singles[1:]}, percent=True),
-        Curve("The aggregator", {"right": "aggregator_in_training:accuracy"}, percent=True),
-        Curve("In training", {"share right": "rewards/correct/mean", "disagreement": "disagreement"}, percent=True),
-    ]
+    facts = _facts(setup, phases, totals, compared)
     tables = [results_table(before[0], after[0], singles)]
     if any(problem.kind for problem in problems):
         tables.append(kinds_table(problems, after[0], singles[1:]))
@@ -129,7 +133,7 @@ def finish(
             (folder / name).write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
         write_card(folder, **text, settings=setup.training_args.run_values, rows=rows, facts=facts)
         found = {"notes": list(LINES), "left_out": LEFT_OUT}
-        report = write_report(folder, **text, curves=curves, facts=facts, tables=tables, **found)
+        report = write_report(folder, **text, curves=_curves(team, singles), facts=facts, tables=tables, **found)
         (folder / COMPLETE).touch()
     say("\n" + tables[0].as_text())
     for label, value in compared.items():
