@@ -83,9 +83,9 @@ def check_compiler(which: Callable[[str], str | None] = shutil.which) -> Finding
     return Finding("compiler", "ok", f"{which('c++')}, {which('ninja')}")
 
 
-def check_operators(folder: Path, locks: Callable[[Path], list[Path]] = stale_locks) -> Finding:
+def check_operators(folder: Path) -> Finding:
     """Looks for locks of interrupted compilations among DeepSpeed's compiled operators."""
-    stale = locks(folder)
+    stale = stale_locks(folder)
     if stale:
         paths = " ".join(map(str, stale))
         return Finding("operators", "fail", f"an interrupted compilation left {paths}; runs would wait on it", f"`rm {paths}`")
@@ -180,10 +180,10 @@ def findings() -> Iterator[Finding]:
     yield check_trackers()
 
 
-def examine(as_json: bool, found: Iterator[Finding] | None = None) -> int:
+def examine(as_json: bool) -> int:
     """Prints what is found, line by line or as a JSON list; returns the exit code: 1 if a check fails, otherwise 0."""
     seen = []
-    for finding in found or findings():
+    for finding in findings():
         seen.append(finding)
         if not as_json:
             cure = f"  ({finding.cure})" if finding.cure else ""

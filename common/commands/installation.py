@@ -41,17 +41,16 @@ def _installed_version(name: str) -> str | None:
         return None
 
 
-def needed_packages(project: str = PROJECT, root: Path = ROOT) -> list[str]:
+def needed_packages(project: str = PROJECT) -> list[str]:
     """Returns the requirements of the project, of its checkout where it is not installed itself but stands on the path.
 
     Args:
         project: The name under which it is installed.
-        root: Its checkout.
     """
     try:
         return requires(project) or []
     except PackageNotFoundError:
-        return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+        return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
 
 
 def check_python(found: tuple[int, int] = sys.version_info[:2]) -> Finding:

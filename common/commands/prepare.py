@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any
 
 from common.commands import places
@@ -82,7 +82,7 @@ def supervised(
         SystemExit: With code 2 and one line for a row that the run would refuse.
     """
     from common.data.token_cache import lengths_of
-    from common.data.tokens import IGNORED, tokenize
+    from common.data.tokens import runs_of, tokenize
 
     parts = {name: train, "validation": validation}
     settings = {"skip_bad_rows": skip_bad_rows}
@@ -103,10 +103,7 @@ def supervised(
     first = []
     for row in islice(ROWS or train or next(iter(held_out.values())), show):
         if str(row.get("where")) not in LEFT_OUT:
-            tokens = tokenize([row], tokenizer, sys.maxsize, where=name)[0]
-            pairs = zip(tokens["input_ids"], tokens["labels"], strict=True)
-            runs = groupby(pairs, lambda pair: pair[1] != IGNORED)
-            first.append([(trained, tokenizer.decode([token for token, _ in run])) for trained, run in runs])
+            first.append(runs_of(tokenize([row], tokenizer, sys.maxsize, where=name)[0], tokenizer))
     count = len(ROWS) or len(train) + len(validation) + sum(map(len, held_out.values()))
     return Prepared(count, _splits(train, validation, held_out), lengths, max_length, first, check=check)
 

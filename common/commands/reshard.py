@@ -156,6 +156,23 @@ def _copy_files(part: Path, working: Path) -> None:
             shutil.copyfile(path, working / path.name)
 
 
+def _make(run: Path, working: Path, target: Path, processes: tuple[int, int], batch: tuple[int, int]) -> None:
+    """Writes the new run into a folder that will be called `target`; `processes`: as many as they were, and as they will be."""
+    checkpoints = _whole_checkpoints(run)
+    if not checkpoints and not any((part / COMPLETE).exists() for part in _parts(run)):
+        fail(f"{run} has no complete checkpoint; start it anew on {processes[1]} processes")
+    _check_room(target, checkpoints)
+    for part in _parts(run):
+        _copy_files(part, working / part.relative_to(run))
+        _convert_record(part, working / part.relative_to(run), processes[1], batch)
+    for checkpoint in checkpoints:
+        name = checkpoint.relative_to(run)
+        given = {"output_dir": (target / name).parent, "per_device_train_batch_size": batch[0]}
+        with naming_disk_faults(target, then="give the same command again"):
+            convert(checkpoint, working / name, *processes, **given)
+        say(f"{checkpoint} is converted.")
+
+
 def reshard_run(
     folder: Path,
     num_processes: int,
@@ -196,27 +213,7 @@ def reshard_run(
     except OSError as error:
         fail(f"{error.filename or target} cannot be written into ({error.strerror}); choose another --output_dir")
     try:
-        checkpoints = _whole_checkpoints(run)
-        finished = [part for part in _parts(run) if (part / COMPLETE).exists()]
-        if not checkpoints and not finished:
-            fail(f"{run} has no complete checkpoint; start it anew on {num_processes} processes")
-        _check_room(target, checkpoints)
-        for part in _parts(run):
-            _copy_files(part, working / part.relative_to(run))
-            _convert_record(part, working / part.relative_to(run), num_processes, batch)
-        for checkpoint in checkpoints:
-            name = checkpoint.relative_to(run)
-            output = (target / name).parent
-            with naming_disk_faults(target, then="give the same command again"):
-                convert(
-                    checkpoint,
-                    working / name,
-                    was,
-                    num_processes,
-                    output_dir=output,
-                    per_device_train_batch_size=batch[0],
-                )
-            say(f"{checkpoint} is converted.")
+        _make(run, working, target, (was, num_processes), batch)
         open_to_readers(working)  # of a run from before they were
         working.rename(target)
         sync(target.absolute().parent)

@@ -144,10 +144,10 @@ def _pair(row: dict[str, Any], found: dict[str, str], system: str | None) -> Con
 # --- Recognition --------------------------------------------------------------------------------------------------------
 
 
-def _one_of(name: str, columns: list[str], also: str = "") -> str:
+def _one_of(name: str, columns: list[str]) -> str:
     if len(columns) > 1:
         words = " and ".join(f"`{column}`" for column in columns[:2])
-        raise BadRow(f"{words} can both be the {name}: say which, for example `--columns {name}={columns[0]}`{also}")
+        raise BadRow(f"{words} can both be the {name}: say which, for example `--columns {name}={columns[0]}`")
     return columns[0]
 
 

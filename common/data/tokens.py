@@ -206,8 +206,13 @@ def _make(
     return tokens, trained
 
 
+def runs_of(row: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> list[tuple[bool, str]]:
+    """Returns a row of `tokenize` as runs of text, each with whether it is trained."""
+    pairs = zip(row["input_ids"], row["labels"], strict=True)
+    runs = groupby(pairs, lambda pair: pair[1] != IGNORED)
+    return [(trained, tokenizer.decode([token for token, _ in run])) for trained, run in runs]
+
+
 def show_trained(row: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> str:
     """Returns a row of `tokenize` as text, with what is trained between » and «."""
-    pairs = zip(row["input_ids"], row["labels"], strict=True)
-    runs = [(trained, [token for token, _ in run]) for trained, run in groupby(pairs, lambda pair: pair[1] != IGNORED)]
-    return "".join(f"»{tokenizer.decode(tokens)}«" if trained else tokenizer.decode(tokens) for trained, tokens in runs)
+    return "".join(f"»{text}«" if trained else text for trained, text in runs_of(row, tokenizer))

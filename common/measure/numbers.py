@@ -115,9 +115,9 @@ def read_quantity(text: str, language: str = "English") -> Quantity | None:
     return None
 
 
-def read_number(text: str, language: str = "English") -> str | None:
+def read_number(text: str) -> str | None:
     """Returns the number that a text is (see `read_quantity`), written plainly: `-1234`, `0.5` or `1/2`; None if it is none."""
-    quantity = read_quantity(text, language)
+    quantity = read_quantity(text)
     return quantity and quantity.text
 
 

@@ -76,6 +76,18 @@ def _model_index(name: str, task: str, data: str, after: dict[str, dict[str, Any
     return [{"name": _on_a_line(name), "results": results}]
 
 
+def _measured(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> list[str]:
+    """Returns the table of what was measured, from the first and the last evaluation of each held-out set."""
+    last_step = next((row["step"] for row in after.values()), 0)
+    lines = [f"| set | problems | metric | before | after {last_step} steps |", "|---|---|---|---|---|"]
+    for split, row in after.items():
+        for name, metric in row["metrics"].items():
+            first = before[split]["metrics"].get(name)
+            values = [format_metric(first) if first else "", format_metric(metric)]
+            lines.append(f"| {' | '.join([_as_text(split), str(row['count']), _as_text(name), *values])} |")
+    return lines
+
+
 def _decoding(settings: dict[str, Any], after: dict[str, dict[str, Any]]) -> str:
     """Returns with what a model was measured, as a sentence."""
     is_sampled = any("self_consistency" in name for row in after.values() for name in row["metrics"])
@@ -164,30 +176,27 @@ def write_card(
         model_name: The model's name; the folder's if not given.
     """
     base, data = (_on_a_line(settings[name]) for name in ("model_name_or_path", "dataset_name"))
+    name = model_name or folder.name
     evaluations = [row for row in rows if "split" in row]
     before, after = ({row["split"]: row for row in order} for order in (reversed(evaluations), evaluations))
+    named = sources_of(data) if re.fullmatch(SOURCES, data) else []
+    on_hub = [source for source, _ in named if _is_of_hub(source)]
+    data = " ".join(_named(source) for source, _ in named) if len(named) > 1 else _named(data)
     task = "image-text-to-text" if (folder / "processor_config.json").exists() else "text-generation"
     header: dict[str, Any] = {
         "library_name": "peft" if settings["use_peft"] else "transformers",
         "pipeline_tag": task,
         "tags": ["zero-recipes", "trl"],
         **_license_of(base),
+        **({"base_model": base} if _is_of_hub(base) else {}),
+        **({"datasets": on_hub} if on_hub else {}),
+        **({"model-index": _model_index(name, task, data, after)} if after else {}),
     }
-    if _is_of_hub(base):
-        header["base_model"] = base
-    named = sources_of(data) if re.fullmatch(SOURCES, data) else []
-    on_hub = [name for name, _ in named if _is_of_hub(name)]
-    data = " ".join(_named(name) for name, _ in named) if len(named) > 1 else _named(data)
-    if on_hub:
-        header["datasets"] = on_hub
-    if after:
-        header["model-index"] = _model_index(model_name or folder.name, task, data, after)
-    last_step = next((row["step"] for row in after.values()), 0)
     lines = [
         "---",
         yaml.safe_dump(header, width=math.inf, allow_unicode=True).strip(),
         "---",
-        f"# {_as_text(model_name or folder.name)}: {title}",
+        f"# {_as_text(name)}: {title}",
         "",
         summary,
         "",
@@ -196,16 +205,14 @@ def write_card(
         "",
         "## Measured",
         "",
-        f"| set | problems | metric | before | after {last_step} steps |",
-        "|---|---|---|---|---|",
+        *_measured(before, after),
+        "",
+        f"In brackets: 95 % intervals. {_decoding(settings, after)}",
+        "",
+        "## How it was made",
+        "",
+        *(f"- {_as_text(fact)}: {_as_text(value)}" for fact, value in facts.items()),
+        "",
+        usage(folder, settings),
     ]
-    for split, row in after.items():
-        for name, metric in row["metrics"].items():
-            first = before[split]["metrics"].get(name)
-            values = [format_metric(first) if first else "", format_metric(metric)]
-            cells = [_as_text(split), str(row["count"]), _as_text(name), *values]
-            lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"In brackets: 95 % intervals. {_decoding(settings, after)}", "", "## How it was made", ""]
-    lines += [f"- {_as_text(name)}: {_as_text(value)}" for name, value in facts.items()]
-    lines += ["", usage(folder, settings)]
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")

@@ -4,7 +4,6 @@ recipes prepare ocr_vision_language --dataset_name my_receipts
 """
 
 import sys
-from itertools import groupby
 
 from common.commands.prepare import Prepared
 from common.data.notes import ROWS
@@ -19,7 +18,7 @@ def prepare(argv: list[str], show: int) -> Prepared:
     args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig, argv, refused=REFUSED)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
-    from common.data.tokens import IGNORED
+    from common.data.tokens import runs_of
     from common.models.config import check_reads_pictures
     from common.models.vision import load_processor
 
@@ -48,9 +47,7 @@ def prepare(argv: list[str], show: int) -> Prepared:
     first = []
     for row in [row for row in ROWS or train if id(row) in tokens_of][:show]:
         tokens, number = tokens_of[id(row)]
-        pairs = zip(tokens[number]["input_ids"], tokens[number]["labels"], strict=True)
-        runs = groupby(pairs, lambda pair: pair[1] != IGNORED)
-        first.append([(trained, processor.tokenizer.decode([token for token, _ in run])) for trained, run in runs])
+        first.append(runs_of(tokens[number], processor.tokenizer))
     unit = "row without its picture, which is drawn in training" if any(row["drawn"] for row in train) else "row"
     everything = [length for found in lengths.values() for length in found]
     return Prepared(len(ROWS) or len(everything), splits, everything, training_args.max_length, first, unit, check)
