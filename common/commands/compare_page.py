@@ -2,17 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from common.commands.compared import Run
 from common.errors import fail
 from common.report.curves import others, points_of, thinned
 from common.report.html import render, replace
 from common.report.numbers import format_gain
 from common.report.samples import by_column, fitting
 from common.report.table import Table
-
-if TYPE_CHECKING:
-    from common.commands.compare import Run
 
 
 def check_file(file: Path) -> None:
@@ -27,13 +25,13 @@ def check_file(file: Path) -> None:
         fail(f"--html {file}: there is no folder {file.absolute().parent}; make it, or choose another name")
 
 
-def _curve(title: str, key: str, runs: list["Run"], is_share: bool) -> dict[str, Any]:
+def _curve(title: str, key: str, runs: list[Run], is_share: bool) -> dict[str, Any]:
     found = [(run.name, points_of(run.rows, key)) for run in runs]
     series = [{"label": name, "measured": ":" in key, "points": thinned(points)} for name, points in found if points]
     return {"title": title, "percent": is_share, "series": series}
 
 
-def _measured(runs: list["Run"]) -> list[dict[str, Any]]:
+def _measured(runs: list[Run]) -> list[dict[str, Any]]:
     """Returns a curve for each metric of each held-out set."""
     metrics = {
         (split, name): metric
@@ -47,7 +45,7 @@ def _measured(runs: list["Run"]) -> list[dict[str, Any]]:
     ]
 
 
-def _logged(runs: list["Run"]) -> list[dict[str, Any]]:
+def _logged(runs: list[Run]) -> list[dict[str, Any]]:
     """Returns a curve for each value that was logged in training."""
     curves = others([row for run in runs for row in run.rows], [])
     found = [
@@ -59,7 +57,7 @@ def _logged(runs: list["Run"]) -> list[dict[str, Any]]:
 
 
 def write_page(
-    file: Path, runs: list["Run"], settings: Table, metrics: Table, pairs: list[tuple["Run", dict[str, dict[str, Any] | None]]]
+    file: Path, runs: list[Run], settings: Table, metrics: Table, pairs: list[tuple[Run, dict[str, dict[str, Any] | None]]]
 ) -> None:
     """Writes a page of runs side by side.
 
