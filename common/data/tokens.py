@@ -10,7 +10,7 @@ from typing import Any
 from common.data import kept, token_cache
 from common.data.conversations import use
 from common.data.formats import Conversation
-from common.data.places import Places
+from common.data.offsets import Offsets
 from common.data.processes import FEWEST, first_here, make_all
 from common.data.shown import check_shown
 from common.data.spans import Frames, render
@@ -151,7 +151,7 @@ def _make_all(
     With `check` it ends at the first row for which that raises `BadRow`.
     """
     bad: token_cache.BadRows = {}
-    frames, places = Frames(tokenizer), Places(tokenizer)
+    frames, places = Frames(tokenizer), Offsets(tokenizer)
     # From here on the backend cuts and pads nothing; to call it alone takes a third less than to call the tokenizer.
     tokenizer("", add_special_tokens=False)
 
@@ -181,7 +181,7 @@ def _make_all(
 
 
 def _make(
-    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, frames: Frames, places: Places
+    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, frames: Frames, places: Offsets
 ) -> tuple[np.ndarray, np.ndarray] | tuple[int, str]:
     """Returns the tokens and labels of a conversation; if it cannot be trained, its length, or 0, and why."""
     length = 0

@@ -2,7 +2,7 @@
 
 import random
 
-from common.data.places import Places
+from common.data.offsets import Offsets
 from common.models.load import load_tokenizer
 
 import pytest
@@ -29,7 +29,7 @@ WORDS = [
 def test_by_length_as_by_offset(architecture: str):
     tokenizer = load_tokenizer(ModelConfig(model_name_or_path=f"tiny:{architecture}"), [" ".join(WORDS)] * 9)
     tokenizer("", add_special_tokens=False)  # from here on the backend cuts and pads nothing
-    by_length, by_offset, rng, known = Places(tokenizer), Places(tokenizer), random.Random(0), 0
+    by_length, by_offset, rng, known = Offsets(tokenizer), Offsets(tokenizer), random.Random(0), 0
     by_offset.widths = None
     for number in range(300):
         text = "".join(rng.choice(WORDS) + rng.choice(["", " "]) for _ in range(rng.randrange(1, 20)))

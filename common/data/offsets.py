@@ -6,7 +6,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 
-class Places:
+class Offsets:
     """Tokens of texts, and which of them lie within spans of a text.
 
     The tokenizer's own offsets take a third of the time that it takes in all. A token of a vocabulary of bytes (GPT-2's, which
