@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from statistics import mean
 
-from common.models.load import CHAT_TEMPLATES
+from common.models.families import CHAT_TEMPLATES
 from common.models.tiny import tiny_tokenizer
 from common.plan.estimate import estimate
 from common.plan.jobs import job_of

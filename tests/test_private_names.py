@@ -12,7 +12,7 @@ from functools import reduce
 from importlib.resources import files
 from pathlib import Path
 
-from common.models.load import CHAT_TEMPLATES
+from common.models.families import CHAT_TEMPLATES
 
 import pytest
 from conftest import ROOT

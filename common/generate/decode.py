@@ -7,6 +7,7 @@ from common.generate.adapters import PlainAdapters, unknown_adapters
 from common.generate.engine import Decoded, Engine
 from common.generate.next_token import not_honoured
 from common.generate.slots import slot_bytes
+from common.models.families import ENGINE_MODELS
 from common.models.zero3 import sharded_bytes
 
 import torch
@@ -14,8 +15,6 @@ from accelerate import Accelerator
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel
 
-# Decoders whose attention is what `common.generate.slots` computes: a test compares each with `generate`.
-MODELS = ["llama", "mistral", "qwen2", "qwen3", "smollm3"]
 ROOM = 0.5  # share of the free memory that keys and values may take
 # They are kept for the next prompts up to a share of a GPU's memory, or while all that stands in it, weights and optimizer
 # included, is little of it: training needs the rest. TRL's default leaves vLLM 0.3 (`vllm_gpu_memory_utilization`).
@@ -33,7 +32,7 @@ def unfit(model: PreTrainedModel | PeftModel, config: GenerationConfig, gathered
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     settings = base.config
     rope = (getattr(settings, "rope_parameters", None) or {}).get("rope_type", "default")
-    if settings.model_type not in MODELS:
+    if settings.model_type not in ENGINE_MODELS:
         return f"{settings.model_type} attends in a way of its own, or was not tried"
     # Mistral has a window for all layers, the others say it of each layer.
     windowed = settings.model_type == "mistral" and settings.sliding_window

@@ -7,57 +7,12 @@
 from typing import Any
 
 from common.errors import fail, say
+from common.models.families import PACKING_MODELS, VARLEN_MODELS
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 
 VARLEN = "varlen"
-# Whose attention is what `varlen_attention` computes, causal and perhaps in a window: a test compares each with sdpa. Another
-# model may pass more (attention sinks, a cap of the scores), or less (qwen2_moe its window), and would be another in silence.
-VARLEN_MODELS = [
-    "gemma",
-    "gemma3_text",
-    "granite",
-    "llama",
-    "ministral",
-    "mistral",
-    "mixtral",
-    "olmo2",
-    "olmo3",
-    "phi3",
-    "qwen2",
-    "qwen3",
-    "qwen3_moe",
-    "smollm3",
-]
-# Whose packed documents do not see each other, with sdpa and eager: a test compares each with its documents alone. Those of
-# gpt_oss do (transformers 5.23 makes its masks without the positions), and so do those of layers that carry a state from token
-# to token, as in Qwen 3.5.
-PACKING_MODELS = [
-    *VARLEN_MODELS,
-    "apertus",
-    "arcee",
-    "cohere",
-    "cohere2",
-    "exaone4",
-    "gemma2",
-    "gemma4_text",
-    "glm",
-    "glm4",
-    "glm4_moe",
-    "gpt_neox",
-    "granitemoe",
-    "helium",
-    "ministral3",
-    "nemotron",
-    "olmo",
-    "olmoe",
-    "phi",
-    "qwen2_moe",
-    "seed_oss",
-    "stablelm",
-    "starcoder2",
-]
 
 
 def _is_packed(query: torch.Tensor, key: torch.Tensor, attention_mask: torch.Tensor | None) -> bool:

@@ -5,8 +5,9 @@ from typing import NoReturn
 
 from common.data.hub import refusal
 from common.errors import brief, fail, nearest
-from common.models import pictures, tiny, tiny_vision
+from common.models import tiny, tiny_vision
 from common.models.attention import check_attention
+from common.models.families import PICTURE_MODELS
 from common.models.folder import check_source, config_folder
 from common.models.vision import is_language_model, is_vision_language
 
@@ -69,10 +70,10 @@ def check_reads_pictures(model_args: ModelConfig) -> None:
     name, config = model_args.model_name_or_path, read_config(model_args)
     if not is_vision_language(config):
         fail(f"model_name_or_path {name} reads no pictures; use a vision-language model such as Qwen/Qwen2-VL-2B-Instruct")
-    if config.model_type not in pictures.MODELS:
+    if config.model_type not in PICTURE_MODELS:
         fail(
             f"model_name_or_path {name} is {config.model_type}, which reads pictures in a way of its own; use one of "
-            f"{', '.join(pictures.MODELS)}, such as Qwen/Qwen2-VL-2B-Instruct"
+            f"{', '.join(PICTURE_MODELS)}, such as Qwen/Qwen2-VL-2B-Instruct"
         )
 
 

@@ -19,6 +19,7 @@ from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
 from common.models.config import fail_to_load, read_config, tiny_architecture
 from common.models.end_of_turn import set_end_of_turn
+from common.models.families import CHAT_TEMPLATES, PICTURE_MODELS
 from common.models.folder import config_folder
 from common.models.sampling import mend_sampling
 
@@ -37,19 +38,6 @@ from transformers import (
     ProcessorMixin,
 )
 from trl import ModelConfig, get_quantization_config
-
-# Chat templates that TRL ships, for tokenizers that come without one (base models, tiny models).
-CHAT_TEMPLATES = {
-    "gemma": "gemma",
-    "gemma2": "gemma",
-    "gemma3": "gemma3",
-    "gemma3_text": "gemma3",
-    "gpt_oss": "gptoss",
-    "llama": "llama3_2",
-    "phi3": "phi3",
-    "qwen2": "qwen2_5",
-    "qwen3": "qwen3",
-}
 
 
 def _trl_chat_template(model_type: str) -> str:
@@ -207,7 +195,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         why = refusal(error) or f"{brief(error)}; its weights must be there in safetensors"
         fail(f"model_name_or_path {name} cannot be loaded: {why}")
     # On a CPU, which waits for no program, padding costs more than it saves.
-    if config.model_type in pictures.MODELS and settings["attn_implementation"] in (None, "sdpa") and torch.cuda.is_available():
+    if config.model_type in PICTURE_MODELS and settings["attn_implementation"] in (None, "sdpa") and torch.cuda.is_available():
         pictures.see_together(model)
     adapted = model_args.use_peft
     zero3.prepare(model, adapted, (model_args.lora_target_parameters or []) if adapted else [])

@@ -11,8 +11,6 @@ from transformers import AttentionInterface, PreTrainedModel
 
 # transformers hands over all pictures together, with their boundaries, where the name of the attention has `flash` in it.
 TOGETHER = "flash_by_sdpa"
-# Whose towers pass what `attend_together` takes: a test compares each with the one after the other.
-MODELS = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
 
 
 def attend_together(
@@ -67,7 +65,7 @@ def freeze_tower(model: PreTrainedModel) -> None:
     model require a gradient, those of the tower too: it would be computed through the whole of it for nothing.
 
     Args:
-        model: One of `MODELS`, without adapters yet.
+        model: One of `families.PICTURE_MODELS`, without adapters yet.
     """
     tower = model.model.visual
     tower.requires_grad_(False)

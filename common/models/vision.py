@@ -50,8 +50,8 @@ def load_processor(model_args: "ModelConfig", min_pixels: int, max_pixels: int, 
         phrases: Texts that always come whole, such as a question: one token each for a `tiny:` model.
 
     Raises:
-        SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there, or an unreachable hub. What other
-            models than those of `common.models.pictures.MODELS` have is not looked at: see `config.check_reads_pictures`.
+        SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there, or an unreachable hub. What
+            models have that are not of `families.PICTURE_MODELS` is not looked at: see `config.check_reads_pictures`.
     """
     name = model_args.model_name_or_path
     if name.startswith(tiny.PREFIX):

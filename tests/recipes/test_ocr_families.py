@@ -6,6 +6,7 @@ from types import ModuleType
 
 from common.data.tokens import IGNORED
 from common.models import pictures
+from common.models.families import PICTURE_MODELS
 from common.models.load import load_model
 from common.models.vision import load_processor
 
@@ -85,7 +86,7 @@ def test_positions_of_the_loader_are_the_models_own(recipe, loaded):
 
 def test_pictures_seen_at_once_are_seen_as_one_after_the_other(recipe, loaded):
     processor, model = loaded
-    assert model.config.model_type in pictures.MODELS
+    assert model.config.model_type in PICTURE_MODELS
     batch = batch_of(recipe, processor)
 
     one = {name: batch[name][:1] for name in ("input_ids", "attention_mask", "mm_token_type_ids", "image_grid_thw")}

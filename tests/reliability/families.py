@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # before it: `comm
 
 from common.data.tokens import IGNORED, tokenize
 from common.models.adapters import check_lora_targets
-from common.models.attention import PACKING_MODELS
+from common.models.families import PACKING_MODELS
 from common.models.load import load_model
 
 import torch

@@ -3,9 +3,10 @@
 import random
 
 from common.generate import engine as engine_module
-from common.generate.decode import MODELS, Decoder
+from common.generate.decode import Decoder
 from common.generate.engine import Decoded, Engine
 from common.generate.next_token import processors_of
+from common.models.families import ENGINE_MODELS
 
 import pytest
 import torch
@@ -86,7 +87,7 @@ def assert_same(model: PreTrainedModel | PeftModel, prompts: list[list[int]], do
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("model_type", MODELS)
+@pytest.mark.parametrize("model_type", ENGINE_MODELS)
 def test_greedy_tokens_and_log_probabilities(model_type: str, device: str):
     model, prompts = tiny(model_type, device), some_prompts(16)
     for config in (greedy(), greedy(repetition_penalty=1.4), greedy(max_new_tokens=1), greedy(eos_token_id=600)):

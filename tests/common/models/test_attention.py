@@ -6,7 +6,8 @@ from itertools import pairwise
 from common.data.formats import Conversation
 from common.data.tokens import IGNORED, tokenize
 from common.models import mxfp4
-from common.models.attention import PACKING_MODELS, VARLEN_MODELS, check_attention, choose_attention
+from common.models.attention import check_attention, choose_attention
+from common.models.families import PACKING_MODELS, VARLEN_MODELS
 from common.models.load import load_model, load_tokenizer
 from common.models.tiny import tiny_config
 
