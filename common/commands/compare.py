@@ -74,6 +74,17 @@ def _print_pair(first: Run, other: Run, split: str, pair: dict[str, Any] | None)
             print(f"    {'right' if name == example['right'] else 'wrong'}  {name}: {_short(completion, 200)}")
 
 
+def _as_json(runs: list[Run], settings: dict[str, list[Any]], pairs: list[tuple[Run, dict[str, Any]]]) -> str:
+    kept = ("step", "count", "metrics")
+    metrics = [{split: {key: row[key] for key in kept} for split, row in run.evaluations.items()} for run in runs]
+    found = {
+        "runs": [{"folder": run.name, "metrics": measured} for run, measured in zip(runs, metrics, strict=True)],
+        "settings": settings,
+        "against_first": [{"folder": other.name, "pairs": pair} for other, pair in pairs],
+    }
+    return json.dumps(found)
+
+
 def compare_runs(folders: list[Path], as_json: bool, html: Path | None = None) -> None:
     """Prints runs side by side: settings that differ, last metrics, and each against the first on the same problems.
 
@@ -104,19 +115,7 @@ def compare_runs(folders: list[Path], as_json: bool, html: Path | None = None) -
     if html:
         write_page(html, runs, table, metrics, pairs)
     if as_json:
-        kept = ("step", "count", "metrics")
-        found = {
-            "runs": [
-                {
-                    "folder": run.name,
-                    "metrics": {split: {key: row[key] for key in kept} for split, row in run.evaluations.items()},
-                }
-                for run in runs
-            ],
-            "settings": settings,
-            "against_first": [{"folder": other.name, "pairs": found} for other, found in pairs],
-        }
-        print(json.dumps(found))
+        print(_as_json(runs, settings, pairs))
         return
     text = [table.as_text()] if table.rows else []
     print("\n".join([*text, *([table.note] if table.note else []), "", metrics.as_text()]))
