@@ -350,7 +350,7 @@ def test_a_picture_that_ends_early_is_left_out_before_training(recipe, tmp_path:
 
 @pytest.mark.parametrize("told", ["LOCAL_WORLD_SIZE", "LOCAL_SIZE"])
 def test_processes_share_the_pictures_out(told: str, recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Each is decoded by one of two processes, and both have the same rows; DeepSpeed's launcher tells of them by another name."""
+    """Each is decoded by one of two processes, and both have the same rows; DeepSpeed's launcher has another name for two."""
     folder = tmp_path / "pictures"
     names = save_images(folder, 6)
     (folder / names[3]).write_bytes(png(size=(600, 300))[:-40])
