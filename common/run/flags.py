@@ -137,7 +137,7 @@ def _check_trackers(report_to: str | list[str] | None) -> None:
 
 
 def _check_optimizer(args: TrainingArguments) -> None:
-    """Refuses an optimizer whose package is missing, or whose arguments are wrong: the trainer looks when the model has loaded."""
+    """Refuses an optimizer that the trainer could not make once the model has loaded, such as one whose package is missing."""
     if args.optim in (OptimizerNames.ADAMW_TORCH, OptimizerNames.ADAMW_TORCH_FUSED) and not args.optim_args:
         return
     from transformers import Trainer
