@@ -1,5 +1,6 @@
 """`recipes doctor`: whether this machine is ready, check by check, each with its cure."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from common.commands import places
 from common.commands.all_reduce import AllReduceError, all_reduce
 from common.commands.installation import Finding, check_packages, check_python, check_trackers, needed_packages
+from common.data import kept
 from common.errors import brief, say
 from common.run.disk import first_that_exists
 from common.run.extensions import extensions_dir, stale_locks
@@ -129,6 +131,20 @@ def check_disk(outputs: Path, needed: int = 20 * 10**9, slowest: float = 50e6) -
     return Finding("disk", "ok", what)
 
 
+def check_cache(folder: Path) -> Finding:
+    """Says how much is kept of earlier runs' data, which nothing removes by itself.
+
+    Args:
+        folder: See `common.data.kept.cache`.
+    """
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # another process has just removed or renamed it
+            size += path.lstat().st_size
+    cure = f"`rm -r {folder}` frees it: a run makes what it needs of it anew" if size else ""
+    return Finding("cache", "ok", f"{size / 1e9:.1f} GB of prepared rows, tokens and pictures in {folder}", cure)
+
+
 def check_hub(endpoint: str, is_offline: bool, patience: float = 5) -> Finding:
     """Asks the hub whether it is there.
 
@@ -175,6 +191,7 @@ def findings() -> Iterator[Finding]:
     yield check_operators(extensions_dir())
     yield check_shared_memory()
     yield check_disk(Path("outputs"))
+    yield check_cache(kept.cache())
     yield check_hub(huggingface_hub.constants.ENDPOINT, huggingface_hub.constants.HF_HUB_OFFLINE)
     yield check_token(huggingface_hub.get_token())
     yield check_trackers()

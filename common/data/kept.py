@@ -13,9 +13,14 @@ import datasets
 _temporary: list[TemporaryDirectory] = []  # removed when this process ends
 
 
+def cache() -> Path:
+    """Returns the folder in which everything is kept."""
+    return Path(datasets.config.HF_DATASETS_CACHE) / "zero_recipes"
+
+
 def folder_of(digest: str) -> Path:
     """Returns the folder of what has a digest, whether it is there or not."""
-    return Path(datasets.config.HF_DATASETS_CACHE) / "zero_recipes" / digest
+    return cache() / digest
 
 
 def _begin(folder: Path, what: str) -> Path:

@@ -39,16 +39,17 @@ class Offsets:
         is_ascii = text.isascii()
         if not (is_ascii or self.backend.normalizer is None):
             return None
-        ends = self.widths[tokens].cumsum()
-        if not len(ends) or ends[-1] != (len(text) if is_ascii else len(text.encode())):
+        ends = np.zeros(len(tokens) + 1, np.int64)  # of the tokens, behind one of no length
+        self.widths[tokens].cumsum(out=ends[1:])
+        if not len(tokens) or ends[-1] != (len(text) if is_ascii else len(text.encode())):
             return None
         # A space before a span may be a token whose offsets leave the space out, so that it stands within the span by them.
         if any(text[begin - 1] == " " for begin, _ in spans if begin):
             return None
         places = spans if is_ascii else [[len(text[:place].encode()) for place in span] for span in spans]
         borders = np.array(places, np.int64).reshape(-1, 2)
-        firsts = ends.searchsorted(borders, side="right")  # of each border the first token that ends behind it
-        if (np.r_[0, ends][firsts] != borders).any():
+        firsts = ends[1:].searchsorted(borders, side="right")  # of each border the first token that ends behind it
+        if (ends[firsts] != borders).any():
             return None
         is_within = np.zeros(len(tokens), bool)
         for first, behind in firsts:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from common.data import kept
 from common.data.pictures import Cell, Source
 from common.errors import BadRow, brief
 
-import datasets
 from huggingface_hub.utils import httpx
 from PIL import Image
 
@@ -30,7 +30,7 @@ PATIENCE = 60  # seconds for a picture on the web
 
 def cache_folder(name: str) -> Path:
     """Returns where something that was made of pictures is kept: in the cache of `datasets`."""
-    return Path(datasets.config.HF_DATASETS_CACHE) / "zero_recipes" / name
+    return kept.cache() / name
 
 
 def keep(path: Path, content: bytes) -> None:

@@ -73,11 +73,19 @@ def first_here(is_much: bool) -> Iterator[None]:
     wait()
 
 
+def local_world_size() -> int | None:
+    """Returns how many processes the launcher has started on this machine; None where it does not say."""
+    # DeepSpeed's launcher sets the first, the others the second; where it is missing accelerate sets it to 1 on a CPU.
+    told = os.environ.get("LOCAL_SIZE") or os.environ.get("LOCAL_WORLD_SIZE")
+    return int(told) if told else None
+
+
 def share() -> tuple[int, int]:
     """Returns which of a machine's processes this one is, and how many they are; 0 and 1 where that is not known."""
-    if not torch.distributed.is_initialized() or "LOCAL_WORLD_SIZE" not in os.environ:
+    num_processes = local_world_size()
+    if not torch.distributed.is_initialized() or num_processes is None:
         return 0, 1
-    return PartialState().local_process_index, int(os.environ["LOCAL_WORLD_SIZE"])
+    return PartialState().local_process_index, num_processes
 
 
 def gather(found: list[Made]) -> list[Made]:

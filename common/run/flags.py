@@ -6,12 +6,13 @@ from argparse import Namespace
 from typing import Any
 
 from common.data.files import check_path
-from common.errors import fail, nearest
+from common.errors import brief, fail, nearest
 from common.run.auto import AUTO
 from common.run.grpo import check_grpo
 from common.run.refused import shown
 
 from transformers import TrainingArguments
+from transformers.training_args import OptimizerNames
 from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 from trl import ModelConfig
 
@@ -135,6 +136,20 @@ def _check_trackers(report_to: str | list[str] | None) -> None:
             fail(f"report_to {name}: it is not installed (`uv pip install {name}`); there is: {there}")
 
 
+def _check_optimizer(args: TrainingArguments) -> None:
+    """Refuses an optimizer that the trainer could not make once the model has loaded, such as one whose package is missing."""
+    if args.optim in (OptimizerNames.ADAMW_TORCH, OptimizerNames.ADAMW_TORCH_FUSED) and not args.optim_args:
+        return
+    from transformers import Trainer
+
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args)
+    except (ImportError, ValueError, NotImplementedError) as error:
+        if "to pass a" in str(error):  # GaLore, APOLLO and LOMO are made of the model, and come so far where all else is right
+            return
+        fail(f"optim {args.optim.value}: {brief(error)}; or take another, such as `--optim adamw_torch`")
+
+
 def _check_best(values: Namespace) -> None:
     if values.eval_strategy == "no" or not (values.load_best_model_at_end or values.metric_for_best_model):
         fail("save_strategy best needs evaluations and a metric: add `--eval_strategy steps --metric_for_best_model loss`")
@@ -169,6 +184,8 @@ def check_built(training_args: TrainingArguments, model_args: ModelConfig, train
             f"optim {training_args.optim.value} with the optimizer in the host's memory: DeepSpeed updates there with its own "
             "Adam, in 32 bits; take a configuration without offload, or leave `optim` out"
         )
+    if trains and not prepares:
+        _check_optimizer(training_args)
     if model_args.load_in_4bit or model_args.load_in_8bit:
         name = "load_in_4bit" if model_args.load_in_4bit else "load_in_8bit"
         if trains and not model_args.use_peft:

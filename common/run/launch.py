@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from common.data.processes import local_world_size
 from common.errors import fail, say
 
 import torch
@@ -153,6 +154,6 @@ def check_gpus(trains: bool) -> None:
             f"{gpus} GPUs are visible and there is no launcher: start with `accelerate launch --config_file ... "
             f"--num_processes {gpus}` or `torchrun --nproc_per_node {gpus}`, or set CUDA_VISIBLE_DEVICES=0 to use one"
         )
-    if gpus > int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE", "1")):
+    if gpus > (local_world_size() or 1):
         used = os.environ.get("WORLD_SIZE", "1")
         say(f"{gpus} GPUs are visible and this run uses {used}: add `--num_processes {gpus}` to use them all.")

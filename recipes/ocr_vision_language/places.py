@@ -18,6 +18,11 @@ MARK = "<image>"
 PLACE = re.compile(r"<image>|<\|vision_start\|>(?:<\|image_pad\|>)+<\|vision_end\|>|<\|image_pad\|>")
 RESERVED = re.compile(r"<\|(?:image_pad|video_pad|vision_start|vision_end)\|>")
 
+# Marks of other models: InternVL's and Qwen-VL's, Phi-3's, Pixtral's, Gemma 3's, MMMU's numbered ones.
+OTHERS = re.compile(
+    r"<img>|<image>|<image[ _]?\d+>|<\|image_?\d*\|>|\[IMG\]|<start_of_image>|<image_soft_token>", re.IGNORECASE
+)
+
 
 def marked(turns: list[Any], pictures: list[Any]) -> list[Any]:
     """Returns turns in which parts are a text with marks.
@@ -79,7 +84,7 @@ def put_pictures(
         The messages in TRL's form, texts, or parts where pictures have places; and the pictures, page by page.
 
     Raises:
-        BadRow: If there are not as many places as pictures, or places where there can be none.
+        BadRow: If there are not as many places as pictures, places where there can be none, or marks of another model alone.
     """
     if images and all(message["role"] != "user" for message in messages):
         raise BadRow("there are pictures, and no message of the user that they could stand in; add one")
@@ -95,8 +100,12 @@ def put_pictures(
             raise BadRow(f"message {number}: `{reserved[0]}`, which the model takes for a part of a picture; remove it")
         places += is_user * len(marks)
     flat = [page for found in pages for page in found]
-    if not places:  # TRL puts the pictures before the first question
-        return messages, flat
+    if not places:
+        for number, message in enumerate(messages, start=1):
+            if images and message["role"] == "user" and (other := OTHERS.search(str(message.get("content") or ""))):
+                cure = f"write `{MARK}` where a picture stands, or remove it"
+                raise BadRow(f"message {number}: `{other[0]}`, with which other models mark a picture; {cure}")
+        return messages, flat  # TRL puts the pictures before the first question
     if places != len(images):
         raise BadRow(f"the messages have places for {places} images, and the row has {len(images)}; make them as many")
     placed, rest = [], iter(pages)

@@ -348,8 +348,9 @@ def test_a_picture_that_ends_early_is_left_out_before_training(recipe, tmp_path:
     assert capsys.readouterr().out.startswith(f"Left out 2 of 5 rows of {tmp_path} (train). The first: ")
 
 
-def test_processes_share_the_pictures_out(recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Each is decoded by one of two processes, and both have the same rows."""
+@pytest.mark.parametrize("told", ["LOCAL_WORLD_SIZE", "LOCAL_SIZE"])
+def test_processes_share_the_pictures_out(told: str, recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each is decoded by one of two processes, and both have the same rows; DeepSpeed's launcher has another name for two."""
     folder = tmp_path / "pictures"
     names = save_images(folder, 6)
     (folder / names[3]).write_bytes(png(size=(600, 300))[:-40])
@@ -363,7 +364,8 @@ def test_processes_share_the_pictures_out(recipe, tmp_path: Path, monkeypatch: p
             return opened(source, **how)
 
         monkeypatch.setattr(recipe["data"], "open_image", note)
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+        monkeypatch.setenv(told, "2")
         PartialState(cpu=True)
         rows = all_rows(recipe, dataset_name=str(folder), skip_bad_rows=True)
         (tmp_path / f"{rank}.rows").write_text(repr([(row["where"], row["digest"], row["messages"]) for row in rows]))

@@ -296,6 +296,16 @@ COUNTS: dict[str, tuple[dict, str]] = {
     "a mark without a picture": ({"conversations": llava("<image>?", "a")}, "places for 1"),
     "a picture too many": ({"images": ["0.png", "1.png"], "messages": conversation("<image>?", "a")}, "places for 1"),
     "a mark in an answer": ({"image": "0.png", "conversations": llava("Read.", "<image>a")}, "message 2: "),
+    "a mark in capitals": (
+        {"image": "0.png", "conversations": llava("<IMAGE>Read.", "a")},
+        "message 1: `<IMAGE>`, with which other",
+    ),
+    "InternVL's mark": (
+        {"image": "0.png", "conversations": llava("<img>\nRead.", "a")},
+        "message 1: `<img>`, with which other",
+    ),
+    "a numbered mark": ({"images": ["0.png"], "messages": conversation("See <image_1>.", "a")}, "message 1: `<image_1>`, with"),
+    "Phi's mark": ({"images": ["0.png"], "messages": conversation("<|image_1|>?", "a")}, "message 1: `<|image_1|>`, with"),
     "Qwen's mark in an answer": ({"image": "0.png", "text": "a<|image_pad|>b"}, "`<|image_pad|>`"),
     "Qwen's mark of videos": ({"image": "0.png", "messages": conversation("<|video_pad|>?", "a")}, "`<|video_pad|>`"),
     "a mark in the system's words": (

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import yaml
@@ -85,6 +86,15 @@ def picture(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
+def photograph(width: int, height: int) -> bytes:
+    """Returns a JPEG of noise, with the standard's own tables."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.frombytes("L", (width, height), Random(0).randbytes(width * height)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
 def write_rows(name: str, rows: list[dict[str, Any]]) -> bytes:
     """Returns rows in the form that the suffix of a name says."""
     suffix = Path(name.removesuffix(".gz")).suffix
@@ -109,7 +119,7 @@ def content(recipe: str, name: str, given: Any) -> bytes:
         recipe: Whose rows it holds.
         name: Its name; the suffix says the form of rows, and whether it is packed.
         given: A text; or a number of good rows (`rows`), then a `text`, perhaps `times` times and in an `encoding`; a `picture`
-            of a width and a height; and how many bytes are `cut` off at the end.
+            or a `photograph` of a width and a height; where how many bytes are `zeros`; and how many are `cut` off at the end.
     """
     if isinstance(given, str):
         given = {"text": given}
@@ -119,6 +129,11 @@ def content(recipe: str, name: str, given: Any) -> bytes:
         whole = (whole.decode() + text).encode(given.get("encoding", "utf-8"))
     if "picture" in given:
         whole = picture(*given["picture"])
+    if "photograph" in given:
+        whole = photograph(*given["photograph"])
+    if "zeros" in given:
+        place, count = given["zeros"]
+        whole = whole[:place] + bytes(count) + whole[place + count :]
     if name.endswith(".gz"):
         whole = gzip.compress(whole)
     return whole[: len(whole) - given.get("cut", 0)]

@@ -206,6 +206,19 @@ def test_disk(tmp_path: Path):
     assert closed.what.startswith("/proc cannot be written to (")
 
 
+def test_cache(tmp_path: Path):
+    """Its size with what lies further in, and how to free it; nothing of it is touched."""
+    assert doctor.check_cache(tmp_path / "none").cure == ""
+    rows = tmp_path / "zero_recipes" / "a1" / "rows.arrow"
+    rows.parent.mkdir(parents=True)
+    with rows.open("wb") as file:
+        file.truncate(3 * 10**8)
+    found = doctor.check_cache(tmp_path / "zero_recipes")
+    assert (found.state, found.what) == ("ok", f"0.3 GB of prepared rows, tokens and pictures in {tmp_path}/zero_recipes")
+    assert found.cure.startswith(f"`rm -r {tmp_path}/zero_recipes` frees it")
+    assert rows.is_file()
+
+
 # --- The hub ------------------------------------------------------------------------------------------------------------
 
 

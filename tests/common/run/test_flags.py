@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,8 @@ import pytest
 import torch
 import yaml
 from conftest import CPU_PRECISION, ROOT, recipe_modules
-from transformers import TrainingArguments
+from transformers import TrainingArguments, trainer_optimizer
+from transformers.training_args import OptimizerNames
 from trl import GRPOConfig, ModelConfig, SFTConfig
 
 TABLE = yaml.safe_load(Path(__file__).with_name("flags.yaml").read_text())
@@ -345,6 +347,25 @@ def test_adapters_by_a_pattern(given: str):
     model_args = ModelConfig(lora_target_modules=[given])
     check_built(SFTConfig(use_cpu=True, report_to="none"), model_args, trains=True)
     assert model_args.lora_target_modules == given
+
+
+@pytest.mark.parametrize("name", list(OptimizerNames))
+def test_an_optimizer_that_cannot_be_made_is_refused_before_the_model_loads(
+    name: OptimizerNames, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """All whose package is not here, by one line that names it; those of torch, transformers and bitsandbytes go on."""
+    for package in ("galore_torch", "apollo_torch", "lomo", "grokadamw", "torchao", "schedulefree", "torch_optimi"):
+        monkeypatch.setattr(f"transformers.trainer_optimizer.is_{package}_available", lambda *_: False)
+    args = SFTConfig(use_cpu=True, report_to="none", optim=name)
+    here = ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad", "rmsprop")
+    if name in (*here, *trainer_optimizer._BITSANDBYTES_OPTIMIZERS):
+        return check_built(args, ModelConfig(), trains=True)
+    check_built(args, ModelConfig(), trains=False)
+    with pytest.raises(SystemExit) as ended:
+        check_built(args, ModelConfig(), trains=True)
+    line = capsys.readouterr().err
+    assert (ended.value.code, line.count("\n")) == (2, 1)
+    assert re.match(rf"error: optim {name.value}: .*(install|import).*; or take another, such as `--optim adamw_torch`$", line)
 
 
 def test_a_team_samples_as_it_is_trained(monkeypatch: pytest.MonkeyPatch):
