@@ -20,7 +20,8 @@ def naming_full_shared_memory() -> Iterator[None]:
     """Ends the program in one line if batches do not fit into the shared memory, instead of waiting for them for ever.
 
     A batch that a collator has made is put into shared memory by a thread of its worker, where Python prints what goes wrong
-    and goes on; the batch never comes. So the worker says it here, and ends, which torch notices.
+    and goes on; the batch never comes. So the worker says it here, and ends, which torch notices; or the connection breaks over
+    which an earlier batch was just being fetched.
 
     Raises:
         SystemExit: With code 2. Any other error is passed on.
@@ -36,7 +37,7 @@ def naming_full_shared_memory() -> Iterator[None]:
     Queue._on_queue_feeder_error = staticmethod(end_worker)
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, OSError, EOFError) as error:
         if not is_full[0] and not re.search(USED_UP, f"{error} {error.__cause__}"):
             raise
         fail(
