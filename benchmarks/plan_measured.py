@@ -37,9 +37,11 @@ VARIANTS = {
     "trl_sft_vlm": {},
     "sdpa": {"attn_implementation": "sdpa"},
 }
-# GSM8K's prompts in the benchmark's tokens: the longest of the 14 steps of 8 prompts, and of those of 32.
+# GSM8K's prompts in the benchmark's tokens: the longest of the 14 steps of 8 prompts, and of
+# those of 32 (2026-11-26, by hand).
 PROMPTS = {64: 196, 256: 238}
-# Receipts: the longest row of a batch of 8, of which 132 tokens are the picture's (means of 60 that were drawn).
+# Receipts: the longest row of a batch of 8, of which 132 tokens are the picture's (means of 60 drawn, 2026-11-26, by
+# hand).
 RECEIPT, RECEIPT_PICTURE = 350, 132
 
 
