@@ -18,6 +18,10 @@ import reference_pages
 # What reaches beyond the window, and what a command's block hides.
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 CUT = "[...document.querySelectorAll('.language-bash code')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+# Words of a table's cell that reach into the next one.
+OVER = """[...document.querySelectorAll('.md-typeset table:not([class]) :is(th, td)')].filter(cell => [cell,
+    ...cell.querySelectorAll('code')].some(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth ||
+    e.getBoundingClientRect().right > cell.getBoundingClientRect().right + 1)).map(e => e.innerText)"""
 FIGURES = "[...document.querySelectorAll('.md-content img')].map(e => getComputedStyle(e).filter)"
 SCHEME = "document.body.dataset.mdColorScheme"
 
@@ -64,6 +68,7 @@ def test_every_page_is_readable(site: Path, page: Page, width: int, dark: bool):
         page.wait_for(f"{SCHEME} === '{'slate' if dark else 'default'}'")
         assert page.value(SIDEWAYS) <= 0, file
         assert page.value(CUT) == [], file
+        assert page.value(OVER) == [], file
         assert {figure == "none" for figure in page.value(FIGURES)} <= {not dark}, file
     assert page.complaints == []
 

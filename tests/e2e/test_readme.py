@@ -102,8 +102,8 @@ def small(words: list[str], root: Path) -> tuple[list[str], list[str]]:
 
 def is_run(words: list[str]) -> bool:
     """Returns whether a command is one of the console script or of a recipe's script, with nothing that only a shell reads."""
-    ours = words[0] == "recipes" or any(re.fullmatch(r"recipes/\w+/\w+\.py", word) for word in words)
-    return ours and not any(word[0] in "|<>" for word in words if word)
+    script = words[0] in ("python", *PORTS) and any(re.fullmatch(r"recipes/\w+/\w+\.py", word) for word in words)
+    return (words[0] == "recipes" or script) and not any(word[0] in "|<>" for word in words if word)
 
 
 def read_on(page: Path, root: Path, run: Step, given: set[str]) -> int:
