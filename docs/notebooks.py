@@ -97,7 +97,11 @@ def commands(block: str, asked: list[str]) -> list:
     if here.strip():
         lines = "\n".join(asked)
         here = CHAT.sub(lambda chat: f"{chat[1]} <<'END'\n{lines}\nEND", here)
-        guard = f'[ -e {own[1]} ] || {{ echo "Put {own[1]} of yours into $PWD, then run this cell again."; exit 0; }}\n' if own else ""
+        guard = (
+            f'[ -e {own[1]} ] || {{ echo "Put {own[1]} of yours into $PWD, then run this cell again."; exit 0; }}\n'
+            if own
+            else ""
+        )
         cells.append(bash(guard + here.strip()))
     if elsewhere:
         cells.append(new_markdown_cell(f"```bash\n{elsewhere}```"))
@@ -133,8 +137,12 @@ def notebook(recipe: str) -> str:
     Returns:
         The .ipynb file's text.
     """
-    title, *sections = re.split(r"^## ", (ROOT / "recipes" / recipe / "README.md").read_text(), flags=re.MULTILINE)
-    cells = [new_markdown_cell(title.strip() + "\n" + INTRODUCTION.format(recipe=recipe).rstrip()), new_code_cell(SETUP.strip())]
+    text = re.sub(r"^As a notebook.*\n\n", "", (ROOT / "recipes" / recipe / "README.md").read_text(), flags=re.MULTILINE)
+    title, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    cells = [
+        new_markdown_cell(title.strip() + "\n" + INTRODUCTION.format(recipe=recipe).rstrip()),
+        new_code_cell(SETUP.strip()),
+    ]
     for section in sections:
         if section.startswith(OF_THE_SITE):
             continue
