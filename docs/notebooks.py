@@ -15,18 +15,23 @@ ROOT = Path(__file__).resolve().parent.parent
 OF_THE_SITE = ("Measured", "What goes wrong")  # sections to look things up in, with nothing to run
 
 INTRODUCTION = """
-This notebook is made from [the recipe's tutorial](../recipes/{recipe}/README.md), which also says what was measured and what goes wrong.
-It needs Linux and about 10 GB of disk, on your own machine, Colab or Kaggle. Its commands train a tiny model, in minutes, on the CPU, also where
-there is a GPU: that is how they are tested. What fits on a GPU of 16 GB is at its end.
+This notebook is made from [the recipe's tutorial](../recipes/{recipe}/README.md), which also says what was measured and what
+goes wrong. It needs Linux and about 10 GB of disk, on your own machine, Colab or Kaggle. Its commands train a tiny model, in
+minutes, on the CPU, also where there is a GPU: that is how they are tested. What fits on a GPU of 16 GB is at its end.
 
-**Get the project first:** clone the repository, or upload an archive of it and unpack it, so that this notebook lies in it or beside it. The
-next cell looks for it there and goes to its root. Where the command `recipes` is missing, it installs the locked versions with
-[uv](https://docs.astral.sh/uv/) into `.venv` in the project (about 5 GB, once); the notebook's own Python stays as it is.
+**Get the project first:** clone the repository, or upload an archive of it and unpack it, so that this notebook lies in it or
+beside it. The next cell looks for it there and goes to its root. Where the command `recipes` is missing, it installs the locked
+versions with [uv](https://docs.astral.sh/uv/) into `.venv` in the project (about 5 GB, once); the notebook's own Python stays
+as it is.
 """
 
 SETUP = """
-import html, os, shutil, sys
+import html
+import os
+import shutil
+import sys
 from pathlib import Path
+
 from IPython.display import HTML, Image, display
 
 here = Path.cwd()
@@ -42,6 +47,7 @@ if not shutil.which("recipes"):
         if os.system(command):
             raise SystemExit(f"This has failed: {command}")
 
+
 def show(run):
     \"\"\"Shows a run's curves, and its report with the answers before and after.\"\"\"
     display(Image(f"{run}/curves.png"))
@@ -51,9 +57,10 @@ def show(run):
 
 ON_A_GPU = """## On a GPU of 16 GB
 
-By the tables in [Which GPUs suffice](../docs/hardware.md), `{config}` under `{stage}` fits on one. The first cell says what it takes of the 15 GiB that such a card
-shows, and of the host's memory. The second trains where there is a GPU, with a model from the Hugging Face hub ([tokens and gated models](../docs/hub.md)).
-It has been executed without a GPU only. A card before Ampere, such as the T4, has no bfloat16: there it computes in float16, which may overflow, so watch the loss.
+By the tables in [Which GPUs suffice](../docs/hardware.md), `{config}` under `{stage}` fits on one. The first cell says what it
+takes of the 15 GiB that such a card shows, and of the host's memory. The second trains where there is a GPU, with a model from
+the Hugging Face hub ([tokens and gated models](../docs/hub.md)); it has been executed without a GPU only. A card before Ampere,
+such as the T4, has no bfloat16: there it computes in float16, which may overflow, so watch the loss.
 """
 
 LAUNCH = """unset CUDA_VISIBLE_DEVICES
@@ -109,7 +116,10 @@ def commands(block: str, asked: list[str]) -> list:
 
 
 def gpu_cells(recipe: str) -> list:
-    """Returns the cells on a GPU of 16 GB: the first configuration of docs/hardware.md that fits, offloaded only where none else does."""
+    """Returns the cells on a GPU of 16 GB, with the first configuration that docs/hardware.md says fits.
+
+    One that offloads is taken only where no other fits.
+    """
     table = (ROOT / "docs" / "hardware.md").read_text().partition(f"\n| {recipe} |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| (\S+\.yaml), (\w+) \| \**(\d+)\** \|", table, re.MULTILINE)
     fits = [(config, stage) for config, stage, size in rows if int(size) <= 16]
