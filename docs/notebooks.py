@@ -32,7 +32,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from IPython.display import HTML, Image, display
+from IPython.display import Image, display
 
 here = Path.cwd()
 places = [here, *here.parents, *here.glob("*/")]
@@ -52,7 +52,8 @@ def show(run):
     \"\"\"Shows a run's curves, and its report with the answers before and after.\"\"\"
     display(Image(f"{run}/curves.png"))
     report = html.escape(Path(run, "report.html").read_text())
-    display(HTML(f'<iframe srcdoc="{report}" width="100%" height="600" style="background: white"></iframe>'))
+    frame = f'<iframe srcdoc="{report}" width="100%" height="600" style="background: white"></iframe>'
+    display({"text/html": frame}, raw=True)
 """
 
 ON_A_GPU = """## On a GPU of 16 GB
