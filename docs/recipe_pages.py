@@ -35,7 +35,10 @@ def on_config(config):
 def on_files(files, config):
     """Called by mkdocs with the files of the site; adds the pages, with their links as seen from there."""
     for readme in _readmes(config):
-        files.append(File.generated(config, _page(readme), content=readme.read_text().replace("../../docs/", "../")))
+        text = readme.read_text().replace("../../docs/", "../").replace("../../notebooks/", "../notebooks/")
+        files.append(File.generated(config, _page(readme), content=text))
+        notebook = readme.parents[2] / "notebooks" / f"{readme.parent.name}.ipynb"
+        files.append(File.generated(config, f"notebooks/{notebook.name}", abs_src_path=str(notebook)))
     for page, source in ELSEWHERE.items():
         text = (Path(config.config_file_path).parent / source).read_text()
         files.append(File.generated(config, page, content=text.replace("](docs/", "](")))

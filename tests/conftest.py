@@ -1,6 +1,7 @@
 """Helpers of the tests: the commands of the READMEs are run as a user runs them, in a subprocess, without a hub."""
 
 import importlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import common  # noqa: F401 - before any test imports torch: see there
 
 import pytest
 import torch
-from forks import ROOT, Server, command_env, serving
+from forks import BIN, ROOT, Server, command_env, serving
 
 # What a run without a GPU computes in by itself, as the header of its config.yaml says it: see common/run/launch.py.
 CPU_PRECISION = "bf16" if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else "fp32"
@@ -42,6 +43,16 @@ def accelerate(script: str, *arguments: str, config: str = "zero3", num_processe
 @pytest.fixture
 def output_dir(tmp_path: Path) -> Path:
     return tmp_path / "run"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of the repository in which nothing has run yet, with the environment that `make install` makes."""
+    made = shutil.ignore_patterns(*(line.strip("/") for line in (ROOT / ".gitignore").read_text().split()), ".git")
+    root = shutil.copytree(ROOT, tmp_path / "checkout", ignore=made)
+    (root / ".venv").symlink_to(BIN.parent)
+    monkeypatch.setenv("PYTHONPATH", str(root))  # not the `common` that is installed
+    return root
 
 
 @contextmanager

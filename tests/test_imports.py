@@ -21,6 +21,7 @@ LOADED_BY_NAME = {
     "editables": ("Makefile", "--editable"),  # hatchling links the checkout with it
     "gguf": ("benchmarks/*.py", "gguf_file="),  # transformers reads the format with it
     "openai": ("common/commands/*.py", "is_serve_available"),  # transformers' server is made of its types
+    "ipykernel": ("docs/notebooks.py", '"name": "python3"'),  # the kernel that a notebook asks for
     "import-linter": ("Makefile", "lint-imports"),
     "mkdocs-material": ("mkdocs.yml", "name: material"),
     "pytest-timeout": ("pyproject.toml", "timeout = "),

@@ -2,25 +2,14 @@
 
 import json
 import re
-import shutil
 import time
 from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
-from conftest import ROOT, run_command
-from forks import BIN
+from conftest import run_command
 
 OTHER_MACHINES = re.compile(r"^# needs (?:GPUs|the hub|files)", re.MULTILINE)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A checkout of the repository in which nothing has run yet, with the environment that `make install` makes."""
-    made = shutil.ignore_patterns(*(line.strip("/") for line in (ROOT / ".gitignore").read_text().split()), ".git")
-    root = shutil.copytree(ROOT, tmp_path / "checkout", ignore=made)
-    (root / ".venv").symlink_to(BIN.parent)
-    return root
 
 
 def follow(page: str, root: Path) -> str:

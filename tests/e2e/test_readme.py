@@ -30,16 +30,6 @@ COMMAND = re.compile(r".*<<'(\w+)'.*\n(?:.*\n)*?\1\n|.*\n")
 Step = Callable[[list[str]], None]
 
 
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout of the repository in which nothing has run yet, with the environment that `make install` makes."""
-    made = shutil.ignore_patterns(*(line.strip("/") for line in (ROOT / ".gitignore").read_text().split()), ".git")
-    root = shutil.copytree(ROOT, tmp_path / "checkout", ignore=made)
-    (root / ".venv").symlink_to(BIN.parent)
-    monkeypatch.setenv("PYTHONPATH", str(root))  # not the `common` that is installed
-    return root
-
-
 def commands(page: Path) -> list[str]:
     """Returns the commands of a page's ```bash blocks, each with the lines that belong to it.
 
@@ -100,6 +90,14 @@ def small(words: list[str], root: Path) -> tuple[list[str], list[str]]:
     return launcher, script
 
 
+def as_small(words: list[str], root: Path) -> list[str]:
+    """Returns a launch in a form that takes seconds, beside which others may go on."""
+    launcher, script = small(words, root)
+    start = 2 if words[0] == "accelerate" else 1  # after `accelerate launch`
+    port = [PORTS[words[0]], str(free_port())] if words[0] in PORTS else []
+    return [*launcher[:start], *port, *launcher[start:], *script]
+
+
 def is_run(words: list[str]) -> bool:
     """Returns whether a command is one of the console script or of a recipe's script, with nothing that only a shell reads."""
     script = words[0] in ("python", *PORTS) and any(re.fullmatch(r"recipes/\w+/\w+\.py", word) for word in words)
@@ -146,10 +144,7 @@ def as_given(root: Path) -> Step:
 
     def run(words: list[str]) -> None:
         if words[0] != "recipes":
-            launcher, script = small(words, root)
-            start = 2 if words[0] == "accelerate" else 1  # after `accelerate launch`
-            port = [PORTS[words[0]], str(free_port())] if words[0] in PORTS else []
-            words = [*launcher[:start], *port, *launcher[start:], *script]
+            words = as_small(words, root)
         # LOCAL_SIZE: without a GPU DeepSpeed counts NUMA nodes, and starts no more processes than it counted.
         env = {"LOCAL_SIZE": "2"} if words[0] == "deepspeed" else {}
         ended = run_command(words, cwd=root, **env)
