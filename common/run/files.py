@@ -16,9 +16,13 @@ def sync(path: Path) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Writes a file so that it is there whole or not at all, wherever the process is killed."""
     working = path.with_name(f".{path.name}")
-    working.write_text(text, encoding="utf-8")
-    sync(working)
-    os.replace(working, path)
+    try:
+        working.write_text(text, encoding="utf-8")
+        sync(working)
+        os.replace(working, path)
+    except BaseException:  # also what a signal raises
+        working.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 

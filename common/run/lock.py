@@ -22,9 +22,10 @@ def _release(folder: Path, made: list[Path], process: int) -> None:
         return
     lock = _held.pop(folder, None)
     try:
-        if lock is not None and lock.is_locked:
+        if lock is not None:
+            lock.acquire()  # it has it, unless a signal came between the file and its lock, or another process has
             (folder / LOCK).unlink(missing_ok=True)
-            lock.release()
+            lock.release(force=True)
         for path in made:
             path.rmdir()
     except OSError:

@@ -4,6 +4,7 @@ import mmap
 import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.queues import Queue
@@ -40,6 +41,7 @@ def naming_full_shared_memory() -> Iterator[None]:
     except (RuntimeError, OSError, EOFError) as error:
         if not is_full[0] and not re.search(USED_UP, f"{error} {error.__cause__}"):
             raise
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would tell of the worker again, with a traceback
         fail(
             f"{FOLDER} of {shutil.disk_usage(FOLDER).total / 2**20:.3g} MiB is too small for the batches of the data loader's "
             "workers; enlarge it (in a container: `--shm-size 8g`, or `--ipc=host`), or set --dataloader_num_workers 0, and "

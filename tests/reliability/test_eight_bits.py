@@ -52,7 +52,7 @@ def test_offloaded_it_is_refused(capsys: pytest.CaptureFixture[str]):
     config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
     plugin = SimpleNamespace(zero_stage=2, hf_ds_config=HfDeepSpeedConfig(config))
     unset_hf_deepspeed_config()
-    args = SimpleNamespace(deepspeed_plugin=plugin, optim=OptimizerNames.ADAMW_BNB)
+    args = SimpleNamespace(deepspeed_plugin=plugin, optim=OptimizerNames.ADAMW_BNB, optim_args=None)
     with pytest.raises(SystemExit):
         check_built(args, ModelConfig(), True)
     line = capsys.readouterr().err

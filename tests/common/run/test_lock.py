@@ -29,6 +29,16 @@ def test_a_locked_folder_is_refused_at_once_and_free_again_afterwards(tmp_path: 
     assert taken_by_another(folder) == ""
 
 
+def test_a_signal_between_the_file_and_its_lock_leaves_nothing(tmp_path: Path):
+    cut = (
+        "import pathlib, sys; from filelock import FileLock; from common.run import lock\n"
+        "def cut(own): pathlib.Path(own.lock_file).touch(); FileLock._acquire = acquire; raise SystemExit\n"
+        "acquire, FileLock._acquire = FileLock._acquire, cut\n"
+    )
+    assert taken_by_another(tmp_path / "run", cut + TAKE) == ""
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
 def test_where_the_file_system_knows_no_locks(
     tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,6 +1,7 @@
 """The line where shared memory does not suffice; on a machine that has too little: tests/reliability/test_faults.py."""
 
 import os
+import signal
 from multiprocessing.queues import Queue
 
 from common.run.shared_memory import naming_full_shared_memory
@@ -35,6 +36,22 @@ def test_a_worker_that_ends_for_want_of_memory_is_named_however_it_is_noticed(
         meet_an_end(error)
     assert ended.value.code == 2
     assert "is too small for the batches of the data loader's workers" in capfd.readouterr().err
+
+
+def test_the_worker_s_end_is_not_told_twice():
+    """torch's handler raises wherever the news of a worker's end comes: also while the iterator is taken down, as a traceback."""
+
+    def tell(*_: object) -> None:
+        raise AssertionError
+
+    earlier = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit), naming_full_shared_memory():
+            signal.signal(signal.SIGCHLD, tell)  # as torch does with a loader's first worker
+            raise TOO_SMALL
+        os.kill(os.getpid(), signal.SIGCHLD)
+    finally:
+        signal.signal(signal.SIGCHLD, earlier)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("another"), ConnectionResetError(104, "Connection reset by peer"), EOFError()])
