@@ -39,15 +39,14 @@ def test_a_worker_that_ends_for_want_of_memory_is_named_however_it_is_noticed(
 
 
 def test_the_worker_s_end_is_not_told_twice():
-    """torch's handler raises wherever the news of a worker's end comes: also while the iterator is taken down, as a traceback."""
+    """torch's handler raises wherever the news of a worker's end comes: as a traceback while the iterator is taken down."""
 
     def tell(*_: object) -> None:
         raise AssertionError
 
-    earlier = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    earlier = signal.signal(signal.SIGCHLD, tell)  # as torch does with a loader's first worker
     try:
         with pytest.raises(SystemExit), naming_full_shared_memory():
-            signal.signal(signal.SIGCHLD, tell)  # as torch does with a loader's first worker
             raise TOO_SMALL
         os.kill(os.getpid(), signal.SIGCHLD)
     finally:
