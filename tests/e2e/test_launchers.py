@@ -31,7 +31,7 @@ def check_run(output_dir: Path, ran_on: str) -> None:
 @pytest.mark.parametrize(
     ("config", "sharding"),
     [
-        ("ddp", "DDP"),
+        pytest.param("ddp", "DDP", marks=pytest.mark.slow),
         pytest.param("zero1", "DeepSpeed ZeRO-1", marks=pytest.mark.slow),
         # `make learn` starts with zero2 and zero3.
         pytest.param("zero2", "DeepSpeed ZeRO-2", marks=pytest.mark.slow),
@@ -50,6 +50,7 @@ def test_accelerate_configuration(output_dir: Path, tmp_path: Path, config: str,
     assert not list((tmp_path / "compiled").rglob("*.so"))
 
 
+@pytest.mark.slow
 def test_two_machines(output_dir: Path):
     port = free_port()
 

@@ -79,6 +79,7 @@ def numbers_in(texts: Iterable[str]) -> set[int]:
     return {int(number) for text in texts for number in re.findall(r"how\s+much\s+is\s+(\d+)", text.lower())}
 
 
+@pytest.mark.slow
 def test_three_trainings_after_each_other(server: Server, tmp_path: Path):
     """SFT, then GRPO, then the team, each from the weights of the one before, on one file: no step sees what any measures."""
     path = write(tmp_path / "my.jsonl", 4, "question", "answer")

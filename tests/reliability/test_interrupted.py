@@ -73,12 +73,14 @@ def refused(run: Run, *words: str) -> None:
     assert [word for word in words if word not in lines[0]] == [], run.text()
 
 
-def test_ten_kills_at_random_moments(server: Server, tmp_path: Path):
+# Seven runs, three of them killed twice: ten kills.
+@pytest.mark.parametrize("runs", [2, pytest.param(7, marks=pytest.mark.slow)])
+def test_kills_at_random_moments(server: Server, tmp_path: Path, runs: int):
     write_configs(tmp_path)
     small = ("--per_device_train_batch_size", "8")
-    # Seven runs, three of them killed twice. The first setting keeps the weights with the lowest loss, as its config.yaml says.
+    # The first setting keeps the weights with the lowest loss, as its config.yaml says.
     chosen = [Setting("sft_instruct", 2, 1, small), Setting("grpo_math", 3, 1, (*small, "--num_iterations", "2"))]
-    assert campaign(server, 7, seed=21, chosen=chosen, folder=tmp_path) == []
+    assert campaign(server, runs, seed=21, chosen=chosen, folder=tmp_path) == []
 
 
 @pytest.mark.slow
