@@ -146,9 +146,8 @@ def choose_attention(name: str | None, dtype: torch.dtype | str | None, config: 
     if name != VARLEN:
         return name
     _check_varlen(config)
-    has_kernel = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)  # flash-attention 2's
-    if not has_kernel or dtype not in (torch.bfloat16, torch.float16):
-        say("attn_implementation varlen needs an NVIDIA GPU from Ampere on and 16 bits: using sdpa, which computes the same")
+    if not torch.cuda.is_available() or dtype not in (torch.bfloat16, torch.float16):
+        say("attn_implementation varlen needs an NVIDIA GPU and bfloat16: using sdpa, which computes the same")
         return "sdpa"
     AttentionInterface.register(VARLEN, varlen_attention)
     AttentionMaskInterface.register(VARLEN, _varlen_mask)

@@ -275,10 +275,8 @@ def test_varlen_keeps_documents_apart_on_a_gpu():
     torch.testing.assert_close(packed, alone, rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("card", [None, (7, 5)])  # a T4
-def test_varlen_falls_back_to_sdpa_without_a_gpu(monkeypatch, capsys, card: tuple[int, int] | None):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: card is not None)
-    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: card)
+def test_varlen_falls_back_to_sdpa_without_a_gpu(monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert choose_attention("varlen", torch.bfloat16, LlamaConfig()) == "sdpa"
     assert "needs an NVIDIA GPU" in capsys.readouterr().out
     assert choose_attention("eager", torch.bfloat16, LlamaConfig()) == "eager"
