@@ -261,9 +261,9 @@ HOSTILE = [
 def test_no_completion_takes_long(recipe):
     recipe["forms"].read_any(READ[2], [F])  # imports once
     for text in HOSTILE:
-        start = time.process_time()
+        start = time.thread_time()
         recipe["forms"].read_any(text, [F])
-        assert time.process_time() - start < 2, text[:60]
+        assert time.thread_time() - start < 2, text[:60]
 
 
 # --- Before training ------------------------------------------------------------------------------------------------------

@@ -287,7 +287,7 @@ def test_no_locks_no_git_no_home_no_network_no_folder_for_temporary_files(start,
     assert "does not answer; the run is logged in " in text
     assert "Traceback" not in text
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
-    assert time.monotonic() - began < 60, "by itself wandb waits for 101 s"
+    assert time.monotonic() - began < 90, "by itself wandb waits for 101 s"
     assert "git revision: not a git checkout" in (folder / "README.md").read_text()
     assert "This run is complete" in finish(start(setting, machine=BARE))
 

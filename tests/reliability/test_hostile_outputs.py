@@ -16,7 +16,7 @@ import pytest
 from bad_inputs import HOSTILE, RECIPES, picture, rows_of
 from conftest import recipe_modules
 
-SECONDS = 1.0
+SECONDS = 3.0  # a core of its own needs less than one; here other tests share it. What backtracks needs minutes
 Verdict = Callable[[str], Any]
 
 
@@ -30,20 +30,20 @@ def fill(case: dict[str, Any], folder: Path) -> str:
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Ends what takes ten times as long, and fails if it takes longer at all."""
+    """Ends what takes ten times as long, and fails if this thread works longer at all."""
 
     def stop(*_: Any) -> None:
         pytest.fail(f"not within {10 * seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
-    started = time.process_time()
+    started = time.thread_time()
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert time.process_time() - started < seconds
+    assert time.thread_time() - started < seconds
 
 
 def scored_by(score: Callable, rows: list[Any]) -> Verdict:

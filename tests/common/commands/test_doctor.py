@@ -195,7 +195,7 @@ def test_shared_memory(tmp_path: Path):
 def test_disk(tmp_path: Path):
     begun = time.monotonic()
     assert doctor.check_disk(tmp_path / "outputs", needed=0, slowest=0).state == "ok"
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert list(tmp_path.iterdir()) == []
     full = doctor.check_disk(tmp_path / "outputs", needed=10**18)
     assert (full.state, full.cure.partition(":")[0]) == ("warn", "a full-size run keeps some 20 GB")

@@ -207,14 +207,14 @@ def bomb(width: int, height: int) -> bytes:
 def test_a_decompression_bomb_is_refused_at_once(tmp_path: Path, size: tuple[int, int]):
     path = tmp_path / "bomb.png"
     path.write_bytes(bomb(*size))
-    start = time.monotonic()
+    start = time.thread_time()
     for read in (images.image_size, images.open_image):
         with pytest.raises(BadRow) as raised:
             read(path)
         assert str(raised.value) == (
             f"{path} has over 89 million pixels: perhaps a decompression bomb; scale it down or remove the row"
         )
-    assert time.monotonic() - start < 1
+    assert time.thread_time() - start < 1
 
 
 def test_a_large_photograph_is_read(tmp_path: Path):

