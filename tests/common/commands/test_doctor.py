@@ -300,7 +300,7 @@ def test_this_machine():
     assert "secret" not in ended.stdout
     found = {finding["check"]: finding["state"] for finding in json.loads(ended.stdout)}
     assert list(found)[:5] == ["Python", "packages", "versions", "GPUs", "all-reduce"]
-    assert list(found)[5:] == ["compiler", "operators", "shared memory", "disk", "hub", "token", "trackers"]
+    assert list(found)[5:] == ["compiler", "operators", "shared memory", "disk", "cache", "hub", "token", "trackers"]
     assert {found["Python"], found["packages"], found["all-reduce"], found["disk"], found["token"]} <= {"ok", "warn"}
 
 
