@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -22,31 +21,15 @@ TOO_DEEP = f"lists and objects nested more than {DEEPEST} deep; write it flatter
 HALF = re.compile(r"\\u[dD][89a-fA-F]")  # half of a character, which JSON writes as two
 
 
-def check_path(setting: str, name: str) -> None:
-    """Refuses a name that no file can have, a file that may not be read, and for data the whole disk.
-
-    Args:
-        setting: The setting that gives the name.
-        name: The name.
-
-    Raises:
-        SystemExit: With code 2 and one line.
-    """
-    longest = max(len(os.fsencode(part)) for part in name.split("/"))
-    if "\0" in name or longest > 255 or len(name) > 4000:
-        problem = "it holds a NUL byte" if "\0" in name else f"it is {longest} bytes long, and file systems take 255"
-        fail(f"{setting} {name[:40]!r}...: no file can have this name ({problem}); correct it")
-    if os.path.isfile(name) and not os.access(name, os.R_OK):
-        fail(f"{setting} {name}: you may not read this file; change its permissions")
-    places = {"/": "the whole disk", os.path.realpath(os.path.expanduser("~")): "your home folder"}
-    if setting.endswith("dataset_name") and os.path.realpath(name) in places:
-        fail(f"{setting} {name} is {places[os.path.realpath(name)]}; pass the folder that holds the data")
-
-
 def kind_of(path: Path) -> str | None:
     """Returns what a file holds by its name, one of `KINDS`, packed (`.gz`) or not; None for others."""
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     return suffix if suffix in KINDS else None
+
+
+def is_parquet(path: Path) -> bool:
+    """Returns whether a file is a parquet by its name, packed or not."""
+    return path.name.lower().endswith((".parquet", ".parquet.gz"))
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------------

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.data.files import check_path
 from common.data.runs import RECORD, read_record
 from common.errors import fail, nearest, say
 from common.progress import stage
 from common.run.arguments import RunArguments, check_run, default_output_dir, hide_token
 from common.run.auto import leave_open, settle
-from common.run.flags import check_built, check_values
+from common.run.flags import check_built, check_path, check_values
 from common.run.launch import check_deepspeed, check_gpus, choose_precision, start_alone
 from common.run.memory import end_in_one_line, warn_if_too_large
 from common.run.parser import Parser, read_settings

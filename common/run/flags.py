@@ -1,15 +1,15 @@
 """Settings that cannot work, each by itself, or that cannot go together: one line each."""
 
 import math
+import os
 import re
 from argparse import Namespace
 from typing import Any
 
-from common.data.files import check_path
 from common.errors import brief, fail, nearest
 from common.run.auto import AUTO
 from common.run.grpo import check_grpo
-from common.run.refused import shown
+from common.run.refused import as_flag
 
 from transformers import TrainingArguments
 from transformers.training_args import OptimizerNames
@@ -75,7 +75,7 @@ def check_values(values: Namespace, training_class: type[TrainingArguments], wor
     for name, value in settings.items():
         numbers = value if isinstance(value, list) else [value]
         if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-            fail(f"{name} is {shown(value)}: give a finite number")
+            fail(f"{name} is {as_flag(value)}: give a finite number")
     for limit, (holds, names) in LIMITS.items():
         for name in names.split():
             if settings.get(name) not in (None, AUTO) and not holds(settings[name]):
@@ -110,6 +110,27 @@ def _check_text(name: str, value: Any) -> None:
     is_json = name == "deepspeed" and isinstance(value, str) and value.startswith("{")
     if isinstance(value, str) and not is_json and (name.endswith(PATHS) or name == "deepspeed"):
         check_path(name, value)
+
+
+def check_path(setting: str, name: str) -> None:
+    """Refuses a name that no file can have, a file that may not be read, and for data the whole disk.
+
+    Args:
+        setting: The setting that gives the name.
+        name: The name.
+
+    Raises:
+        SystemExit: With code 2 and one line.
+    """
+    longest = max(len(os.fsencode(part)) for part in name.split("/"))
+    if "\0" in name or longest > 255 or len(name) > 4000:
+        problem = "it holds a NUL byte" if "\0" in name else f"it is {longest} bytes long, and file systems take 255"
+        fail(f"{setting} {name[:40]!r}...: no file can have this name ({problem}); correct it")
+    if os.path.isfile(name) and not os.access(name, os.R_OK):
+        fail(f"{setting} {name}: you may not read this file; change its permissions")
+    places = {"/": "the whole disk", os.path.realpath(os.path.expanduser("~")): "your home folder"}
+    if setting.endswith("dataset_name") and os.path.realpath(name) in places:
+        fail(f"{setting} {name} is {places[os.path.realpath(name)]}; pass the folder that holds the data")
 
 
 def _check_attention(name: str | None) -> None:

@@ -118,9 +118,9 @@ def refuse_unread(given: Mapping[str, Any], standard: Mapping[str, Any], reads: 
     """
     for name, value in given.items():
         if name not in reads and value != standard[name]:
-            fail(f"{name} {shown(value)} has no effect here: {script} does not read it; use train.py")
+            fail(f"{name} {as_flag(value)} has no effect here: {script} does not read it; use train.py")
 
 
-def shown(value: Any) -> str:
+def as_flag(value: Any) -> str:
     """Returns a value as it would be given as a flag."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
