@@ -13,12 +13,12 @@ from typing import Any
 from uuid import uuid4
 
 from common.data.arguments import DataArguments
-from common.data.files import KINDS, Rows, kind_of, read_file
+from common.data.files import KINDS, Rows, is_parquet, kind_of, read_file
+from common.data.folders import find_files, split_of
 from common.data.hub import is_path, refusal, use_cache_if_unreachable
-from common.data.notes import note
 from common.data.pieces import LARGE, PIECE, Pieces, is_large, join, pieces_of, sum_of_file
 from common.data.sources import sources_of
-from common.data.splits import NAMES, find_splits
+from common.data.splits import find_splits
 from common.data.structs import plain_row
 from common.errors import brief, fail
 
@@ -29,16 +29,9 @@ from datasets.table import InMemoryTable
 from huggingface_hub.utils import httpx
 
 UNREADABLE = (DatasetGenerationError, OSError, ValueError, EOFError, zlib.error)  # of a damaged file
-OF_DATASETS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # say what a folder holds
-PARTS = {name: part for part, names in NAMES.items() for name in names}
 
 
 # --- One file -----------------------------------------------------------------------------------------------------------
-
-
-def is_parquet(path: Path) -> bool:
-    """Returns whether a file is a parquet by its name, packed or not."""
-    return path.name.lower().endswith((".parquet", ".parquet.gz"))
 
 
 def load_parquet(path: Path) -> Dataset:
@@ -91,49 +84,6 @@ def _read(path: Path) -> Rows | Pieces:
 
 
 # --- Folders --------------------------------------------------------------------------------------------------------------
-
-
-def split_of(path: Path) -> str | None:
-    """Returns the split that a file is called after (`test.csv.gz`, `train-00000-of-00002.parquet`), if any."""
-    name = re.sub(r"-\d+-of-\d+$", "", path.name.lower().partition(".")[0])
-    return name if name in PARTS else None
-
-
-def _resembles(path: Path) -> str | None:
-    """Returns the split whose name is a word of a file's name (`squad-train.json`), if any."""
-    words = re.split(r"[-_. ]", path.name.lower())
-    return next((name for name in PARTS if name in words), None)
-
-
-def find_files(folder: Path) -> dict[str, list[Path]]:
-    """Returns the files of rows in a folder and those below it, by split; all are to be trained if none is called after one."""
-    files = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if (kind_of(path) or is_parquet(path)) and path.is_file() and path.name not in OF_DATASETS
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-
-    def below(path: Path) -> str | None:
-        return next((part for part in path.relative_to(folder).parts[:-1] if part.lower() in PARTS), None)
-
-    ways: list[Callable[[Path], str | None]] = [
-        split_of,
-        below,
-        lambda path: split_of(path) or below(path) or _resembles(path),
-    ]
-    for way in ways:
-        found: dict[str, list[Path]] = {}
-        for path in files:
-            found.setdefault(way(path) or "", []).append(path)
-        splits = find_splits(found)
-        if "train" in splits or (splits and way is ways[-1]):
-            kept = {split: found[split] for split in splits.values()}
-            others = [str(path.relative_to(folder)) for path in files if not any(path in paths for paths in kept.values())]
-            if others:
-                note(f"{folder}: not read, as they are called after no split: {', '.join(others[:9])}")
-            return kept
-    return {"train": files} if files else {}
 
 
 def _read_folder(folder: Path) -> dict[str, Rows | Pieces]:

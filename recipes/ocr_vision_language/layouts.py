@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from common.data.columns import HEADINGS, heading
-from common.data.files import kind_of, read_file
+from common.data.files import is_parquet, kind_of, read_file
+from common.data.folders import find_files, split_of
 from common.data.notes import note
 from common.data.pictures import Cell
-from common.data.rows import find_files, is_parquet, is_saved, load_parquet, load_splits, split_of
+from common.data.rows import is_saved, load_parquet, load_splits
 from common.data.splits import find_splits
 from common.data.structs import plain_row
 from common.errors import BadRow, fail
