@@ -27,6 +27,8 @@ from languages import find_language
 from metrics import INSTRUCTION
 from mgsm import load_mgsm
 
+Splits = dict[str, Sequence[Conversation]]
+
 ASKS_FOR = re.compile(r"reasoning language:\s*([^\W\d_][^\n.,;]*)", re.IGNORECASE)
 
 
@@ -123,6 +125,29 @@ def place_others(
     return select(others, np.flatnonzero(~is_apart | asks_trained)), asked
 
 
+def _check_languages(args: MultilingualArguments) -> None:
+    if not 0 <= args.other_share < 1:
+        fail(f"other_share is {args.other_share:g}; use at least 0 and less than 1")
+    for language in args.thinking_languages:
+        try:
+            find_language(language)
+        except ValueError as error:
+            fail(f"thinking_languages: {error}")
+
+
+def _by_language(splits: Splits, args: MultilingualArguments) -> tuple[Splits, Splits]:
+    """Returns of each split the rows in languages that are trained, and the others."""
+    asked_for, others = {}, {}
+    for split, rows in splits.items():
+        languages = args.thinking_languages or sorted({row["thinking_language"] for row in rows})
+        is_asked_for = np.array([row["thinking_language"] in languages for row in rows], bool)
+        asked_for[split] = select(rows, np.flatnonzero(is_asked_for))
+        others[split] = select(rows, np.flatnonzero(~is_asked_for))
+        if not asked_for[split]:
+            fail(f"{args.dataset_name} ({split}) has no row in {', '.join(languages)}; change thinking_languages or add rows")
+    return asked_for, others
+
+
 def load_data(
     args: MultilingualArguments, seed: int
 ) -> tuple[Sequence[Conversation], Sequence[Conversation], dict[str, Sequence[Conversation]]]:
@@ -140,27 +165,14 @@ def load_data(
         SystemExit: With code 2 and one line if the data cannot be used.
     """
     check_num_held_out(args.num_held_out)
-    if not 0 <= args.other_share < 1:
-        fail(f"other_share is {args.other_share:g}; use at least 0 and less than 1")
-    for language in args.thinking_languages:
-        try:
-            find_language(language)
-        except ValueError as error:
-            fail(f"thinking_languages: {error}")
+    _check_languages(args)
     if is_lesson(args):
         check_size(args)
         return import_lesson("synthetic").synthetic_splits(args, seed)
     if list(Path(args.dataset_name).glob("mgsm_*.tsv")):
         return [], [], {"mgsm": load_mgsm(args.dataset_name, args.thinking_languages)[: args.num_held_out]}
     splits = load_conversations(args, convert)
-    asked_for, others = {}, {}
-    for split, rows in splits.items():
-        languages = args.thinking_languages or sorted({row["thinking_language"] for row in rows})
-        is_asked_for = np.array([row["thinking_language"] in languages for row in rows], bool)
-        asked_for[split] = select(rows, np.flatnonzero(is_asked_for))
-        others[split] = select(rows, np.flatnonzero(~is_asked_for))
-        if not asked_for[split]:
-            fail(f"{args.dataset_name} ({split}) has no row in {', '.join(languages)}; change thinking_languages or add rows")
+    asked_for, others = _by_language(splits, args)
     train, validation, held_out = hold_out(
         asked_for,
         group_of,
