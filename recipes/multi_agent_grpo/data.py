@@ -16,7 +16,6 @@ from transformers import PreTrainedTokenizerBase
 
 from agents import Agent
 from arguments import TeamArguments
-from rewards import Answers
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,8 @@ def conversation(question: str, prompt: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": prompt}, {"role": "user", "content": question}]
 
 
-def aggregator_question(question: str, answers: Answers) -> str:
-    """Returns what the aggregator reads: the question and what each agent answered."""
+def aggregator_question(question: str, answers: dict[str, str | None]) -> str:
+    """Returns what the aggregator reads: the question and what each agent answered, None for nothing."""
     return "\n".join([question, "", *(f"{name}: {answer or 'no answer'}" for name, answer in answers.items())])
 
 
@@ -134,7 +133,7 @@ def to_dataset(problems: list[Problem], team: list[Agent]) -> Dataset:
     return Dataset.from_list(rows)
 
 
-def aggregator_dataset(problems: list[Problem], heard: Iterable[Answers], aggregator: Agent) -> Dataset:
+def aggregator_dataset(problems: list[Problem], heard: Iterable[dict[str, str | None]], aggregator: Agent) -> Dataset:
     """Returns the aggregator's training set.
 
     Args:
