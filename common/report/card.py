@@ -26,6 +26,13 @@ def _named(name: str) -> str:
     return Path(name).absolute().name if is_path(name) or Path(name).exists() else name
 
 
+def _data_of(setting: str) -> tuple[str, list[str]]:
+    """Returns how a card names the data of a run, and which of its data sets the hub has."""
+    sources = [source for source, _ in sources_of(setting)] if re.fullmatch(SOURCES, setting) else []
+    name = " ".join(map(_named, sources)) if len(sources) > 1 else _named(setting)
+    return name, [source for source in sources if _is_of_hub(source)]
+
+
 def _on_a_line(text: str) -> str:
     return " ".join(text.split())
 
@@ -175,13 +182,10 @@ def write_card(
         facts: Lines such as the launcher, the time and the versions.
         model_name: The model's name; the folder's if not given.
     """
-    base, data = (_on_a_line(settings[name]) for name in ("model_name_or_path", "dataset_name"))
-    name = model_name or folder.name
+    name, base = model_name or folder.name, _on_a_line(settings["model_name_or_path"])
+    data, on_hub = _data_of(_on_a_line(settings["dataset_name"]))
     evaluations = [row for row in rows if "split" in row]
     before, after = ({row["split"]: row for row in order} for order in (reversed(evaluations), evaluations))
-    named = sources_of(data) if re.fullmatch(SOURCES, data) else []
-    on_hub = [source for source, _ in named if _is_of_hub(source)]
-    data = " ".join(_named(source) for source, _ in named) if len(named) > 1 else _named(data)
     task = "image-text-to-text" if (folder / "processor_config.json").exists() else "text-generation"
     header: dict[str, Any] = {
         "library_name": "peft" if settings["use_peft"] else "transformers",
