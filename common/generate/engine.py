@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from common.generate.next_token import next_tokens, processors_of
+from common.generate.requests import Request, chunks, filled
 from common.generate.slots import ATTENTION, new_slots
 
 import torch
@@ -17,7 +18,6 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 LENGTH = 128  # slots have a multiple of so many positions, so that slightly longer prompts still fit
 STEPS = 16  # decoding steps between two looks at what has ended: a look waits for the GPU
-PREFILL_TOKENS = 16384  # read at once of new prompts, padding included
 REFILL = 0.25  # share of the slots that has ended before new prompts are read into them
 FEWEST_SLOTS = 16  # so few are not moved together any more: the weights, which are read at each step, cost far more
 
@@ -33,20 +33,6 @@ class Decoded:
 
     tokens: list[int]
     logprobs: list[float]
-
-
-@dataclass
-class _Job:
-    """A prompt on its way: its number, its tokens, the length it may not exceed, its seed, and how long it may be by now."""
-
-    number: int
-    prompt: tuple[int, ...]
-    limit: int
-    seed: int
-    reached: int = 0
-
-    def __post_init__(self):
-        self.reached = len(self.prompt) + 1  # with the token that follows from reading it
 
 
 class Engine:
@@ -142,27 +128,27 @@ class Engine:
         """Reads prompts; returns the logits after each, and their keys and values."""
         longest = max(map(len, prompts))
         # Padded on the right: what a token sees stands before it.
-        ids = torch.tensor([_filled(prompt, longest) for prompt in prompts], device=self.model.device)
+        ids = torch.tensor([filled(prompt, longest) for prompt in prompts], device=self.model.device)
         cache = DynamicCache(config=self.model.config)
         hidden = self.body(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
         last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=ids.device)
         return self.head(hidden[torch.arange(len(prompts), device=ids.device), last]), cache
 
-    def _fill(self, slots: list[int], jobs: list[_Job]) -> None:
+    def _fill(self, slots: list[int], requests: list[Request]) -> None:
         """Puts prompts into slots and gives each its first token; a prompt that several slots have is read once."""
-        for chunk in _chunks(sorted(dict.fromkeys(job.prompt for job in jobs), key=len)):
-            mine = [(slot, job) for slot, job in zip(slots, jobs, strict=True) if job.prompt in chunk]
+        for chunk in chunks(sorted(dict.fromkeys(request.prompt for request in requests), key=len)):
+            mine = [(slot, request) for slot, request in zip(slots, requests, strict=True) if request.prompt in chunk]
             logits, read = self._read(list(chunk))
             rows = self._numbers([slot for slot, _ in mine])
-            copies = self._numbers([chunk[job.prompt] for _, job in mine])
+            copies = self._numbers([chunk[request.prompt] for _, request in mine])
             longest = read.get_seq_length()
             for own, source in zip(self.cache.layers, read.layers, strict=True):
                 own.keys[rows, :longest] = source.keys.transpose(1, 2)[copies]
                 own.values[rows, :longest] = source.values.transpose(1, 2)[copies]
-            self.history[rows] = self._numbers([_filled(job.prompt, self.length) for _, job in mine])
-            self.positions[rows] = self._numbers([len(job.prompt) - 1 for _, job in mine])
-            self.limits[rows] = self._numbers([job.limit for _, job in mine])
-            self.seeds[rows] = self._numbers([job.seed for _, job in mine])
+            self.history[rows] = self._numbers([filled(request.prompt, self.length) for _, request in mine])
+            self.positions[rows] = self._numbers([len(request.prompt) - 1 for _, request in mine])
+            self.limits[rows] = self._numbers([request.limit for _, request in mine])
+            self.seeds[rows] = self._numbers([request.seed for _, request in mine])
             self.ended[rows] = False
             self._append(rows, logits[copies])
 
@@ -174,18 +160,18 @@ class Engine:
             state[: len(kept)] = state[source]
         self.ended[len(kept) : count] = True
 
-    def _collect(self, slots: list[_Job | None], done: list[Decoded | None]) -> None:
+    def _collect(self, slots: list[Request | None], done: list[Decoded | None]) -> None:
         """Takes the completions that have ended out of their slots."""
         ended = self.ended.tolist()
-        taken = [slot for slot, job in enumerate(slots) if job and ended[slot]]
+        taken = [slot for slot, request in enumerate(slots) if request and ended[slot]]
         if not taken:
             return
         rows = self._numbers(taken)
         states = (self.history[rows], self.logprobs[rows], self.positions[rows])
         for slot, tokens, logprobs, last in zip(taken, *(state.tolist() for state in states), strict=True):
-            job, slots[slot] = slots[slot], None
-            begin = len(job.prompt)
-            done[job.number] = Decoded(tokens[begin : last + 1], logprobs[begin : last + 1])
+            request, slots[slot] = slots[slot], None
+            begin = len(request.prompt)
+            done[request.number] = Decoded(tokens[begin : last + 1], logprobs[begin : last + 1])
 
     def _numbers(self, numbers: list) -> torch.Tensor:
         return torch.tensor(numbers, device=self.model.device)
@@ -215,45 +201,29 @@ class Engine:
             The completions in the order of the prompts.
         """
         waiting = deque(
-            _Job(number, tuple(prompt), len(prompt) + max_new_tokens, seed + number * self.length)
+            Request(number, tuple(prompt), len(prompt) + max_new_tokens, seed + number * self.length)
             for number, prompt in enumerate(prompts)
         )
-        slots: list[_Job | None] = [None] * min(self.num_slots, len(prompts))
+        slots: list[Request | None] = [None] * min(self.num_slots, len(prompts))
         done: list[Decoded | None] = [None] * len(prompts)
         while waiting or any(slots):
-            running = [slot for slot, job in enumerate(slots) if job]
-            free = [slot for slot, job in enumerate(slots) if not job]
+            running = [slot for slot, request in enumerate(slots) if request]
+            free = [slot for slot, request in enumerate(slots) if not request]
             if waiting and len(free) >= REFILL * len(slots):
-                jobs = [waiting.popleft() for _ in free[: len(waiting)]]
-                self._fill(free[: len(jobs)], jobs)
-                for slot, job in zip(free, jobs, strict=False):
-                    slots[slot] = job
+                requests = [waiting.popleft() for _ in free[: len(waiting)]]
+                self._fill(free[: len(requests)], requests)
+                for slot, request in zip(free, requests, strict=False):
+                    slots[slot] = request
             elif not waiting and len(slots) > FEWEST_SLOTS and len(running) <= len(slots) // 2:
                 count = len(slots) // 2
                 self._move(running, count)
                 slots = [slots[slot] for slot in running] + [None] * (count - len(running))
-            jobs = [job for job in slots if job]
-            steps = min(STEPS, max(job.limit - job.reached for job in jobs))
+            requests = [request for request in slots if request]
+            steps = min(STEPS, max(request.limit - request.reached for request in requests))
             with self._decoding():
                 for _ in range(steps):
                     self._replay(len(slots))
-            for job in jobs:
-                job.reached = min(job.reached + steps, job.limit)
+            for request in requests:
+                request.reached = min(request.reached + steps, request.limit)
             self._collect(slots, done)
         return done
-
-
-def _filled(prompt: tuple[int, ...], length: int) -> list[int]:
-    """Returns a prompt with its first token behind it, up to a length: a penalty on repetitions sees nothing new there."""
-    return [*prompt, *prompt[:1] * (length - len(prompt))]
-
-
-def _chunks(prompts: list[tuple[int, ...]]) -> Iterator[dict[tuple[int, ...], int]]:
-    """Yields prompts that are read together, shortest first, each with its number among them."""
-    chunk: dict[tuple[int, ...], int] = {}
-    for prompt in prompts:
-        if chunk and (len(chunk) + 1) * len(prompt) > PREFILL_TOKENS:
-            yield chunk
-            chunk = {}
-        chunk[prompt] = len(chunk)
-    yield chunk

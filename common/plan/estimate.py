@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from common.generate.decode import ROOM
-from common.generate.engine import LENGTH, PREFILL_TOKENS
+from common.generate.engine import LENGTH
+from common.generate.requests import PREFILL_TOKENS
 from common.generate.slots import slot_bytes
 from common.plan.models import Counts, Hashed, Shape
 from common.plan.passes import Pass, trace

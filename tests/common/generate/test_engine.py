@@ -3,6 +3,7 @@
 import random
 
 from common.generate import engine as engine_module
+from common.generate import requests as requests_module
 from common.generate.decode import Decoder
 from common.generate.engine import Decoded, Engine
 from common.generate.next_token import processors_of
@@ -104,7 +105,7 @@ def test_slots_are_filled_again_and_moved_together(monkeypatch: pytest.MonkeyPat
     lengths = sorted(len(one.tokens) for one in expected)
     assert lengths[0] < 20 < lengths[-1]  # they end at very different times
     monkeypatch.setattr(engine_module, "FEWEST_SLOTS", 2)
-    monkeypatch.setattr(engine_module, "PREFILL_TOKENS", 64)
+    monkeypatch.setattr(requests_module, "PREFILL_TOKENS", 64)
     counts = set()
     model.model.register_forward_hook(
         lambda module, inputs, settings, output: counts.add(len(settings["input_ids"])), with_kwargs=True
