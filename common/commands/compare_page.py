@@ -56,6 +56,21 @@ def _logged(runs: list[Run]) -> list[dict[str, Any]]:
     return [curve for curve in found if curve["series"]]
 
 
+def _against_the_first(pairs: list[tuple[Run, dict[str, dict[str, Any] | None]]]) -> Table:
+    lines = []
+    for other, found in pairs:
+        for split, pair in found.items():
+            title = f"{other.name}, {split.replace('_', ' ')}"
+            if pair is None:
+                lines.append([title, "-", "no problem in common that both measure alike", "", ""])
+                continue
+            which = f"{'the same' if pair['all'] else 'the kept'} {pair['problems']}"
+            alone = [str(pair["only_other_right"]), str(pair["only_first_right"])]
+            lines.append([title, format_gain(pair["difference"]), which, *alone])
+    header = ["run, held-out set", "difference, with its 95 % interval", "problems", "it alone right", "it alone wrong"]
+    return Table("Against the first", header, lines)
+
+
 def write_page(
     file: Path, runs: list[Run], settings: Table, metrics: Table, pairs: list[tuple[Run, dict[str, dict[str, Any] | None]]]
 ) -> None:
@@ -68,17 +83,6 @@ def write_page(
         metrics: The last ones of each run.
         pairs: How each other run does against the first one, by held-out set; None where nothing can be held together.
     """
-    lines = []
-    for other, found in pairs:
-        for split, pair in found.items():
-            title = f"{other.name}, {split.replace('_', ' ')}"
-            if pair is None:
-                lines.append([title, "-", "no problem in common that both measure alike", "", ""])
-                continue
-            which = f"{'the same' if pair['all'] else 'the kept'} {pair['problems']}"
-            alone = [str(pair["only_other_right"]), str(pair["only_first_right"])]
-            lines.append([title, format_gain(pair["difference"]), which, *alone])
-    header = ["run, held-out set", "difference, with its 95 % interval", "problems", "it alone right", "it alone wrong"]
     splits = dict.fromkeys(split for run in runs for split in run.problems)
     columns = [{(split, *name): row for split in splits for name, row in run.problems.get(split, {}).items()} for run in runs]
     names = [run.name for run in runs]
@@ -105,7 +109,7 @@ def write_page(
         summary=f"Each run against the first one, {names[0]}.",
         settings=settings,
         metrics=metrics,
-        pairs=Table("Against the first", header, lines),
+        pairs=_against_the_first(pairs),
         kept_note=shown["left_out"],
     )
     replace(file, page)
