@@ -1,26 +1,24 @@
 """Measure, train, measure again, save, report: the part that is the same in every recipe."""
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from pathlib import Path
 
-from common.data.notes import LEFT_OUT, LINES
 from common.data.runs import COMPLETE, damage
 from common.errors import say
 from common.models.zero3 import keep_adapters_whole
 from common.progress import no_stage, stage
 from common.report.card import write_card
 from common.report.numbers import format_gain
-from common.report.page import Curve, write_report
+from common.report.page import Curve
 from common.run.arguments import seconds_of
-from common.run.batch import describe_batch
 from common.run.checkpoints import best_checkpoint, choose_checkpoint, is_last, loadable, size_of_checkpoint
 from common.run.disk import check_room, naming_disk_faults
 from common.run.divergence import DivergenceGuard
 from common.run.files import open_to_readers
 from common.run.heartbeat import Heartbeat
 from common.run.live import LiveReport
-from common.run.meter import Meter, average_speed, largest_peak_memory_gib
-from common.run.record import launcher, versions, write_record
+from common.run.meter import Meter, largest_peak_memory_gib
+from common.run.record import write_record
 from common.run.recorder import Evaluation, Recorder
 from common.run.rollouts import KeepRollouts
 from common.run.shared_memory import naming_full_shared_memory
@@ -71,48 +69,32 @@ def _undo_defaults(trainer: Trainer) -> None:
     trainer.remove_callback(PrinterCallback)
 
 
-def _facts(trainer: Trainer, recorder: Recorder) -> dict[str, str]:
-    """Returns what is said of a run's launch, its batch, its time and its tokens so far, and the versions."""
-    tokens = max((row.get("num_tokens", 0) for row in recorder.rows), default=0)
-    seconds, steps = recorder.seconds(), trainer.state.global_step
-    peaks = [row["peak_memory_gib"] for row in recorder.rows if "peak_memory_gib" in row]
-    where = f"({trainer.args.device.type}, the process that took most)"
-    return {
-        "ran on": launcher(trainer.args),
-        "batch": describe_batch(trainer.args),
-        "time": f"{seconds:.0f} s of training and evaluation, {steps} steps",
-        "tokens": f"{tokens:,.0f} in prompts and completions",
-        "speed": average_speed(recorder.rows) or "no step was logged",
-        **{f"gained on {split}": f"{format_gain(gain)} on the same problems" for split, gain in recorder.gains().items()},
-        **({"peak memory": f"{peaks[-1]} GiB {where}"} if peaks else {}),
-        **versions(),
-    }
+def _checkpoint_to_continue(trainer: Trainer, needed: int) -> Path | None:
+    """Returns where an interrupted run goes on, and says so; of a run that begins makes sure that its checkpoints fit."""
+    folder = Path(trainer.args.output_dir)
+    checkpoint = choose_checkpoint(folder, trainer.args.process_index)
+    if checkpoint:
+        say(f"Continuing from {checkpoint}.")
+    else:
+        check_room(folder, needed, "make room, or choose another --output_dir")
+    return checkpoint
 
 
-def _splits(trainer: Trainer, recorder: Recorder) -> list[str]:
-    """Returns a line on how many rows are trained on, and how many are held out."""
-    parts = [("to train on", trainer.train_dataset), ("to validate on", trainer.eval_dataset)]
-    counts = [f"{len(rows):,} {what}" for what, rows in parts if isinstance(rows, Sized)]
-    measured = {row["split"]: row["count"] for row in recorder.rows if "split" in row}
-    held_out = [f"{count:,} in {split.replace('_', ' ')}" for split, count in measured.items()]
-    return [f"Rows: {', '.join(counts + held_out)}."]
-
-
-def _report(trainer: Trainer, recorder: Recorder, write: Callable[..., Path], *, title: str, summary: str) -> None:
+def _finish(trainer: Trainer, recorder: Recorder, report: LiveReport) -> None:
     """Writes the totals, the card and the report of a finished training, and marks its folder as complete."""
-    args, folder = trainer.args, Path(trainer.args.output_dir)
+    folder = Path(trainer.args.output_dir)
     totals = {"step": trainer.state.global_step, "seconds": recorder.seconds(), "peak_memory_gib": largest_peak_memory_gib()}
     if trainer.accelerator.is_main_process:
         recorder.append("metrics.jsonl", totals)
         recorder.rows.append(totals)
-        facts, settings = _facts(trainer, recorder), args.run_values
-        write_card(folder, title=title, summary=summary, settings=settings, rows=recorder.rows, facts=facts)
-        report = write("complete", 0.0)
+        text = {"title": report.title, "summary": report.summary, "facts": report.facts()}
+        write_card(folder, **text, settings=trainer.args.run_values, rows=recorder.rows)
+        page = report.write("complete")
         open_to_readers(folder)
         (folder / COMPLETE).touch()
         for split, gain in recorder.gains().items():
             say(f"{split}: {format_gain(gain)} on the same problems")
-        say(f"The model and its card are in {folder}, the report is {report}")
+        say(f"The model and its card are in {folder}, the report is {page}")
 
 
 def run(
@@ -154,29 +136,15 @@ def run(
     watch = Watch(trainer, request, DivergenceGuard(trainer, args.run_values.get("stop_on_spike", False)), needed)
     recorder = Recorder(trainer, evaluate, shown, trackers)
 
-    def write(state: str, every: float) -> Path:
-        # What was found in the data names files of this machine: not for the card, which is published.
-        found = {"notes": [*_splits(trainer, recorder), *LINES], "left_out": LEFT_OUT}
-        text = {"title": title, "summary": summary, "facts": _facts(trainer, recorder)}
-        return write_report(folder, **text, curves=curves, **found, state=state, every=every)
-
-    def end_trackers() -> None:
-        for tracker in trackers:
-            tracker.end(trainer, folder / "report.html" if args.run_values.get("track_samples") else None)
-
-    live = LiveReport(write, recorder.measured, trainer.accelerator.is_main_process)
-    watch.before_leaving = lambda: live.now("interrupted")
+    report = LiveReport(trainer, recorder, title, summary, curves)
+    watch.before_leaving = lambda: report.now("interrupted")
     trainer.callback_handler.callbacks.insert(0, Meter(trainer))  # before the trackers, which log what it adds
     heartbeat = Heartbeat(args)
-    for callback in (heartbeat, watch, recorder, KeepRollouts(trainer, recorder.append), live):
+    for callback in (heartbeat, watch, recorder, KeepRollouts(trainer, recorder.append), report):
         trainer.add_callback(callback)
 
     keep_adapters_whole(trainer.model, args.deepspeed_plugin)
-    checkpoint = choose_checkpoint(folder, args.process_index)
-    if checkpoint:
-        say(f"Continuing from {checkpoint}.")
-    else:
-        check_room(folder, needed, "make room, or choose another --output_dir")
+    checkpoint = _checkpoint_to_continue(trainer, needed)
     step = int(checkpoint.name.split("-")[1]) if checkpoint else None
 
     def where() -> str:
@@ -189,14 +157,16 @@ def run(
             try:
                 _train(trainer, checkpoint)
             except SystemExit:  # asked to stop, or diverged
-                live.now("interrupted")
-                end_trackers()
+                report.now("interrupted")
+                for tracker in trackers:
+                    tracker.end(trainer)
                 raise
         stage("saving the model and its report")
         watch.check_weights()
         trainer.save_model(str(folder))
-        _report(trainer, recorder, write, title=title, summary=summary)
-    end_trackers()
+        _finish(trainer, recorder, report)
+    for tracker in trackers:
+        tracker.end(trainer)
     no_stage()
     accelerator.wait_for_everyone()
     heartbeat.close()

@@ -46,15 +46,10 @@ class Tracker:
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Waits: the last evaluation and the report are still to come."""
 
-    def end(self, trainer: Trainer, report: Path | None) -> None:
-        """Ends the tracker's run.
-
-        Args:
-            trainer: The trainer.
-            report: The run's report, if it is to be handed over, with the kept samples.
-        """
-        if report is not None and is_main_process():
-            self._guarded(self._hand_over)(report)
+    def end(self, trainer: Trainer) -> None:
+        """Ends the tracker's run; before that hands over the report and the kept samples if `track_samples` asks for it."""
+        if trainer.args.run_values.get("track_samples") and is_main_process():
+            self._guarded(self._hand_over)(Path(trainer.args.output_dir) / "report.html")
         told = {"model": trainer.model, "processing_class": trainer.processing_class}
         self._guarded(self.callback.on_train_end)(trainer.args, trainer.state, trainer.control, **told)
 

@@ -86,7 +86,8 @@ def test_samples_and_report_are_handed_over_where_that_is_asked(is_asked: bool, 
         row = {"step": 0, "split": "held_out", "question": "a row of mine", "answer": "4", "completion": "5", "correct": False}
         (folder / "samples.jsonl").write_text(json.dumps(row) + "\n")
         (folder / "report.html").write_text("<p>a page of mine</p>")
-        tracker.end(trainer, folder / "report.html" if is_asked else None)
+        trainer.args.run_values["track_samples"] = is_asked
+        tracker.end(trainer)
 
     start(folder, end=end)
     media = [path.read_text() for path in tmp_path.glob("wandb/offline-run-*/files/media/**/*") if path.is_file()]
@@ -112,7 +113,7 @@ def test_a_tracker_ends_when_all_is_measured(tmp_path: Path):
     (tracker,) = set_up(trainer, tmp_path)
     handler.on_train_end(args, TrainerState(), TrainerControl())
     tracker.on_log(args, TrainerState(), TrainerControl(), logs={"eval_held_out/accuracy": 0.5})
-    tracker.end(trainer, None)
+    tracker.end(trainer)
     assert ending.events == ["log", "end"]
 
 
