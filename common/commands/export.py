@@ -121,6 +121,17 @@ def _dated(tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> str:
     return f" In training its chat template named the day {day}; here it looks at the clock, as that of the base model does."
 
 
+def _read_back(working: Path, tokenizer: PreTrainedTokenizerBase | ProcessorMixin, prompt: str) -> torch.Tensor:
+    """Returns the logits of a prompt as whoever loads the export computes them, with its own tokenizer."""
+    config = AutoConfig.from_pretrained(working)
+    model = load_in_files(auto_class(config), config, str(working), working)
+    cast_in_files(model, torch.float32, working)
+    reader = (AutoProcessor if isinstance(tokenizer, ProcessorMixin) else AutoTokenizer).from_pretrained(working)
+    if reader.chat_template != tokenizer.chat_template:
+        fail("the export read back has another chat template than was saved; nothing was exported")
+    return sample_logits(model, reader, prompt)
+
+
 def _make(folder: Path, working: Path) -> None:
     """Writes the export of a run and compares it with the run's model."""
     # On the CPU, where float32 is exact.
@@ -150,15 +161,8 @@ def _make(folder: Path, working: Path) -> None:
     rounded = sample_logits(model, tokenizer, prompt)
     del model, base  # one model at a time
     gc.collect()  # modules with adapters hold each other
-    config = AutoConfig.from_pretrained(working)
-    reloaded = load_in_files(auto_class(config), config, str(working), working)
-    cast_in_files(reloaded, torch.float32, working)
-    processing = AutoProcessor if isinstance(tokenizer, ProcessorMixin) else AutoTokenizer
-    reader = processing.from_pretrained(working)
-    exported = sample_logits(reloaded, reader, prompt)
+    exported = _read_back(working, tokenizer, prompt)
     check_equal(rounded, exported, "the export read back is not what was saved")
-    if reader.chat_template != tokenizer.chat_template:
-        fail("the export read back has another chat template than was saved; nothing was exported")
 
     name = str(dtype).removeprefix("torch.")
     made, reference = f"The weights are those of {folder.name}, in {name}.", "what was trained"
