@@ -55,15 +55,7 @@ class Rollout:
         Returns:
             `prompt_ids`, `completion_ids` and `logprobs`, a list for each prompt.
         """
-        tokenizer, args = trainer.processing_class, trainer.args
-        runs = [(prompt, len(list(same))) for prompt, same in groupby(prompts)]  # each is written once for all its samples
-        distinct = [prompt for prompt, _ in runs]
-        if isinstance(prompts[0], str):
-            read = tokenizer(distinct)["input_ids"]
-        else:
-            shown = {"tools": trainer.tools or None, "chat_template": trainer.chat_template, **trainer.chat_template_kwargs}
-            read = tokenizer.apply_chat_template(distinct, add_generation_prompt=True, return_dict=False, **shown)
-        prompt_ids = [ids for ids, (_, count) in zip(read, runs, strict=True) for _ in range(count)]
+        args, prompt_ids = trainer.args, _read(prompts, trainer)
         # Drawn from what a checkpoint keeps, so a run that is continued samples the same; each process has its own.
         seed = int(torch.randint(2**62, ()))
         with (
@@ -97,6 +89,19 @@ class Rollout:
             "completion_ids": [one.tokens for one in done],
             "logprobs": [one.logprobs for one in done],
         }
+
+
+def _read(prompts: list[Any], trainer: GRPOTrainer) -> list[list[int]]:
+    """Returns the tokens of each prompt; what stands there several times, one after the other, is written once."""
+    tokenizer = trainer.processing_class
+    runs = [(prompt, len(list(same))) for prompt, same in groupby(prompts)]
+    distinct = [prompt for prompt, _ in runs]
+    if isinstance(prompts[0], str):
+        read = tokenizer(distinct)["input_ids"]
+    else:
+        shown = {"tools": trainer.tools or None, "chat_template": trainer.chat_template, **trainer.chat_template_kwargs}
+        read = tokenizer.apply_chat_template(distinct, add_generation_prompt=True, return_dict=False, **shown)
+    return [ids for ids, (_, count) in zip(read, runs, strict=True) for _ in range(count)]
 
 
 def plain_logprobs(model: PreTrainedModel, rows: list[tuple[list[int], list[int]]], temperature: float) -> list[list[float]]:
