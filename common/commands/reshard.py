@@ -9,7 +9,7 @@ from typing import Any
 
 from common.data.runs import COMPLETE, RECORD, checkpoint_steps, damage, read_record
 from common.errors import fail, say
-from common.run.disk import naming_disk_faults
+from common.run.disk import check_room, naming_disk_faults
 from common.run.files import open_to_readers, sync, write_whole
 from common.run.lock import LOCK, lock_folder
 from common.run.signals import REQUEUE
@@ -115,17 +115,6 @@ def _whole_checkpoints(run: Path) -> list[Path]:
     return found
 
 
-def _check_room(target: Path, checkpoints: list[Path]) -> None:
-    """Makes sure that the new checkpoints fit on the disk, and what is in between while one is converted."""
-    sizes = [sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) for folder in checkpoints]
-    needed, free = sum(sizes) + max(sizes, default=0), shutil.disk_usage(target.parent).free
-    if free < needed:
-        fail(
-            f"output_dir {target}: the converted checkpoints need {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free "
-            "there; make room, or choose another --output_dir"
-        )
-
-
 # --- Making -------------------------------------------------------------------------------------------------------------
 
 
@@ -161,7 +150,9 @@ def _make(run: Path, working: Path, target: Path, processes: tuple[int, int], ba
     checkpoints = _whole_checkpoints(run)
     if not checkpoints and not any((part / COMPLETE).exists() for part in _parts(run)):
         fail(f"{run} has no complete checkpoint; start it anew on {processes[1]} processes")
-    _check_room(target, checkpoints)
+    sizes = [sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) for folder in checkpoints]
+    needed = sum(sizes) + max(sizes, default=0)  # beside them what is in between while the largest is converted
+    check_room(target, needed, "make room, or choose another --output_dir", "converting the checkpoints")
     for part in _parts(run):
         _copy_files(part, working / part.relative_to(run))
         _convert_record(part, working / part.relative_to(run), processes[1], batch)
