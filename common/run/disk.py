@@ -18,6 +18,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from safetensors import SafetensorError
 
 SEEN = ".seen"  # in a run's folder, while its processes look whether they all see it
+PATIENCE = 40  # seconds for which they look: NFS may remember for 30 that a folder was not there (nfs(5), acdirmin)
 
 
 def first_that_exists(folder: Path) -> Path:
@@ -66,12 +67,11 @@ def _reads(file: Path, text: str) -> bool:
         return False
 
 
-def check_shared(folder: Path, patience: float = 40) -> None:
+def check_shared(folder: Path) -> None:
     """Makes sure that all machines of a run see the same folder; called by every process.
 
     Args:
         folder: The run's folder, which the main process has made.
-        patience: For how many seconds a process looks; NFS may remember for 30 that a folder was not there (nfs(5), acdirmin).
 
     Raises:
         SystemExit: With code 2 and one line that names a process which does not see it, and its machine.
@@ -80,7 +80,7 @@ def check_shared(folder: Path, patience: float = 40) -> None:
     if is_main_process():
         (folder / SEEN).write_text(written[0], encoding="utf-8")
     broadcast_object_list(written)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE
     while not (sees := _reads(folder / SEEN, written[0])) and time.monotonic() < deadline:
         time.sleep(0.2)
     seen = gather_object([(socket.gethostname(), folder.absolute(), sees)])
