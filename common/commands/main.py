@@ -1,4 +1,7 @@
-"""The command `recipes`: what is done with recipes, with their runs, and on a machine before the first of them."""
+"""The command `recipes`: what is done with recipes, with their runs, and on a machine before the first of them.
+
+A command imports what it alone needs: transformers takes seconds to import, and most commands do without it.
+"""
 
 import sys
 from importlib.metadata import version
@@ -57,7 +60,7 @@ def prepare(
     ] = None,
 ) -> None:
     """Shows what a run would train on, without a model: rows read, left out and held out, and what is trained of the first."""
-    from common.commands.prepare import prepare_recipe  # imported here, as below
+    from common.commands.prepare import prepare_recipe
 
     prepare_recipe(recipe, flags or [])
 
@@ -79,7 +82,7 @@ def eval_(
     flags: Annotated[list[str] | None, typer.Argument(metavar="FLAGS", help="Those of the recipe's evaluate.py.")] = None,
 ) -> None:
     """Evaluates a trained model as its recipe does, with its recipe's evaluate.py, in one process."""
-    from common.commands.eval import evaluate_run  # imported here, as below
+    from common.commands.eval import evaluate_run
 
     evaluate_run(run, flags or [])
 
@@ -90,7 +93,7 @@ def serve(
     port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")] = 8000,
 ) -> None:
     """Answers on this machine in the form of OpenAI's API, with the model of a run or a folder."""
-    from common.commands import serve as module  # imported here, as below
+    from common.commands import serve as module
 
     module.serve(folder, port)
 
@@ -108,7 +111,6 @@ def export(
     """Makes a standalone model of a run, and checks it."""
     stage(f"exporting {run}")
     try:
-        # Imported here: transformers takes seconds to import, and the other commands do without it.
         from common.commands.export import export_run
 
         export_run(run, output_dir, push)
@@ -131,7 +133,7 @@ def reshard(
     ] = None,
 ) -> None:
     """Makes a copy of an interrupted run that another number of processes continues."""
-    from common.commands.reshard import reshard_run  # imported here, as above
+    from common.commands.reshard import reshard_run
 
     reshard_run(run, num_processes, output_dir, per_device_train_batch_size, gradient_accumulation_steps)
 
@@ -147,7 +149,7 @@ def score(
     show_help: Annotated[bool, typer.Option("--help", help="Show this; with RECIPE also what a row has to hold.")] = False,
 ) -> None:
     """Scores completions made anywhere as a recipe does: verdicts, and metrics with 95 % intervals."""
-    from common.commands.score import describe_columns, score_file  # imported here, as above
+    from common.commands.score import describe_columns, score_file
 
     if show_help:
         typer.echo(context.get_help())
@@ -165,7 +167,7 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
     """Lists runs, the newest first: what they train on what, how far they are, their last scores and their state."""
-    from common.commands.runs import list_runs  # imported here, as above
+    from common.commands.runs import list_runs
 
     list_runs(folder, as_json)
 
@@ -180,7 +182,7 @@ def compare(
     ] = None,
 ) -> None:
     """Shows runs side by side: settings that differ, scores, and the difference on the same problems with its interval."""
-    from common.commands.compare import compare_runs  # imported here, as above
+    from common.commands.compare import compare_runs
 
     compare_runs(folders, as_json, html)
 
@@ -198,7 +200,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, in GiB.")] = False,
 ) -> None:
     """Says what fits on which GPUs, from a model's config.json: ZeRO stage, micro-batch, memory by parts, launch command."""
-    from common.commands import plan as module  # imported here, as above
+    from common.commands import plan as module
 
     module.plan(source, gpus, gpu_memory, config, as_json)
 
@@ -206,7 +208,7 @@ def plan(
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print a list of check, state, what, cure.")] = False) -> None:
     """Checks this machine: packages, GPUs, two processes that add up, compiler, disk, hub; exits with 1 if a check fails."""
-    from common.commands.doctor import examine  # imported here, as above
+    from common.commands.doctor import examine
 
     raise typer.Exit(examine(as_json))
 
