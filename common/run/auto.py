@@ -3,7 +3,6 @@
 An update takes as many tokens as `tokens_per_update` says, on any number of GPUs: what is chosen is how they are divided.
 """
 
-import os
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from common.data.runs import parse_record
 from common.errors import fail, say
 from common.run.launch import zero_settings
+from common.run.memory import gpu_gib
 
 import torch
 from transformers.hf_argparser import string_to_bool
@@ -134,17 +134,11 @@ def _planned(values: Namespace, each: int, world_size: int) -> Callable[[int, bo
     def needed(rows: int, recompute: bool) -> float:
         changed = {ROWS: rows, STEPS: each // rows, RECOMPUTE: recompute}
         try:
-            return estimate(job_of(vars(values) | changed, config, num_processes=world_size, **launch), _memory()).needed
+            return estimate(job_of(vars(values) | changed, config, num_processes=world_size, **launch), gpu_gib()).needed
         except Unplanned as error:
             fail(f"{ROWS} or {RECOMPUTE} auto: {error}; {cure}")
 
     return needed
-
-
-def _memory() -> float:
-    """Returns the GiB of this process's GPU."""
-    device = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
-    return torch.cuda.get_device_properties(device).total_memory / 2**30
 
 
 def _of_record(values: Namespace, recipe: str) -> dict[str, Any] | None:
@@ -187,7 +181,7 @@ def settle(values: Namespace, given: dict[str, Any], recipe: str, world_size: in
             size, recompute, why = size or kept[ROWS], kept[RECOMPUTE] if recompute is None else recompute, "as the run began"
         elif torch.cuda.is_available():
             needed = _planned(values, rows or size, world_size)
-            size, recompute, why = choose(rows or size, values.max_length, size, recompute, needed, _memory())
+            size, recompute, why = choose(rows or size, values.max_length, size, recompute, needed, gpu_gib())
         else:
             size = size or next(number for number in _divisors(rows) if number <= CPU_ROWS)
             recompute, why = bool(recompute), f"on a CPU up to {CPU_ROWS} rows at once, and nothing is recomputed"
