@@ -132,8 +132,13 @@ def quantization_of(model_args: ModelConfig, config: PreTrainedConfig) -> BitsAn
     return quantization
 
 
-def _build_tiny(name: str, processing: PreTrainedTokenizerBase | ProcessorMixin, folder: str) -> None:
-    """Saves a tiny model with random weights, the same ones under every ZeRO stage."""
+def _build_tiny(name: str, processing: PreTrainedTokenizerBase | ProcessorMixin) -> TemporaryDirectory:
+    """Returns a folder with a tiny model with random weights, the same ones under every ZeRO stage."""
+    # For each process its own: no other machine sees the folder.
+    try:
+        folder = TemporaryDirectory(prefix="tiny-")
+    except OSError as error:
+        fail(f"model_name_or_path {name} is built in a temporary folder, and there is none ({brief(error)}); set TMPDIR")
     if name in tiny_vision.TINY:
         config = tiny_vision.tiny_vision_config(name, processing)
     else:
@@ -142,9 +147,10 @@ def _build_tiny(name: str, processing: PreTrainedTokenizerBase | ProcessorMixin,
         model = vision.auto_class(config).from_config(config)
     # Not `model.save_pretrained`, which writes on the first process only.
     config.architectures = [type(model).__name__]
-    config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
-    save_model(model, f"{folder}/model.safetensors", metadata={"format": "pt"})
+    config.save_pretrained(folder.name)
+    model.generation_config.save_pretrained(folder.name)
+    save_model(model, f"{folder.name}/model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 def _reloadable(name: str, revision: str) -> str:
@@ -173,12 +179,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
     name = model_args.model_name_or_path
     is_tiny = name.startswith(tiny.PREFIX)
     if is_tiny:
-        # For each process its own: no other machine sees the folder. It stays as long as the model.
-        try:
-            folder = TemporaryDirectory(prefix="tiny-")
-        except OSError as error:
-            fail(f"model_name_or_path {name} is built in a temporary folder, and there is none ({brief(error)}); set TMPDIR")
-        _build_tiny(name, tokenizer, folder.name)
+        folder = _build_tiny(name, tokenizer)
         name = folder.name
     config = AutoConfig.from_pretrained(config_folder(name), revision=model_args.model_revision, trust_remote_code=False)
     check_lora_targets(model_args, config)
@@ -198,7 +199,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
     if config.model_type in PICTURE_MODELS and settings["attn_implementation"] in (None, "sdpa") and torch.cuda.is_available():
         pictures.see_together(model)
     adapted = model_args.use_peft
-    zero3.prepare(model, adapted, (model_args.lora_target_parameters or []) if adapted else [])
+    zero3.register(model, adapted, (model_args.lora_target_parameters or []) if adapted else [])
     for module in model.modules():
         # In evaluations bitsandbytes (0.50, on CPUs with AVX512-BF16) packs 4-bit weights for a kernel without a gradient, and
         # leaves them packed when training goes on.
@@ -212,7 +213,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         # What PEFT writes down as an adapter's base, and loads it by: a relative path would be one from where it is loaded.
         model.name_or_path = os.path.abspath(name)
     if is_tiny:
-        weakref.finalize(model, folder.cleanup)
+        weakref.finalize(model, folder.cleanup)  # the folder stays as long as the model
         model.name_or_path = ""  # this one is not kept
         if adapted:
             model.config.name_or_path = ""

@@ -44,7 +44,7 @@ def keep_saved_names(model: PreTrainedModel) -> None:
     model._weight_conversions = None
 
 
-def prepare(model: PreTrainedModel, adapted: bool = False, adapted_parameters: Iterable[str] = ()) -> None:
+def register(model: PreTrainedModel, adapted: bool, adapted_parameters: Iterable[str]) -> None:
     """Tells ZeRO-3, if it is in use, which weights are read outside of the module that holds them, and what to gather as one.
 
     Args:
