@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from common.models.sampling import stop_tokens
+
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -31,8 +33,7 @@ def generation_config(
         top_k: Samples from so many of the likeliest tokens; from all if None or 0.
         min_p: Samples from the tokens with at least this part of the likeliest one's probability; from all if None.
     """
-    stops = model.generation_config.eos_token_id
-    stops = {tokenizer.eos_token_id} | set(stops if isinstance(stops, list) else [] if stops is None else [stops])
+    stops = {*stop_tokens(model.generation_config), tokenizer.eos_token_id}
     # What is not given is none, and not transformers' default, which is 50 for `top_k`.
     sampling = {
         "temperature": temperature,
@@ -56,8 +57,7 @@ def stop_at(model: PreTrainedModel, token: int) -> None:
         model: The model.
         token: The token's number.
     """
-    stops = model.generation_config.eos_token_id
-    stops = stops if isinstance(stops, list) else [] if stops is None else [stops]
+    stops = stop_tokens(model.generation_config)
     model.generation_config.eos_token_id = stops if token in stops else [*stops, token]
 
 

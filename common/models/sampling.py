@@ -1,10 +1,16 @@
-"""How a model suggests to be sampled (generation_config.json)."""
+"""How a model suggests to generate (generation_config.json): where it stops, how it is sampled."""
 
 import re
 
 from common.errors import say
 
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
+
+
+def stop_tokens(config: GenerationConfig) -> list[int]:
+    """Returns the tokens at which a model stops; its settings may hold one, several or none."""
+    stops = config.eos_token_id
+    return stops if isinstance(stops, list) else [] if stops is None else [stops]
 
 
 def mend_sampling(model: PreTrainedModel, name: str) -> None:

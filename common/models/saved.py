@@ -16,6 +16,7 @@ from common.errors import brief, fail, say
 from common.models.folder import check_folder
 from common.models.in_files import dequantize_in_files, load_in_files
 from common.models.mxfp4 import from_pretrained
+from common.models.sampling import stop_tokens
 from common.models.vision import auto_class
 
 import torch
@@ -234,8 +235,7 @@ def load_run(
     except (OSError, ValueError, SafetensorError) as error:
         fail(f"{folder} cannot be loaded: {brief(error)}; pass another run, or a checkpoint-N of this one")
     # It was trained to end a turn with the tokenizer's end of text, which the base model may not have known.
-    stops = base.generation_config.eos_token_id
-    stops = set(stops if isinstance(stops, list) else [] if stops is None else [stops])
-    base.generation_config.eos_token_id = sorted(stops | {tokenizer.eos_token_id})
+    stops = {*stop_tokens(base.generation_config), tokenizer.eos_token_id}
+    base.generation_config.eos_token_id = sorted(stops)
     base.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), processing, settings
