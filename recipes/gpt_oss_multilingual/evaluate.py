@@ -7,10 +7,11 @@ The model may be a hub id, a folder or a LoRA adapter; `--dataset_name` may be a
 over the processes; under ZeRO-3 the model is sharded, under the other stages each process holds a copy.
 """
 
+from itertools import islice
 from typing import Any
 
 from common.data.formats import Conversation
-from common.generate.completions import generate
+from common.generate.completions import Completion, generate
 from common.report.numbers import print_results
 from common.run.config import parse
 
@@ -26,9 +27,15 @@ SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 ROWS_ROUTED = 100  # conversations on which the experts' work is counted
 
 
-def _shown(text: str) -> str:
-    turn = parse_turn(text)
-    return f"[thinks] {turn.thinking}\n[answers] {turn.final}" if turn.thinking or turn.final else ""
+def _sample(row: Conversation, completion: Completion, verdict: dict[str, Any]) -> dict[str, Any]:
+    """Returns a problem and what the model made of it, as the report shows them."""
+    turn = parse_turn(completion.raw)
+    return {
+        "question": f"{row['messages'][-2]['content']}\n(think in {row['thinking_language']})",
+        "answer": row["messages"][-1]["content"],
+        "completion": f"[thinks] {turn.thinking}\n[answers] {turn.final}" if turn.thinking or turn.final else "",
+        "correct": verdict["correct"] and verdict["thinking_language"],
+    }
 
 
 def prompt_of(row: Conversation) -> list[dict[str, Any]]:
@@ -91,18 +98,8 @@ def evaluate(
             routed = tokenize(rows[:ROWS_ROUTED], tokenizer, training_args.max_length, where=name, skip_bad_rows=True)
             work, experts = describe_shares(expert_shares(model, accelerator, routed, batch_size=batch_size))
             metrics, matrices = metrics | work, [*matrices, experts]
-        samples = [
-            {
-                "id": f"{name} {number}",
-                "question": f"{row['messages'][-2]['content']}\n(think in {row['thinking_language']})",
-                "answer": row["messages"][-1]["content"],
-                "completion": _shown(completion.raw),
-                "correct": verdict["correct"] and verdict["thinking_language"],
-            }
-            for number, (row, completion, verdict) in enumerate(
-                list(zip(rows, completions, verdicts, strict=True))[:SAMPLES_SHOWN]
-            )
-        ]
+        shown = islice(zip(rows, completions, verdicts, strict=True), SAMPLES_SHOWN)
+        samples = [{"id": f"{name} {number}", **_sample(*sample)} for number, sample in enumerate(shown)]
         results[name] = {"metrics": metrics, "matrices": matrices, "samples": samples, "count": len(rows)}
     return results
 

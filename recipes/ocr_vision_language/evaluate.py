@@ -9,9 +9,10 @@ over the processes; under ZeRO-3 the model is sharded, under the other stages ea
 
 import base64
 from io import BytesIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from common.generate.completions import generate
+from common.generate.completions import Completion, generate
 from common.report.numbers import print_results
 from common.run.config import parse
 
@@ -45,10 +46,17 @@ def _data_uri(row: "Row") -> str | None:
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _question(row: "Row") -> str:
-    """Returns what was asked last about a row's pictures."""
+def _sample(row: "Row", completion: Completion, verdict: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row and what was read in its pictures, as the report shows them."""
     asked = [message["content"] for message in row["messages"] if message["role"] == "user"][-1]
-    return asked if isinstance(asked, str) else "".join(part.get("text", "[picture]") for part in asked)
+    return {
+        "id": row["where"],
+        "question": asked if isinstance(asked, str) else "".join(part.get("text", "[picture]") for part in asked),
+        "image": _data_uri(row),
+        "answer": row["messages"][-1]["content"],
+        "completion": completion.text,
+        **verdict,
+    }
 
 
 def evaluate(
@@ -87,17 +95,8 @@ def evaluate(
             open_images=lambda number, rows=rows: fitted_images(rows[number], tokenizer, args),
         )
         metrics, verdicts = score(rows, [completion.text for completion in completions])
-        samples = [
-            {
-                "id": row["where"],
-                "question": _question(row),
-                "image": _data_uri(row),
-                "answer": row["messages"][-1]["content"],
-                "completion": completion.text,
-                **verdict,
-            }
-            for row, completion, verdict in list(zip(rows, completions, verdicts, strict=True))[:SAMPLES_SHOWN]
-        ]
+        shown = islice(zip(rows, completions, verdicts, strict=True), SAMPLES_SHOWN)
+        samples = [_sample(*sample) for sample in shown]
         confused = confused_characters([done.text for done in completions], references({name: rows})[name])
         matrices = [confused] if confused else []
         results[name] = {"metrics": metrics, "matrices": matrices, "samples": samples, "count": len(rows)}

@@ -39,22 +39,21 @@ def prompt_of(row: Conversation) -> list[dict[str, Any]]:
     return to_request(row).messages
 
 
-def _question(request: Request) -> str:
+def _sample(request: Request, written: str, verdict: dict[str, Any], form: Form) -> dict[str, Any]:
+    """Returns a request and its answer, as the report shows them; calls are compared where one is right, and not several."""
     tools = ", ".join(tool["function"]["name"] for tool in request.tools)
-    return "\n".join([*(message.get("content") or "(a call)" for message in request.messages), f"[tools: {tools}]"])
-
-
-def _answer(request: Request) -> str:
-    calls = [{call.name: call.arguments} if isinstance(call, Call) else call for call in request.answers]
-    return str(calls or request.reply)
-
-
-def _calls(request: Request, text: str, form: Form) -> dict[str, Any]:
-    """Returns the calls that were made and those that were right, for the report; nothing where BFCL accepts several values."""
-    made = form.read(text, request.tools)
-    if made is None or not all(isinstance(call, Call) for call in request.answers):
-        return {}
-    return {"calls": [asdict(call) for call in made], "gold_calls": [asdict(call) for call in request.answers]}
+    asked = [message.get("content") or "(a call)" for message in request.messages]
+    right = [{call.name: call.arguments} if isinstance(call, Call) else call for call in request.answers]
+    sample = {
+        "question": "\n".join([*asked, f"[tools: {tools}]"]),
+        "answer": str(right or request.reply),
+        "completion": reply_of(written),
+    }
+    made = form.read(written, request.tools)
+    if made is not None and all(isinstance(call, Call) for call in request.answers):
+        sample["calls"] = [asdict(call) for call in made]
+        sample["gold_calls"] = [asdict(call) for call in request.answers]
+    return sample | verdict
 
 
 def check_form(tokenizer: PreTrainedTokenizerBase, name: str, train: list[Conversation] = ()) -> Form:
@@ -171,16 +170,8 @@ def evaluate(
         prompts = [render(request.messages, tokenizer, request.tools, prompt=True) for request in requests]
         written = [begun_by(prompt) + completion.raw for prompt, completion in zip(prompts, completions, strict=True)]
         metrics, verdicts = score(rows, written, form)
-        samples = [
-            {
-                "question": _question(request),
-                "answer": _answer(request),
-                "completion": reply_of(text),
-                **_calls(request, text, form),
-                **verdict,
-            }
-            for request, text, verdict in list(zip(requests, written, verdicts, strict=True))[:SAMPLES_SHOWN]
-        ]
+        shown = islice(zip(requests, written, verdicts, strict=True), SAMPLES_SHOWN)
+        samples = [_sample(*sample, form) for sample in shown]
         results[name] = {"metrics": metrics, "samples": samples, "count": len(rows)}
     asked = {name: result for name, result in results.items() if name in CATEGORIES}
     means, missing = leaderboard(asked) if asked else ({}, [])
