@@ -56,10 +56,6 @@ class OcrArguments(DataArguments):
         default=4 * 28 * 28, metadata={"help": "A smaller picture is enlarged; 28 x 28 pixels are a token."}
     )
     max_pixels: int = field(default=1024 * 28 * 28, metadata={"help": "A larger picture is made smaller: less memory."})
-    skip_bad_rows: bool = field(
-        default=False,
-        metadata={"help": "Leave out rows that cannot be used, and say how many.", "aliases": ["--skip_bad_images"]},
-    )
     freeze_vision_tower: bool = field(
         default=False, metadata={"help": "Train the language model alone; pictures are seen as they were before."}
     )
