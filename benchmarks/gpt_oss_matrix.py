@@ -45,7 +45,7 @@ def main() -> None:
         caption, _, source = text.partition("=")
         run, _, splits = source.rpartition(":")
         drawn.append((caption, join(last_matrices(Path(run), splits.split(",")))))
-    args.output.write_bytes(draw_matrices(drawn, "png"))
+    args.output.write_bytes(draw_matrices(drawn))
 
 
 if __name__ == "__main__":

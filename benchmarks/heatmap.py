@@ -13,16 +13,15 @@ def _as_text(name: str) -> str:
     return name.replace("$", r"\$")  # matplotlib takes what stands between two dollar signs for a formula
 
 
-def draw_matrices(matrices: list[tuple[str, dict[str, Any]]], file_format: str = "svg") -> bytes:
+def draw_matrices(matrices: list[tuple[str, dict[str, Any]]]) -> bytes:
     """Draws matrices side by side, without pyplot.
 
     Args:
         matrices: What stands above each, and the matrix: `rows` and `columns` (names), `row_title`, `column_title`, and
             `values`, a list of shares in [0, 1] for each row, None where there is none.
-        file_format: Of matplotlib.
 
     Returns:
-        The picture's file.
+        The picture's file, a PNG.
     """
     rows, columns = (max(len(matrix[side]) for _, matrix in matrices) for side in ("rows", "columns"))
     with_numbers = columns <= MOST_NUMBERS
@@ -49,5 +48,5 @@ def draw_matrices(matrices: list[tuple[str, dict[str, Any]]], file_format: str =
                 text = "-" if value is None else f"{value:.0%}"
                 axes.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if dark else "#1e2126")
     file = io.BytesIO()
-    figure.savefig(file, format=file_format, dpi=150)
+    figure.savefig(file, format="png", dpi=150)
     return file.getvalue()
