@@ -55,11 +55,6 @@ MAY_CHANGE = {
 }
 
 
-def recipe_name(script: str) -> str:
-    """Returns a recipe's name: the folder of its script."""
-    return Path(script).resolve().parent.name
-
-
 def _settings(args: TrainingArguments) -> dict[str, Any]:
     kept = {name: value for name, value in args.run_values.items() if name not in MAY_CHANGE}
     return json.loads(json.dumps(kept, default=str))
@@ -124,7 +119,7 @@ def write_record(script: str, args: TrainingArguments) -> None:
             write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n")
             (folder / "config.yaml").unlink(missing_ok=True)
         if not (folder / "config.yaml").exists():
-            header = [f"# {recipe_name(script)}: {launcher(args)}"]
+            header = [f"# {Path(script).resolve().parent.name}: {launcher(args)}"]
             header += [f"# {name}: {value}" for name, value in versions().items()]
             given = {name: value for name, value in args.run_values.items() if value is not None and name != "output_dir"}
             values = yaml.safe_dump(json.loads(json.dumps(given, default=str)))

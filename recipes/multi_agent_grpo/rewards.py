@@ -142,10 +142,6 @@ def difference(name: str, answers: Answers) -> float:
 # --- Reward functions in TRL's form -------------------------------------------------------------------------------------
 
 
-def _answers(completions: Completions) -> list[str | None]:
-    return [boxed_answer(completion[0]["content"]) for completion in completions]
-
-
 def correct(completions: Completions, answer: list[str], **kwargs) -> list[float]:
     """1 for an exactly right boxed answer, else 0."""
     return [float(is_correct(completion[0]["content"], right)) for completion, right in zip(completions, answer, strict=True)]
@@ -192,7 +188,7 @@ def team_rewards(mates: Callable[[tuple[Sample, ...], int], dict[Sample, Answers
     """
 
     def complete(completions, problem, agent, trainer_state) -> tuple[dict[Sample, Answers], list[Sample]]:
-        teams, keys = whole_teams(problem, agent, _answers(completions))
+        teams, keys = whole_teams(problem, agent, [boxed_answer(completion[0]["content"]) for completion in completions])
         if mates is not None:
             others = mates(tuple(teams), trainer_state.global_step)
             teams = {sample: others[sample] | answers for sample, answers in teams.items()}
