@@ -1,17 +1,17 @@
 """What keeps GRPO from learning, said in a line: rewards that are no numbers or all alike, too few prompts, no room."""
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from common.errors import fail, say
+from common.errors import BadRow, fail, say
 
 from transformers import TrainerCallback
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
     from trl import GRPOConfig
 
 PATIENCE = 5  # steps at the start after which a run that cannot learn says so
@@ -101,6 +101,41 @@ def check_num_prompts(num_prompts: int, args: "GRPOConfig") -> None:
         )
     if num_prompts % needed:
         say(f"An epoch leaves over {num_prompts % needed} of {num_prompts} prompts: a generation takes {needed}.")
+
+
+def longest_prompt(
+    prompts: Iterable[tuple[str, list[dict[str, str]]]],
+    tokenizer: "PreTrainedTokenizerBase",
+    max_prompt_length: int,
+    what: str = "the prompt",
+) -> int:
+    """Returns the tokens of the longest prompt, and makes sure that all can be asked whole: a cut one would lose the question.
+
+    Args:
+        prompts: For each problem where it is, and the messages that ask it.
+        tokenizer: Writes a prompt with its chat template, and counts its tokens.
+        max_prompt_length: The longest that a prompt may be, in tokens.
+        what: How the line names a prompt.
+
+    Raises:
+        SystemExit: With code 2 and one line for one that is longer, or that the template cannot write.
+    """
+    from common.data.spans import render  # with transformers' tokenizers, which take seconds
+
+    longest = 0
+    for where, messages in prompts:
+        try:
+            text = render(messages, tokenizer, prompt=True)
+        except BadRow as error:
+            fail(f"{where}: {error}")
+        count = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        if count > max_prompt_length:
+            fail(
+                f"{where}: {what} has {count} tokens and max_prompt_length is {max_prompt_length}; raise it, or shorten the "
+                "question"
+            )
+        longest = max(longest, count)
+    return longest
 
 
 def check_positions(longest: int, config: "PreTrainedConfig", max_new: int) -> None:

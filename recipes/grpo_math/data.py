@@ -6,9 +6,9 @@ from common.data.formats import Conversation
 from common.data.lesson import check_size, import_lesson
 from common.data.parts import is_lesson
 from common.data.splits import check_num_held_out
-from common.data.tokens import render
-from common.errors import BadRow, fail
+from common.errors import fail
 from common.measure.problems import load_problems, worked_steps
+from common.run.teaching import longest_prompt
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -71,34 +71,11 @@ def conversation(question: str, system_prompt: str) -> list[dict[str, str]]:
 
 
 def check_prompts(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, args: MathArguments) -> int:
-    """Checks that the model can be asked every problem whole.
-
-    Args:
-        problems: The problems, to train on or to report on.
-        tokenizer: Writes a prompt with its chat template, and counts its tokens.
-        args: Gives the system prompt and the longest prompt.
-
-    Returns:
-        The tokens of the longest prompt.
-
-    Raises:
-        SystemExit: With code 2 if a prompt is longer than `max_prompt_length` tokens: cutting it would cut the question.
-    """
-    longest = 0
-    for problem in problems:
-        where = problem.where or repr(problem.question)
-        try:
-            text = render(conversation(problem.question, args.system_prompt), tokenizer, prompt=True)
-        except BadRow as error:
-            fail(f"{where}: {error}")
-        count = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-        if count > args.max_prompt_length:
-            fail(
-                f"{where}: the prompt has {count} tokens and max_prompt_length is {args.max_prompt_length}; raise it, or "
-                "shorten the question"
-            )
-        longest = max(longest, count)
-    return longest
+    """Returns the tokens of the longest prompt; ends with a line on a problem that cannot be asked whole."""
+    asked = (
+        (problem.where or repr(problem.question), conversation(problem.question, args.system_prompt)) for problem in problems
+    )
+    return longest_prompt(asked, tokenizer, args.max_prompt_length)
 
 
 def to_dataset(problems: list[Problem], args: MathArguments) -> Dataset:

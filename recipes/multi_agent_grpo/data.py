@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from common.data.lesson import check_size, import_lesson
 from common.data.parts import is_lesson
 from common.data.splits import check_num_held_out
-from common.data.tokens import render
-from common.errors import BadRow, fail
+from common.errors import fail
 from common.measure.problems import load_problems
+from common.run.teaching import longest_prompt
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -79,36 +79,10 @@ def aggregator_question(question: str, answers: dict[str, str | None]) -> str:
 
 
 def check_prompts(problems: list[Problem], team: list[Agent], tokenizer: PreTrainedTokenizerBase, args: TeamArguments) -> int:
-    """Checks that every agent can read every problem whole: cutting a prompt would cut the question.
-
-    Args:
-        problems: The problems, to train on or to report on.
-        team: The agents.
-        tokenizer: Writes a prompt with its chat template, and counts its tokens.
-        args: Give the longest prompt.
-
-    Returns:
-        The tokens of the longest prompt.
-
-    Raises:
-        SystemExit: With code 2 and one line.
-    """
+    """Returns the tokens of the longest prompt; ends with a line on a problem that some agent cannot be asked whole."""
     agent = max(team, key=lambda agent: len(tokenizer(agent.prompt)["input_ids"]))
-    longest = 0
-    for problem in problems:
-        where = problem.where or repr(problem.question)
-        try:
-            text = render(conversation(problem.question, agent.prompt), tokenizer, prompt=True)
-        except BadRow as error:
-            fail(f"{where}: {error}")
-        count = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-        if count > args.max_prompt_length:
-            fail(
-                f"{where}: the prompt of {agent.name} has {count} tokens and max_prompt_length is {args.max_prompt_length}; "
-                "raise it, or shorten the question"
-            )
-        longest = max(longest, count)
-    return longest
+    asked = ((problem.where or repr(problem.question), conversation(problem.question, agent.prompt)) for problem in problems)
+    return longest_prompt(asked, tokenizer, args.max_prompt_length, f"the prompt of {agent.name}")
 
 
 def to_dataset(problems: list[Problem], team: list[Agent]) -> Dataset:
