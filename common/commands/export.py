@@ -11,6 +11,7 @@ from common.commands.push import check_push, upload
 from common.data.runs import read_record, read_rows
 from common.data.templates import named_date, with_clock
 from common.errors import fail, say
+from common.models.base import base_of
 from common.models.in_files import cast_in_files, load_in_files
 from common.models.older_readers import write_for_older_readers
 from common.models.sampling import mend_sampling
@@ -137,7 +138,7 @@ def _make(folder: Path, working: Path) -> None:
     # On the CPU, where float32 is exact.
     model, tokenizer, settings = load_run(folder, device="cpu", files=working)
     adapted = isinstance(model, PeftModel)
-    base = model.get_base_model() if adapted else model
+    base = base_of(model)
     if hasattr(base.config, "quantization_config"):
         fail(f"{folder}: {settings['model_name_or_path']} is stored quantized; an export needs a full-precision base model")
     mend_sampling(base, settings["model_name_or_path"] if adapted else str(folder))

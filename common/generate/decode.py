@@ -7,6 +7,7 @@ from common.generate.adapters import PlainAdapters, unknown_adapters
 from common.generate.engine import Decoded, Engine
 from common.generate.next_token import not_honoured
 from common.generate.slots import slot_bytes
+from common.models.base import base_of
 from common.models.families import ENGINE_MODELS
 from common.models.zero3 import sharded_bytes
 
@@ -29,7 +30,7 @@ def unfit(model: PreTrainedModel | PeftModel, config: GenerationConfig, gathered
         config: How is generated.
         gathered: Whether the whole model is gathered while it generates, if it is sharded by ZeRO-3.
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_of(model)
     settings = base.config
     rope = (getattr(settings, "rope_parameters", None) or {}).get("rope_type", "default")
     if settings.model_type not in ENGINE_MODELS:
@@ -130,7 +131,7 @@ class Decoder:
         Returns:
             The completions in the order of the prompts.
         """
-        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        base = base_of(model)
         wanted = min(len(prompts), self.most_slots or len(prompts))
         engine = self._prepare(base, wanted, max(map(len, prompts)) + max_new_tokens)
         if isinstance(model, PeftModel):

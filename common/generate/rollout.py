@@ -5,10 +5,10 @@ from itertools import groupby
 from typing import Any
 
 from common.generate.decode import Decoder, engine_fits
+from common.models.base import base_of
 from common.models.zero3 import keep_whole
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
@@ -112,7 +112,7 @@ def plain_logprobs(model: PreTrainedModel, rows: list[tuple[list[int], list[int]
         rows: Pairs of a prompt and its completion, as tokens.
         temperature: What the logits are divided by.
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_of(model)
     longest = max(len(prompt) + len(completion) for prompt, completion in rows)
     # Padded on the right, where no token of the row looks.
     padded = [[*prompt, *completion, *[0] * (longest - len(prompt) - len(completion))] for prompt, completion in rows]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from common.models.base import base_of
 from common.models.sampling import stop_tokens
 
 from peft import PeftModel
@@ -69,7 +70,7 @@ def generating(model: PreTrainedModel | PeftModel, config: GenerationConfig) -> 
         model: The model.
         config: What it generates with; also what is yielded.
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_of(model)
     own, base.generation_config = base.generation_config, config
     try:
         yield config

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from common.measure.shares import share_out
+from common.models.base import base_of
 
 import torch
 from accelerate import Accelerator
@@ -18,7 +19,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 @contextmanager
 def _fused_head(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     """Gives a model the head that SFTTrainer trains with: the logits of a large vocabulary, for each token, are never there."""
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_of(model)
     own = vars(base).get("forward")  # a trainer's or an accelerator's; a model as it was loaded has none but its class's
     add_fused_lm_head(base)
     try:

@@ -1,6 +1,7 @@
 """Fused kernels for norms, rotary positions and gated layers on a GPU: the modules of Liger Kernel (arXiv:2410.10989)."""
 
 from common.errors import say
+from common.models.base import base_of
 
 import torch
 from peft import PeftModel
@@ -24,7 +25,7 @@ def use_liger_modules(model: PreTrainedModel | PeftModel, args: TrainingArgument
         return
     from liger_kernel import transformers as liger  # brings a compiler, which a CPU has no use for
 
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_of(model)
     apply = getattr(liger, f"apply_liger_kernel_to_{base.config.model_type}", None)
     if apply is None:
         say(f"use_liger_kernel: Liger has no modules for {base.config.model_type}, which keeps its own")

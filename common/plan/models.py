@@ -3,6 +3,7 @@
 from copy import deepcopy
 from dataclasses import dataclass
 
+from common.models.base import base_of
 from common.models.vision import auto_class, is_vision_language
 from common.plan.ledger import ATTENTION, GROUPED, use_fused_modules, use_gpu_dropout
 
@@ -97,11 +98,6 @@ def build(shape: Shape, config: PreTrainedConfig) -> PreTrainedModel | PeftModel
     if shape.fused:
         use_fused_modules(model)
     return model
-
-
-def base_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """Returns the model below its adapters, if it has some."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def stacks_of(model: PreTrainedModel) -> dict[str, torch.nn.ModuleList]:
