@@ -75,7 +75,7 @@ def _choose_batch(settings: dict[str, Any], was: int, now: int, given: tuple[int
     )
 
 
-def _parts(run: Path) -> list[Path]:
+def _folders(run: Path) -> list[Path]:
     """Returns the folders in which a run trains: its own, and those of its parts if it is one of several trainings."""
     return [run, *sorted(path.parent for path in run.glob(f"*/{RECORD}"))]
 
@@ -102,7 +102,7 @@ def _check_run(folder: Path, now: int) -> tuple[Path, dict[str, Any]]:
 def _whole_checkpoints(run: Path) -> list[Path]:
     """Returns the complete checkpoints of a run and its unfinished parts; others are left out, and that is said."""
     found = []
-    for part in _parts(run):
+    for part in _folders(run):
         for step in sorted(checkpoint_steps(part)) if not (part / COMPLETE).exists() else ():
             checkpoint = part / f"checkpoint-{step}"
             wrong = damage(checkpoint)
@@ -148,12 +148,12 @@ def _copy_files(part: Path, working: Path) -> None:
 def _make(run: Path, working: Path, target: Path, processes: tuple[int, int], batch: tuple[int, int]) -> None:
     """Writes the new run into a folder that will be called `target`; `processes`: as many as they were, and as they will be."""
     checkpoints = _whole_checkpoints(run)
-    if not checkpoints and not any((part / COMPLETE).exists() for part in _parts(run)):
+    if not checkpoints and not any((part / COMPLETE).exists() for part in _folders(run)):
         fail(f"{run} has no complete checkpoint; start it anew on {processes[1]} processes")
     sizes = [sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) for folder in checkpoints]
     needed = sum(sizes) + max(sizes, default=0)  # beside them what is in between while the largest is converted
     check_room(target, needed, "make room, or choose another --output_dir", "converting the checkpoints")
-    for part in _parts(run):
+    for part in _folders(run):
         _copy_files(part, working / part.relative_to(run))
         _convert_record(part, working / part.relative_to(run), processes[1], batch)
     for checkpoint in checkpoints:

@@ -35,7 +35,7 @@ def _changed(run: Path) -> float:
     return max(file.stat().st_mtime for file in files if file.exists())
 
 
-def _whole_checkpoints(run: Path) -> list[int]:
+def _whole_steps(run: Path) -> list[int]:
     """Returns the steps of the checkpoints that are marked as whole, the newest first; their sums are not taken."""
     return [step for step in checkpoint_steps(run) if (run / f"checkpoint-{step}" / COMPLETE).exists()]
 
@@ -54,10 +54,10 @@ def state_of(run: Path, is_running: bool) -> str:
     diverged = [int(path.stem.rpartition("-")[2]) for path in run.glob("diverged-step-*.jsonl")]
     if diverged:
         return f"failed: diverged at step {max(diverged)}"
-    steps = _whole_checkpoints(run)
+    steps = _whole_steps(run)
     if steps:
         return f"interrupted, continues from step {steps[0]}"
-    begun = [part.name for part in _parts(run) if (part / COMPLETE).exists() or _whole_checkpoints(part)]
+    begun = [part.name for part in _parts(run) if (part / COMPLETE).exists() or _whole_steps(part)]
     return f"interrupted, continues in {begun[-1]}" if begun else "interrupted, begins anew"
 
 
@@ -65,7 +65,7 @@ def _max_steps(run: Path, settings: dict[str, Any]) -> int | None:
     """Returns how many steps a run has: its setting, or what a checkpoint says where epochs are counted; None if neither."""
     if isinstance(settings.get("max_steps"), int) and settings["max_steps"] > 0:
         return settings["max_steps"]
-    for step in _whole_checkpoints(run):
+    for step in _whole_steps(run):
         try:
             return json.loads((run / f"checkpoint-{step}" / "trainer_state.json").read_text(encoding="utf-8"))["max_steps"]
         except (OSError, ValueError, KeyError):  # damaged since: an older one says it too
