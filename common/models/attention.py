@@ -153,7 +153,7 @@ def choose_attention(name: str | None, dtype: torch.dtype | str | None, config: 
         return name
     _check_varlen(config)
     if compute_capability() < VARLEN_CAPABILITY or dtype not in (torch.bfloat16, torch.float16):
-        say("attn_implementation varlen needs an NVIDIA GPU of Ampere or later and 16 bits: using sdpa, which computes the same")
+        say("attn_implementation varlen needs an NVIDIA GPU from Ampere on and 16 bits: using sdpa, which computes the same")
         return "sdpa"
     AttentionInterface.register(VARLEN, varlen_attention)
     AttentionMaskInterface.register(VARLEN, _varlen_mask)
