@@ -85,18 +85,17 @@ def supervised(
     from common.data.tokens import runs_of, tokenize
 
     parts = {name: train, "validation": validation}
-    settings = {"skip_bad_rows": skip_bad_rows}
     lengths = [
         length
         for where, rows in parts.items()
         if rows
-        for length in lengths_of(tokenize(rows, tokenizer, sys.maxsize, where=where, **settings)).tolist()
+        for length in lengths_of(tokenize(rows, tokenizer, sys.maxsize, where=where, skip_bad_rows=skip_bad_rows)).tolist()
     ]
 
     def check() -> None:
         for where, rows in parts.items():
             if rows and max(lengths) > max_length:
-                tokenize(rows, tokenizer, max_length, where=where, **settings)
+                tokenize(rows, tokenizer, max_length, where=where, skip_bad_rows=skip_bad_rows)
 
     if skip_bad_rows:
         check()

@@ -162,6 +162,20 @@ def _reloadable(name: str, revision: str) -> str:
     return str(Path(cached).parent) if isinstance(cached, str) else name
 
 
+def _set_names(model: PreTrainedModel, name: str, model_args: ModelConfig) -> None:
+    """Writes down by which names a model is loaded once more; a tiny one is not kept."""
+    is_tiny = model_args.model_name_or_path.startswith(tiny.PREFIX)
+    # GRPOTrainer loads its reference model, of the KL term, by this name. With adapters the base is the reference, and the name
+    # goes into the adapter's card.
+    revision = "main" if model_args.use_peft else model_args.model_revision
+    model.config.name_or_path = "" if is_tiny and model_args.use_peft else _reloadable(name, revision)
+    # What PEFT writes down as an adapter's base, and loads it by: a relative path would be one from where it is loaded.
+    if is_tiny:
+        model.name_or_path = ""
+    elif Path(name).is_dir():
+        model.name_or_path = os.path.abspath(name)
+
+
 def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | ProcessorMixin) -> PreTrainedModel:
     """Loads a language model, or one that reads pictures as well, or a tiny one with random weights.
 
@@ -206,15 +220,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     mend_sampling(model, f"model_name_or_path {model_args.model_name_or_path}")
-    # GRPOTrainer loads its reference model, of the KL term, by this name. With adapters the base is the reference, and the name
-    # goes into the adapter's card.
-    model.config.name_or_path = _reloadable(name, "main" if adapted else model_args.model_revision)
-    if Path(name).is_dir():
-        # What PEFT writes down as an adapter's base, and loads it by: a relative path would be one from where it is loaded.
-        model.name_or_path = os.path.abspath(name)
+    _set_names(model, name, model_args)
     if is_tiny:
         weakref.finalize(model, folder.cleanup)  # the folder stays as long as the model
-        model.name_or_path = ""  # this one is not kept
-        if adapted:
-            model.config.name_or_path = ""
     return model

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 SAMPLES_SHOWN = 24  # kept in samples.jsonl, for the report
 
 
+def passes(problems: list["Problem"], answers: list[str], num_samples: int) -> dict[str, Any]:
+    """Returns pass@1, pass@2, pass@4 and so on, up to as many answers as each problem has, one problem's after the other's."""
+    rows = [answers[start : start + num_samples] for start in range(0, len(answers), num_samples)]
+    num_correct = [sum(is_correct(text, problem.answer) for text in row) for problem, row in zip(problems, rows, strict=True)]
+    powers = (2**power for power in range(num_samples.bit_length()))
+    return {f"pass@{k}": pass_at_k(num_correct, num_samples, k) for k in powers}
+
+
 def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
@@ -69,12 +77,7 @@ def evaluate(
         if num_samples:
             repeated = [prompt for prompt in prompts for _ in range(num_samples)]
             sampled = generate(model, accelerator, tokenizer, repeated, **sampling(training_args), **settings)
-            num_correct = [
-                sum(is_correct(done.text, problem.answer) for done in sampled[i * num_samples : (i + 1) * num_samples])
-                for i, problem in enumerate(problems)
-            ]
-            for k in (2**power for power in range(num_samples.bit_length()) if 2**power <= num_samples):
-                metrics[f"pass@{k}"] = pass_at_k(num_correct, num_samples, k)
+            metrics |= passes(problems, [completion.text for completion in sampled], num_samples)
         samples = [
             {"question": problem.question, "answer": problem.answer, "completion": done.text, **verdict}
             for problem, done, verdict in list(zip(problems, greedy, verdicts, strict=True))[:SAMPLES_SHOWN]

@@ -121,6 +121,16 @@ def check_held_out(
     return held_out
 
 
+def _leaderboard(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns BFCL's means over its categories as a set of its own, and says what they lack; nothing if none was asked."""
+    asked = {name: result for name, result in results.items() if name in CATEGORIES}
+    means, missing = leaderboard(asked) if asked else ({}, [])
+    for line in missing:
+        say(line)
+    count = sum(result["count"] for result in asked.values())
+    return {"leaderboard": {"metrics": means, "samples": [], "count": count}} if means else {}
+
+
 def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
@@ -173,13 +183,7 @@ def evaluate(
         shown = islice(zip(requests, written, verdicts, strict=True), SAMPLES_SHOWN)
         samples = [_sample(*sample, form) for sample in shown]
         results[name] = {"metrics": metrics, "samples": samples, "count": len(rows)}
-    asked = {name: result for name, result in results.items() if name in CATEGORIES}
-    means, missing = leaderboard(asked) if asked else ({}, [])
-    for line in missing:
-        say(line)
-    if means:
-        results["leaderboard"] = {"metrics": means, "samples": [], "count": sum(result["count"] for result in asked.values())}
-    return results
+    return results | _leaderboard(results)
 
 
 def main() -> None:
