@@ -25,7 +25,7 @@ class Request:
     Attributes:
         messages: The conversation up to the turn that the model has to write.
         tools: The tools it may call, as they are shown to it.
-        answers: The right calls: of a conversation exactly these, of BFCL the values that it accepts. None where nothing is to
+        answers: The right calls: of a conversation exactly these, of BFCL the values that it accepts. Empty where nothing is to
             be called.
         reply: The reference's text.
         kind: `call`, `no_call`, the kind of a generated conversation, or `relevance`: BFCL's requests for any call.
