@@ -82,7 +82,7 @@ def test_grpo_counts_in_groups(flag: str, capsys: pytest.CaptureFixture[str]):
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU of 80 GiB, on which a row takes 4 GiB, or 1 with recomputation, and all else 30."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(auto, "_memory", lambda: 80.0)
+    monkeypatch.setattr(auto, "gpu_gib", lambda: 80.0)
     monkeypatch.setattr(auto, "_planned", lambda *_: lambda rows, recompute: 30 + rows * (1 if recompute else 4))
 
 
