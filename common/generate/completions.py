@@ -75,16 +75,13 @@ def generate(
     *,
     batch_size: int,
     max_new_tokens: int,
-    temperature: float = 0.0,
-    top_p: float | None = None,
-    top_k: int | None = None,
-    min_p: float | None = None,
     gather_parameters: bool | None = None,
     tools: list[list[dict[str, Any]]] | None = None,
     open_images: Callable[[int], list[Image]] | None = None,
     adapters: list[str] | None = None,
     together: int = 1,
     logits_processor: LogitsProcessor | None = None,
+    **sampling: float | None,
 ) -> list[Completion]:
     """Generates one completion for each prompt; the prompts are shared out over the processes.
 
@@ -95,11 +92,6 @@ def generate(
         prompts: Conversations that the model continues.
         batch_size: Prompts generated at once on a device.
         max_new_tokens: Where a completion is cut.
-        temperature: 0 takes the likeliest token (greedy, reproducible); above 0 samples, from the whole distribution unless one
-            of the next three says otherwise.
-        top_p: See `common.generate.settings.generation_config`, also for the next two.
-        top_k: As above.
-        min_p: As above.
         gather_parameters: Under ZeRO-3, gather the whole model on each device while generating: much faster, but it must
             fit. `False` gathers layer by layer. TRL's `ds3_gather_for_generation`. None finds out whether it fits.
         tools: For each prompt the tools that the model may call.
@@ -107,6 +99,8 @@ def generate(
         adapters: For each prompt the adapter that answers, of a model that has several; "__base__" for none.
         together: Prompts that stay in one batch: the first so many, the next so many, and so on.
         logits_processor: Changes the logits of a batch at each step, before a token is taken.
+        **sampling: `temperature`, `top_p`, `top_k` and `min_p`, see `common.generate.settings.generation_config`; without them
+            the likeliest token is taken (greedy, reproducible).
 
     Returns:
         The completions in the order of the prompts, on every process.
@@ -125,7 +119,6 @@ def generate(
     batch_size = max(1, batch_size // together) * together
     if gather_parameters is None:
         gather_parameters = _whole_model_fits(model)
-    sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
     with (
         unwrap_model_for_generation(model, accelerator, gather_deepspeed3_params=gather_parameters) as unwrapped,
         generating(unwrapped, generation_config(unwrapped, tokenizer, max_new_tokens=max_new_tokens, **sampling)) as config,
@@ -136,7 +129,7 @@ def generate(
         plain = not open_images and not logits_processor
         if mine and plain and engine_fits(unwrapped, accelerator, config, gather_parameters):
             ids = tokenizer([texts[index] for index in numbers], add_special_tokens=False)["input_ids"]
-            seed = int(torch.randint(2**62, ())) if temperature else 0  # a greedy answer draws no random number
+            seed = int(torch.randint(2**62, ())) if config.do_sample else 0  # a greedy answer draws no random number
             with working(f"answering {len(mine):,} prompts"):
                 done = Decoder(config, batch_size)(unwrapped, ids, max_new_tokens, names, seed)
         else:
