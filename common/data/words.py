@@ -6,7 +6,8 @@ from itertools import chain
 
 from tokenizers import Tokenizer
 
-MOST = 2**19  # letters of the words that are kept, some 20 MB with their tokens
+MOST = 2**20  # letters of the words that are kept
+FEW = 1 / 4  # of a text's words: to encode a word by itself takes longer than within a text
 # A text from a space behind another sign to the next such space; the space is no tab, line end or wide one.
 WORD = re.compile(r"\s*\S+(?:[^\S ]\s*\S*)*|\s+")
 NEVER = re.compile("(?!)")
@@ -78,9 +79,16 @@ class Words:
         if not self.is_by_word:
             return self._encode([text])[0]
         words = [word for part in self.marks.split(text) for word in WORD.findall(part)]
-        if new := list(set(words).difference(self.known)):
-            if self.letters > MOST:
-                new, self.known, self.letters = list(set(words)), {}, 0
+        new = list(set(words).difference(self.known))
+        is_full = self.letters > MOST
+        if is_full and len(new) > FEW * len(words):
+            return self._encode([text])[0]
+        if new:
             self.known.update(zip(new, self._encode(new), strict=True))
+        tokens = list(chain.from_iterable(map(self.known.__getitem__, words)))
+        if is_full:
+            for word in new:
+                del self.known[word]
+        else:
             self.letters += sum(map(len, new))
-        return list(chain.from_iterable(map(self.known.__getitem__, words)))
+        return tokens
