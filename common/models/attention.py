@@ -13,6 +13,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 
 VARLEN = "varlen"
+VARLEN_CAPABILITY = (8, 0)  # of flash-attention's kernels (https://github.com/Dao-AILab/flash-attention); a T4 has (7, 5)
 
 
 def _is_packed(query: torch.Tensor, key: torch.Tensor, attention_mask: torch.Tensor | None) -> bool:
@@ -125,6 +126,11 @@ def check_attention(name: str | None, config: PreTrainedConfig, packing: bool) -
         )
 
 
+def compute_capability() -> tuple[int, int]:
+    """Returns the compute capability of this process's GPU; (0, 0) without one."""
+    return torch.cuda.get_device_capability() if torch.cuda.is_available() else (0, 0)
+
+
 def choose_attention(name: str | None, dtype: torch.dtype | str | None, config: PreTrainedConfig) -> str | None:
     """Registers `varlen` with transformers if it is asked for; takes what computes the same, only slower, where it cannot run.
 
@@ -146,8 +152,8 @@ def choose_attention(name: str | None, dtype: torch.dtype | str | None, config: 
     if name != VARLEN:
         return name
     _check_varlen(config)
-    if not torch.cuda.is_available() or dtype not in (torch.bfloat16, torch.float16):
-        say("attn_implementation varlen needs an NVIDIA GPU and bfloat16: using sdpa, which computes the same")
+    if compute_capability() < VARLEN_CAPABILITY or dtype not in (torch.bfloat16, torch.float16):
+        say("attn_implementation varlen needs an NVIDIA GPU from Ampere on and 16 bits: using sdpa, which computes the same")
         return "sdpa"
     AttentionInterface.register(VARLEN, varlen_attention)
     AttentionMaskInterface.register(VARLEN, _varlen_mask)

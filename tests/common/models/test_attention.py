@@ -275,8 +275,9 @@ def test_varlen_keeps_documents_apart_on_a_gpu():
     torch.testing.assert_close(packed, alone, rtol=0.02, atol=0.02)
 
 
-def test_varlen_falls_back_to_sdpa_without_a_gpu(monkeypatch, capsys):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+@pytest.mark.parametrize("capability", [(0, 0), (7, 5)])
+def test_varlen_falls_back_to_sdpa_without_a_gpu_or_on_an_older_one(monkeypatch, capsys, capability: tuple[int, int]):
+    monkeypatch.setattr("common.models.attention.compute_capability", lambda: capability)
     assert choose_attention("varlen", torch.bfloat16, LlamaConfig()) == "sdpa"
     assert "needs an NVIDIA GPU" in capsys.readouterr().out
     assert choose_attention("eager", torch.bfloat16, LlamaConfig()) == "eager"
