@@ -4,7 +4,7 @@ import json
 import re
 from itertools import chain
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 MOST = 2**20  # letters of the words that are kept
 FEW = 1 / 5  # of a text's words: to encode a word by itself takes some three times as long as within a text
@@ -31,14 +31,15 @@ def splits_at_spaces(backend: Tokenizer) -> bool:
     Args:
         backend: The tokenizer.
     """
-    parts = json.loads(backend.to_str())
-    if parts["model"]["type"] != "BPE" or parts["model"]["dropout"] or backend.encode_special_tokens:
+    model, added = backend.model, backend.get_added_tokens_decoder().values()
+    if not isinstance(model, models.BPE) or model.dropout or backend.encode_special_tokens:
         return False
+    if any(" " in token.content or token.lstrip or token.rstrip or token.single_word for token in added):
+        return False
+    described = Tokenizer(models.BPE())  # as JSON without the vocabulary, which is long
+    described.normalizer, described.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
+    parts = json.loads(described.to_str())
     if parts["normalizer"] not in (None, {"type": "NFC"}):  # no character is composed with a space
-        return False
-    if any(added[key] for added in parts["added_tokens"] for key in ("lstrip", "rstrip", "single_word")):
-        return False
-    if any(" " in added["content"] for added in parts["added_tokens"]):
         return False
     stages = parts["pre_tokenizer"] or {}
     *before, last = stages.get("pretokenizers") or [stages]
