@@ -2,6 +2,8 @@
 
 from itertools import chain
 
+from common.data.words import Words
+
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
@@ -19,6 +21,7 @@ class Offsets:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.backend = tokenizer.backend_tokenizer
+        self.words = Words(self.backend)
         self.widths: np.ndarray | None = None  # bytes of each token
         if "ByteLevel" in str(self.backend.pre_tokenizer):
             vocabulary = self.backend.get_vocab(with_added_tokens=True)
@@ -64,8 +67,7 @@ class Offsets:
             spans: Where each span begins and ends, in letters; in their order.
         """
         if self.widths is not None:
-            encoded = self.backend.encode_batch_fast([text], add_special_tokens=False)[0]
-            tokens = np.array(encoded.ids, np.int32)
+            tokens = np.array(self.words.encode(text), np.int32)
             if (is_within := self.by_width(tokens, text, spans)) is not None:
                 return tokens, is_within
         encoded = self.backend.encode(text, add_special_tokens=False)

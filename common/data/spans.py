@@ -6,6 +6,7 @@ from itertools import accumulate
 from typing import Any
 
 from common.data.formats import Conversation
+from common.data.shown import check_shown
 from common.errors import BadRow, brief
 
 from transformers import PreTrainedTokenizerBase
@@ -131,6 +132,7 @@ class Frames:
         ]
         try:
             text, spans = trained_spans({"messages": messages}, self.tokenizer)
+            check_shown({"messages": messages}, text, spans)
         except BadRow:
             return None
         parts = re.split("|".join(map(re.escape, contents)), text)
@@ -147,20 +149,21 @@ class Frames:
         places = {turn: [place(begin), place(end)] for turn, (begin, end) in spans.items()}
         return None if any(None in found for found in places.values()) else (parts, places)
 
-    def spans(self, conversation: Conversation) -> tuple[str, dict[int, tuple[int, int]]]:
-        """Returns what `trained_spans` does."""
+    def spans(self, conversation: Conversation) -> tuple[str, dict[int, tuple[int, int]], bool]:
+        """Returns what `trained_spans` does, and whether it is by a frame, which shows all contents."""
         shape = self._shape(conversation)
         if shape is not None and shape not in self.known:
             self.known[shape] = self._find(shape)
         if shape is None or self.known[shape] is None:
-            return trained_spans(conversation, self.tokenizer)
+            return *trained_spans(conversation, self.tokenizer), False
         parts, places = self.known[shape]
         contents = [message["content"] for message in conversation["messages"]]
         text = render(conversation["messages"], self.tokenizer)
         if text != _around(parts, contents):
-            return trained_spans(conversation, self.tokenizer)
+            return *trained_spans(conversation, self.tokenizer), False
         lengths = [0, *accumulate(map(len, contents))]
-        return text, {turn: tuple(letters + lengths[count] for letters, count in found) for turn, found in places.items()}
+        spans = {turn: tuple(letters + lengths[count] for letters, count in found) for turn, found in places.items()}
+        return text, spans, True
 
 
 def _end(begin: int, contents: list[str]) -> int:

@@ -30,7 +30,7 @@ BadRows = dict[int, tuple[int, str]]  # of a row without tokens its length, if i
 # What makes tokens of a conversation: with other code they may be other tokens.
 CODE = [
     Path(__file__).with_name(name)
-    for name in ("tokens.py", "offsets.py", "spans.py", "shown.py", "templates.py", "token_cache.py")
+    for name in ("tokens.py", "offsets.py", "words.py", "spans.py", "shown.py", "templates.py", "token_cache.py")
 ]
 
 

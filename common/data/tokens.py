@@ -186,7 +186,7 @@ def _make(
     """Returns the tokens and labels of a conversation; if it cannot be trained, its length, or 0, and why."""
     length = 0
     try:
-        text, spans = frames.spans(conversation)
+        text, spans, is_shown = frames.spans(conversation)
         tokens, is_trained = places.find(text, sorted(spans.values()))
         trained = np.where(is_trained, tokens, np.int32(IGNORED))
         length = len(tokens)
@@ -200,7 +200,8 @@ def _make(
                 f"the last trained token is `{tokenizer.decode([last])}`, not the end of turn `{tokenizer.eos_token}`: "
                 "the model would never learn to stop; use a tokenizer whose eos_token ends a turn"
             )
-        check_shown(conversation, text, spans)
+        if not is_shown:
+            check_shown(conversation, text, spans)
     except BadRow as error:
         return length, str(error)
     return tokens, trained

@@ -5,6 +5,7 @@ from importlib.resources import files
 from itertools import product
 
 import common.data.spans
+from common.data.shown import check_shown
 from common.data.spans import Frames, render, trained_spans
 from common.data.templates import without_marks
 from common.errors import BadRow
@@ -56,7 +57,10 @@ def test_the_same_spans(tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.
             with pytest.raises(BadRow, match=re.escape(str(error))):
                 frames.spans(conversation)
         else:
-            assert frames.spans(conversation) == found[-1]
+            text, spans, is_shown = frames.spans(conversation)
+            assert (text, spans) == found[-1]
+            if is_shown:
+                check_shown(conversation, text, spans)
     assert any(frames.known.values()) == bool(found)
 
 
@@ -69,7 +73,7 @@ def test_a_conversation_is_written_once(tokenizer: PreTrainedTokenizerBase, monk
     for exchanges in (4, 16):
         for number in range(3):
             turns = [{"role": role, "content": f"{role} {number}"} for role in ["user", "assistant"] * exchanges]
-            text, spans = frames.spans({"messages": turns})
+            text, spans, _ = frames.spans({"messages": turns})
             assert [f"assistant {number}" in text[slice(*span)] for span in spans.values()] == [True] * exchanges
             if number == 0:
                 written.clear()  # the frame was found
@@ -91,3 +95,16 @@ def test_a_template_that_looks_into_a_content(tokenizer: PreTrainedTokenizerBase
     turns[1] = turns[1] | {"content": "x #!"}
     with pytest.raises(BadRow, match="writes this turn differently once others follow"):
         frames.spans({"messages": turns})
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_a_frame_shows_all_contents_or_is_none(
+    tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch, is_shown: bool
+):
+    shown = "" if is_shown else "{% if message.role != 'system' %}"
+    template = (
+        f"{{% for message in messages %}}{shown}{{{{ message.content }}}}!{'' if is_shown else '{% endif %}'}{{% endfor %}}"
+    )
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    turns = [{"role": role, "content": f"{role} says"} for role in ["system", "user", "assistant"]]
+    assert Frames(tokenizer).spans({"messages": turns})[2] == is_shown
