@@ -16,6 +16,9 @@ import pytest
 import torch
 from forks import BIN, ROOT, Server, command_env, serving
 
+# The files whose tests take longest come first, so that no process of `-n 2` waits at the end for one of them.
+LONGEST_FIRST = ("tests/e2e/", "tests/reliability/", "tests/test_")
+
 # What a run without a GPU computes in by itself, as the header of its config.yaml says it: see common/run/launch.py.
 CPU_PRECISION = "bf16" if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else "fp32"
 
@@ -25,6 +28,10 @@ GRPO_MATH = "recipes/grpo_math/train.py"
 SHORT = "--max_steps 2 --num_train 64 --num_held_out 8 --per_device_train_batch_size 16 --save_steps 1".split()
 
 Python = Callable[..., subprocess.CompletedProcess]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST_FIRST))
 
 
 def run_command(command: list[str], timeout: float = 300, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:

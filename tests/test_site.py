@@ -17,7 +17,8 @@ import reference_pages
 
 # What reaches beyond the window, and what a command's block hides.
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-CUT = "[...document.querySelectorAll('.language-bash code')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+CUT = """[...document.querySelectorAll(':is(.language-bash, .language-shell) code')]
+    .filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"""
 # Words of a table's cell that reach into the next one.
 OVER = """[...document.querySelectorAll('.md-typeset table:not([class]) :is(th, td)')].filter(cell => [cell,
     ...cell.querySelectorAll('code')].some(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth ||

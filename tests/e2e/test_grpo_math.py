@@ -80,7 +80,8 @@ def test_the_same_command_again_points_at_the_report(trained, server: Server):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-@pytest.mark.parametrize(("config", "num_processes"), [("zero3", 2), pytest.param("zero2", 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("config", "num_processes"), [("zero3", 2), ("zero2", 2)])
 def test_evaluate_finds_the_same_accuracy(trained, config: str, num_processes: int):
     folder, _ = trained
     arguments = ["--model_name_or_path", str(folder), "--num_samples", "2"]

@@ -204,6 +204,7 @@ STAGES = pytest.mark.parametrize("stage", [0, 2, 3])
 KINDS = pytest.mark.parametrize("adapter", [False, True], ids=["whole", "adapter"])
 
 
+@pytest.mark.slow
 def test_the_best_weights_under_zero3(place: Callable[..., Place]):
     here = place("sft_instruct", base=False)
     run = here.train("best", 3, *BEST)
