@@ -37,7 +37,7 @@ def commands(page: Path) -> list[str]:
     are for other machines than this one, and left out.
     """
     found = []
-    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+    for block in re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
         here = re.split(r"^# needs (?:GPUs|the hub|files)", block, flags=re.MULTILINE)[0].replace("\\\n", " ")
         found += [command[0] for command in COMMAND.finditer(here) if words_of(command[0])]
     return found
