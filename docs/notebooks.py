@@ -21,8 +21,8 @@ minutes, on the CPU, also where there is a GPU: that is how they are tested. Wha
 
 **Get the project first:** clone the repository, or upload an archive of it and unpack it, so that this notebook lies in it or
 beside it. The next cell looks for it there and goes to its root. Where the command `recipes` is missing, it installs the locked
-versions with [uv](https://docs.astral.sh/uv/) into `.venv` in the project (about 5 GB, once); the notebook's own Python stays
-as it is.
+versions with [uv](https://docs.astral.sh/uv/) into `.venv` in the project (about 5 GB, once); of the notebook's own Python
+only uv is asked for. Colab and Kaggle do not follow links to the project's files: open these from its folder.
 """
 
 SETUP = """
@@ -43,7 +43,13 @@ os.chdir(root)
 os.environ["PATH"] = f"{root}/.venv/bin:{os.environ['PATH']}"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tiny model trains on the CPU
 if not shutil.which("recipes"):
-    for command in (f"{sys.executable} -m pip install uv", "uv venv", "uv pip install -r requirements.lock -e ."):
+    for name in ("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_PRERELEASE"):
+        os.environ.pop(name, None)  # Colab sets them, for its own Python
+    for command in (
+        f"{sys.executable} -m pip install --quiet uv",
+        f"{sys.executable} -m uv venv --allow-existing",  # of an installation that was broken off
+        f"{sys.executable} -m uv pip install --python .venv -r requirements.lock -e .",
+    ):
         if os.system(command):
             raise SystemExit(f"This has failed: {command}")
 
@@ -60,17 +66,21 @@ ON_A_GPU = """## On a GPU of 16 GB
 
 By the tables in [Which GPUs suffice](../docs/hardware.md), `{config}` under `{stage}` fits on one. The first cell says what it
 takes of the 15 GiB that such a card shows, and of the host's memory. The second trains where there is a GPU, with a model from
-the Hugging Face hub ([tokens and gated models](../docs/hub.md)); it has been executed without a GPU only. A card before Ampere,
-such as the T4, has no bfloat16: there it computes in float16, which may overflow, so watch the loss.
+the Hugging Face hub; it has been executed without a GPU only. A gated model needs a token ([which, and how](../docs/hub.md));
+`import getpass; os.environ["HF_TOKEN"] = getpass.getpass()` in a cell before it asks for yours without keeping it in the
+notebook. The T4 has no bfloat16: there it computes in float16, which may overflow, so watch the loss. The P100 and the V100 are
+older than what the locked torch is built for.{host}
 """
 
+OFFLOADED = """ The weights lie in the host's memory: where there is less
+of it than the first cell says, as on the free machines of Colab and Kaggle, do not start the second."""
+
 LAUNCH = """unset CUDA_VISIBLE_DEVICES
-if ! command -v nvidia-smi > /dev/null; then
-  echo "No GPU here: the tiny model above is what such a machine trains."
-  exit
-fi
-case $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1) in
-  [1-7].*) launcher="--mixed_precision fp16"; older="--bf16 false --fp16 true --dtype float16{attention}" ;;
+capability=$(python -c "from torch import cuda; print(*cuda.get_device_capability() if cuda.is_available() else '0', sep='')")
+case $capability in
+  0) echo "No GPU here that torch can use: the tiny model above is what such a machine trains."; exit ;;
+  [56]?|7[0-4]) echo "The locked torch is not built for this GPU (compute capability $capability, below 75)."; exit ;;
+  75) launcher="--mixed_precision fp16"; older="--bf16 false --fp16 true --dtype float16" ;;
 esac
 accelerate launch --config_file accelerate_configs/{stage}.yaml $launcher recipes/{recipe}/train.py{option} $older"""
 
@@ -116,6 +126,17 @@ def commands(block: str, asked: list[str]) -> list:
     return cells
 
 
+def picture(link: str, recipe: str):
+    """Returns a cell that shows what a link to a picture shows: of a run's curves those of one's own run.
+
+    It is not left to the text, because Colab and Kaggle show no picture there that lies in a file.
+    """
+    said, path = re.fullmatch(r"!\[(.*)\]\(../../(.*)\)\n", link).groups()
+    if path.endswith("_curves.png"):
+        return new_code_cell(f'show("outputs/{recipe}/tiny")')
+    return new_code_cell(f'display(Image("{path}"))  # {said}')
+
+
 def gpu_cells(recipe: str) -> list:
     """Returns the cells on a GPU of 16 GB, with the first configuration that docs/hardware.md says fits.
 
@@ -125,17 +146,10 @@ def gpu_cells(recipe: str) -> list:
     rows = re.findall(r"^\| (\S+\.yaml), (\w+) \| \**(\d+)\** \|", table, re.MULTILINE)
     fits = [(config, stage) for config, stage, size in rows if int(size) <= 16]
     config, stage = min(fits, key=lambda found: "offload" in found[1])
-    settings = (ROOT / "recipes" / recipe / "config.yaml").read_text()
     return [
-        new_markdown_cell(ON_A_GPU.format(config=config, stage=stage)),
+        new_markdown_cell(ON_A_GPU.format(config=config, stage=stage, host=OFFLOADED if "offload" in stage else "")),
         bash(f"recipes plan {recipe} --gpus 1 --gpu-memory 15"),
-        bash(
-            LAUNCH.format(
-                attention=" --attn_implementation sdpa" if "attn_implementation: varlen" in settings else "",
-                option="" if config == "config.yaml" else f" --config {config}",
-                **{"stage": stage, "recipe": recipe},
-            )
-        ),
+        bash(LAUNCH.format(option="" if config == "config.yaml" else f" --config {config}", stage=stage, recipe=recipe)),
     ]
 
 
@@ -157,13 +171,13 @@ def notebook(recipe: str) -> str:
     for section in sections:
         if section.startswith(OF_THE_SITE):
             continue
-        parts = re.split(r"^(```bash\n.*?^```\n|!\[.*_curves\.png\)\n)", f"## {section}", flags=re.DOTALL | re.MULTILINE)
+        parts = re.split(r"^(```bash\n.*?^```\n|!\[.*?\]\(.*?\.png\)\n)", f"## {section}", flags=re.DOTALL | re.MULTILINE)
         for number, part in enumerate(parts):
             if part.startswith("```bash\n"):
                 asked = re.findall(r"^> (.*)", "".join(parts[number + 1 :]), re.MULTILINE)
                 cells += commands(part[8:-4], asked)
             elif part.startswith("!["):
-                cells.append(new_code_cell(f'show("outputs/{recipe}/tiny")'))
+                cells.append(picture(part, recipe))
             elif part.strip():
                 cells.append(new_markdown_cell(links_from_here(part.strip(), recipe)))
     cells += gpu_cells(recipe)

@@ -8,13 +8,13 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from common.commands.places import ROOT
+from common.commands.places import IS_INSTALLED, ROOT
 
 from packaging.requirements import Requirement
 
 PROJECT = "zero-recipes"
 TRACKERS = ("wandb", "tensorboard", "trackio")
-INSTALL = "`make install`"
+INSTALL = f"`pip install -r {ROOT / 'requirements.lock'}`" if IS_INSTALLED else "`make install`"
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ def check_packages(
     lines = lock.read_text(encoding="utf-8").splitlines()
     pinned = [Requirement(line.rstrip("\\ ")) for line in lines if line and line[0] not in " #"]
     pinned = [pin for pin in pinned if pin.marker is None or pin.marker.evaluate()]
+    if IS_INSTALLED:  # without what only those who work on the project need, which is pinned too
+        pinned = [pin for pin in pinned if installed(pin.name)]
     different = [
         f"{pin.name} {installed(pin.name) or 'missing'} ({str(pin.specifier).removeprefix('==')})"
         for pin in pinned

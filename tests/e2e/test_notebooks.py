@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_command
 from forks import command_env
 from nbclient import NotebookClient
 from test_readme import RECIPES, as_small, bring_your_own
@@ -21,6 +21,23 @@ LAUNCH = re.compile(r"^(LOCAL_SIZE=2 |)(\S.* recipes/(\w+)/\w+\.py\b.*)$", re.MU
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_notebook_is_its_tutorial(recipe: str):
     assert (ROOT / "notebooks" / f"{recipe}.ipynb").read_text() == notebook(recipe), "python docs/notebooks.py"
+
+
+@pytest.mark.parametrize(
+    ("capability", "does"),
+    [
+        ("0", "No GPU here that torch can use: the tiny model above is what such a machine trains."),
+        ("60", "The locked torch is not built for this GPU (compute capability 60, below 75)."),
+        ("75", "launch --config_file accelerate_configs/zero2.yaml --mixed_precision fp16 recipes/grpo_math/train.py"),
+        ("120", "launch --config_file accelerate_configs/zero2.yaml recipes/grpo_math/train.py --config lora_8gb.yaml"),
+    ],
+)
+def test_the_last_cell_asks_which_gpu_there_is(tmp_path: Path, capability: str, does: str):
+    for name, printed in {"python": capability, "accelerate": "$@"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {printed}\n")
+        (tmp_path / name).chmod(0o755)
+    cell = nbformat.reads(notebook("grpo_math"), as_version=4).cells[-1].source.partition("\n")[2]
+    assert run_command(["bash", "-ec", cell], PATH=f"{tmp_path}:/bin:/usr/bin").stdout.startswith(does)
 
 
 def shortened(cell: str, recipe: str, root: Path) -> str:

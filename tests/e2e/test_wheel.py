@@ -57,11 +57,23 @@ def test_a_recipe_is_copied_into_an_empty_folder(site: Path, tmp_path: Path):
     assert own.read_text() == "# mine"
 
 
-def test_it_carries_every_recipe(site: Path):
-    listed = run_command([sys.executable, "-c", "from common.commands.main import main; main()", "list"], PYTHONPATH=str(site))
-    assert re.findall(r"^(\w+)  ", listed.stdout, re.MULTILINE) == sorted(
+def printed(site: Path, folder: Path, *script: str) -> str:
+    """Returns what a line of Python prints, with arguments, in a folder that holds no checkout."""
+    return run_command([sys.executable, "-c", *script], cwd=folder, PYTHONPATH=str(site)).stdout
+
+
+def test_it_carries_every_recipe(site: Path, tmp_path: Path):
+    listed = printed(site, tmp_path, "from common.commands.main import main; main()", "list")
+    assert re.findall(r"^(\w+)  ", listed, re.MULTILINE) == sorted(
         script.parent.name for script in (ROOT / "recipes").glob("*/train.py")
     )
+
+
+def test_it_names_the_lock_that_it_carries(site: Path, tmp_path: Path):
+    cure = printed(site, tmp_path, "from common.commands.installation import INSTALL; print(INSTALL)")
+    lock = Path(cure.strip().strip("`").removeprefix("pip install -r "))
+    assert lock.is_relative_to(site)
+    assert lock.read_text() == (ROOT / "requirements.lock").read_text()
 
 
 @pytest.mark.slow

@@ -80,6 +80,14 @@ def test_packages_without_a_lock(tmp_path: Path):
     assert found["versions"] == ("warn", "there is no requirements.lock to compare with")
 
 
+def test_who_has_no_checkout_is_not_asked_for_what_develops_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(installation, "IS_INSTALLED", True)
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(LOCK)
+    found = states(installation.check_packages(lock, ["torch"], {"torch": "2.15.0"}.get))
+    assert found["versions"] == ("ok", "the 1 packages of requirements.lock")
+
+
 def test_the_lock_of_the_project_is_read_whole():
     lock = ROOT / "requirements.lock"
     (_, what) = states(installation.check_packages(lock, [], lambda name: None))["versions"]
