@@ -15,9 +15,9 @@ from typing import Any
 import common
 from common.data import kept, stored
 from common.data.arguments import DataArguments
-from common.data.conversations import in_words
 from common.data.files import Rows
 from common.data.formats import Conversation, Recognised
+from common.data.messages import in_words
 from common.data.pieces import Pieces, sum_of, sum_of_file
 from common.data.processes import first_here, make_all
 from common.data.questions import HASHES

@@ -2,7 +2,6 @@
 
 import re
 import reprlib
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -98,17 +97,6 @@ def usable(
         SystemExit: With code 2 and one line that names the file and the row.
     """
     return list(use(rows, make, name=name, skip_bad_rows=skip_bad_rows))
-
-
-def in_words(messages: Sequence[dict[str, Any]]) -> str:
-    """Returns a conversation on one line, shortened."""
-    turns = []
-    for message in messages:
-        calls = [f"{call['function']['name']}({call['function']['arguments']})" for call in message.get("tool_calls", [])]
-        turns.append(
-            f"{message['role']}: {' '.join([textwrap.shorten(str(message.get('content') or ''), 60), *calls]).strip()}"
-        )
-    return textwrap.shorten(" | ".join(turns), 240, placeholder=" ...")
 
 
 def load_conversations(

@@ -1,6 +1,8 @@
 """Turns of a conversation as messages in OpenAI's form, whatever they are called: ShareGPT's dialects and OpenAI's in full."""
 
 import json
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from common.data.calls import read_calls, split_calls, split_results
@@ -118,3 +120,14 @@ def read_turns(turns: Any, offered: list[str]) -> list[dict[str, Any]]:
         else:
             messages.append({"role": role, "content": content})
     return messages
+
+
+def in_words(messages: Sequence[dict[str, Any]]) -> str:
+    """Returns a conversation on one line, shortened."""
+    turns = []
+    for message in messages:
+        calls = [f"{call['function']['name']}({call['function']['arguments']})" for call in message.get("tool_calls", [])]
+        turns.append(
+            f"{message['role']}: {' '.join([textwrap.shorten(str(message.get('content') or ''), 60), *calls]).strip()}"
+        )
+    return textwrap.shorten(" | ".join(turns), 240, placeholder=" ...")
