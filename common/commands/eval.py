@@ -24,7 +24,10 @@ def evaluate_run(run: Path, args: list[str]) -> None:
     # Looked up by its name among the recipes that are here: whoever made the run must not choose the script.
     recipe = next((folder for folder in places.recipe_folders() if folder.name == record["recipe"]), None)
     if recipe is None:
-        fail(f"there is no recipe {record['recipe']!r} here, of which {run} is a run; run the evaluate.py of yours")
+        fail(
+            f"there is no recipe {record['recipe']!r} here, of which {run} is a run; "
+            "run `python FOLDER/evaluate.py` of yours, whose --help names the flag for a run"
+        )
     script = recipe / "evaluate.py"
     if not script.is_file():
         fail(f"{places.shown(recipe)} has no evaluate.py; its report is {run}/report.html")
