@@ -114,9 +114,8 @@ def test_a_folder_that_is_read_only(start, tmp_path: Path, setting: Setting):
 
 # NFS is given time in a run.
 IMPATIENT = """
-from functools import partial
-import common.run.output_dir as output_dir
-output_dir.check_shared = partial(output_dir.check_shared, patience=1)
+import common.run.disk
+common.run.disk.PATIENCE = 1
 """
 
 
