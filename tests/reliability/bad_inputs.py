@@ -200,7 +200,7 @@ def page() -> str:
         "",
         "## What a model may write",
         "",
-        "Nothing that a model writes is executed, and each of these is judged within a second",
+        "Nothing that a model writes is executed, and each of these is judged within three seconds",
         "(`tests/reliability/test_hostile_outputs.py`).",
         "",
         "| output | verdict |",

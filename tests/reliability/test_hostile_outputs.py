@@ -1,4 +1,4 @@
-"""What a model writes is only read: every row of hostile_outputs.yaml is judged within a second, and nothing is executed."""
+"""What a model writes is only read: every row of hostile_outputs.yaml is judged within three seconds, and nothing executed."""
 
 import io
 import json
