@@ -5,6 +5,7 @@ import datetime
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -125,6 +126,19 @@ def read_supervised(run: Run, folder: Path, row_name: str | None = None) -> dict
     }
 
 
+def read_profile(folder: Path) -> dict:
+    """Returns what profile_step.py printed of a step.
+
+    Args:
+        folder: Of the run that it profiled; beside it stands the log.
+    """
+    text = folder.with_suffix(".log").read_text()
+    parts = re.findall(r"^\| ([^|*]+) \| [\d.]+ \| ([\d.]+)% \|$", text, re.MULTILINE)
+    step = re.findall(r"^\| \*\*a step\*\* \| ([\d.]+) \| ([\d,]+) ", text, re.MULTILINE)
+    entry = {"parts of a step, %": {name: float(share) for name, share in parts}}
+    return entry | {"step ms": float(step[0][0]), "kernels": int(step[0][1].replace(",", ""))}
+
+
 def save_random_model(
     auto_class: type, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase | ProcessorMixin, folder: Path
 ) -> None:
@@ -228,6 +242,8 @@ def benchmark(
                 print(f"{run.name}: not begun, {time.monotonic() - started:.0f} s are over", flush=True)
                 continue
             if needs_model:
+                for name in [name for name in sys.modules if name.partition(".")[0] == "lesson"]:
+                    del sys.modules[name]  # each recipe's lesson has this name, and that of the recipe before was imported
                 model = args.output_dir / run.recipe
                 flags[run.recipe] = [*short.split(), *models[run.recipe](model, **paths), "--model_name_or_path", str(model)]
                 print(f"{run.recipe}: its model is saved at {time.monotonic() - started:.0f} s", flush=True)

@@ -1,10 +1,11 @@
-"""sft_instruct on one GPU: rows at once, recomputation left open, and LoRA under ZeRO-2 and ZeRO-3, in one call.
+"""The supervised recipes on one GPU: rows at once, recomputation, Liger's modules, beside TRL's examples, in one call a recipe.
 
     python benchmarks/micro_batch_gpu.py --output_dir /tmp/bench --results benchmarks/results/micro_batch_gpu.json \
-        --timeout 110 --stop_after 370
+        --timeout 110 --stop_after 370 --only sft_instruct
 
-The model and the data are those of sft_gpu.py: Llama-3.2-3B's shape, random weights, packed rows of 2048 tokens. Each run is of
-12 steps, of which the first four do not count. What matters most goes first, and none is begun after `--stop_after` seconds.
+Models and data are those of sft_gpu.py, ocr_gpu.py and gpt_oss_gpu.py: the recipes' shapes, random weights. Each run is of 12
+steps, those of gpt-oss of 10, of which the first four do not count; the profiled ones say which part of a step is what. What
+matters most goes first, and none is begun after `--stop_after` seconds.
 """
 
 from functools import partial
@@ -12,41 +13,84 @@ from pathlib import Path
 
 from common.data.runs import read_rows
 
-from gpu import SHORT, SKIPPED_STEPS, Run, benchmark, read_supervised
-from sft_gpu import make_model
+import gpt_oss_gpu
+import ocr_gpu
+import sft_gpu
+from gpu import SHORT, SKIPPED_STEPS, Run, benchmark, read_profile, read_supervised
 
-SFT = "sft_instruct"
+SFT, CALLING, OCR, GPT_OSS = "sft_instruct", "trl_function_calling", "ocr_vision_language", "gpt_oss_multilingual"
+ROWS = "--per_device_train_batch_size {} --gradient_accumulation_steps {}".format
+LIGER, NO_RECOMPUTE = " --use_liger_kernel true", " --activation_checkpointing false"
 VARIANTS = {
-    "4x1": "--per_device_train_batch_size 4 --gradient_accumulation_steps 1",
-    "4x8": "--per_device_train_batch_size 4 --gradient_accumulation_steps 8",
-    "16x2": "--per_device_train_batch_size 16 --gradient_accumulation_steps 2",
-    "16x2_liger": "--per_device_train_batch_size 16 --gradient_accumulation_steps 2 --use_liger_kernel true",
-    "8x4_plain": "--per_device_train_batch_size 8 --gradient_accumulation_steps 4 --use_liger_kernel true"
-    " --activation_checkpointing false",
+    "4x1": ROWS(4, 1),
+    "4x8": ROWS(4, 8),
+    "16x2": ROWS(16, 2),
+    "16x2_liger": ROWS(16, 2) + LIGER,
+    "8x4_plain": ROWS(8, 4) + LIGER + NO_RECOMPUTE,
     "auto": "--tokens_per_update 65536 --per_device_train_batch_size auto --activation_checkpointing auto",
+    "4x2": ROWS(4, 2),
+    "8x1_liger": ROWS(8, 1) + LIGER,
+    "8x1_liger_plain": ROWS(8, 1) + LIGER + NO_RECOMPUTE,
+    "4x2_liger_plain": ROWS(4, 2) + LIGER + NO_RECOMPUTE,
+    "8x1": ROWS(8, 1),
+    "32x1": ROWS(32, 1),
+    "32x1_frozen": ROWS(32, 1) + " --freeze_vision_tower true",
+    "16x2_plain": ROWS(16, 2) + NO_RECOMPUTE,
+    "8x2": ROWS(8, 2),
+    "2x8_plain": ROWS(2, 8) + NO_RECOMPUTE,
+    "1x16": ROWS(1, 16),
+    "trl_sft_vlm": "",
+    "trl_example": ROWS(2, 1),  # flex attention: gpt_oss_gpu.py says what of TRL's example this is
 }
+
+
+def one(recipe: str, variant: str, config: str = "config", stage: str = "zero2") -> Run:
+    """Returns a run on one GPU."""
+    return Run(recipe, config, stage, 1, variant, "benchmarks/trl_sft_vlm.py" if variant == "trl_sft_vlm" else "")
+
+
+def profiled(recipe: str, variant: str) -> Run:
+    """Returns a run that ends with the parts of a step."""
+    return Run(recipe, "config", "zero2", 1, f"{variant}_profile", f"benchmarks/profile_step.py recipes/{recipe}/train.py")
+
+
 RUNS = [
-    *(Run(SFT, "config", "zero2", 1, variant) for variant in ("4x1", "16x2")),
-    *(Run(SFT, "lora", stage, 1, "4x8") for stage in ("zero3", "zero2")),
-    *(Run(SFT, "config", "zero2", 1, variant) for variant in ("auto", "16x2_liger")),
-    *(Run(SFT, "lora", "zero2", 1, variant) for variant in ("8x4_plain", "16x2_liger")),
+    *(one(SFT, variant) for variant in ("4x1", "16x2_liger", "16x2")),
+    *(profiled(SFT, variant) for variant in ("4x1", "16x2_liger")),
+    *(one(SFT, "4x8", "lora", stage) for stage in ("zero3", "zero2")),
+    *(one(SFT, variant, "lora") for variant in ("8x4_plain", "16x2_liger")),
+    one(SFT, "auto"),
+    *(one(CALLING, variant) for variant in ("4x2", "8x1_liger_plain", "4x2_liger_plain", "8x1_liger")),
+    *(profiled(CALLING, variant) for variant in ("4x2", "8x1_liger_plain")),
+    *(one(OCR, variant) for variant in ("trl_sft_vlm", "32x1", "8x1", "16x2_plain", "32x1_frozen")),
+    *(profiled(OCR, variant) for variant in ("8x1", "32x1")),
+    *(one(GPT_OSS, variant) for variant in ("trl_example", "8x2", "2x8_plain", "1x16")),
+    *(profiled(GPT_OSS, variant) for variant in ("8x2", "2x8_plain")),
 ]
 
 
 def read(run: Run, folder: Path) -> dict:
-    """Returns the speed and memory of a run, and what the meter wrote of the steps that count."""
+    """Returns the speed and memory of a run, and what the meter wrote of the steps that count; of a profiled one its parts."""
+    if run.variant.endswith("_profile"):
+        return read_profile(folder)
     steps = [row for row in read_rows(folder / "metrics.jsonl") if "train_seconds" in row][SKIPPED_STEPS:]
-    seconds = sum(row["train_seconds"] for row in steps)
-    tokens = sum(row["tokens_per_second"] * row["train_seconds"] for row in steps)
-    entry = {"meter: tokens/s": round(tokens / seconds), "data wait s": sum(row["data_wait"] for row in steps) / len(steps)}
-    if "mfu" in steps[0]:
-        entry["MFU"] = round(sum(row["mfu"] * row["train_seconds"] for row in steps) / seconds, 4)
-    return read_supervised(run, folder) | entry
+    entry = {}
+    if steps:  # TRL's script has no meter
+        seconds = sum(row["train_seconds"] for row in steps)
+        tokens = sum(row["tokens_per_second"] * row["train_seconds"] for row in steps)
+        entry["meter: tokens/s"] = round(tokens / seconds)
+        entry["data wait s"] = sum(row["data_wait"] for row in steps) / len(steps)
+        if "mfu" in steps[0]:
+            entry["MFU"] = round(sum(row["mfu"] * row["train_seconds"] for row in steps) / seconds, 4)
+    return read_supervised(run, folder, "images" if run.recipe == OCR else None) | entry
 
 
 def main() -> None:
     short = SHORT.replace("--max_steps 20", "--max_steps 12")
-    benchmark(__doc__, RUNS, VARIANTS, {SFT: partial(make_model, SFT)}, read, short)
+    models = {recipe: partial(sft_gpu.make_model, recipe) for recipe in (SFT, CALLING)}
+    models |= {OCR: ocr_gpu.make_model, GPT_OSS: partial(gpt_oss_gpu.make_model, count=180)}
+    variants = VARIANTS | {run.variant: VARIANTS[run.variant.removesuffix("_profile")] for run in RUNS}
+    benchmark(__doc__, RUNS, variants, models, read, short)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the time of a step goes, gpt-oss, and interrupted_gpu.py with one of its process
 (the last one's is `killed`); what no longer fits into `--end_after` seconds is left out or stopped. Tables are printed last.
 """
 
-import re
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ import gpt_oss_gpu
 import grpo_gpu
 import sft_gpu
 from gpt_oss_gpu import GPT_OSS
-from gpu import ROOT, SKIPPED_STEPS, Run, benchmark, read_supervised
+from gpu import ROOT, SKIPPED_STEPS, Run, benchmark, read_profile, read_supervised
 from grpo_gpu import MATH
 from micro_batch_gpu import SFT
 from micro_batch_gpu import read as read_meter
@@ -61,8 +60,6 @@ RUNS += [Run(GPT_OSS, "config", "zero3", 4)]
 
 def make_gpt_oss(folder: Path, gsm8k: Path) -> list[str]:
     """Saves gpt-oss's model and enough rows for four GPUs: see `gpt_oss_gpu.make_model`."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "lesson"]:
-        del sys.modules[name]  # each recipe's lesson has this name, and that of the recipe before was imported
     return [*SUPERVISED.split(), *gpt_oss_gpu.make_model(folder, count=140)]
 
 
@@ -74,8 +71,7 @@ def make_sft(folder: Path, gsm8k: Path) -> list[str]:
 def read(run: Run, folder: Path) -> dict:
     """Returns what a run measured: speed a GPU, a step's time, peak memory; or of a profiled one the parts of its step."""
     if run.variant == "profile":
-        parts = re.findall(r"^\| ([^|*]+) \| [\d.]+ \| ([\d.]+)% \|$", folder.with_suffix(".log").read_text(), re.MULTILINE)
-        return {"parts of a step, %": {name: float(share) for name, share in parts}}
+        return read_profile(folder)
     if run.recipe == MATH:
         entry = grpo_gpu.read(run, folder)
         speed = entry["completions a step"] / entry["median later step s"] / run.num_gpus

@@ -4,7 +4,7 @@
 
 As in TRL's examples/scripts/sft_vlm.py: TRL's own collator, which turns a batch into tokens when it comes and trains the
 question as well as the answer, all defaults (8 rows at once, not accumulated, recomputed activations, torch's choice of
-attention kernels), no limit to the length. Takes the recipe's flags, and leaves metrics.jsonl and config.yaml as its runs do.
+attention kernels), no limit to the length; adapters where the configuration has some. Takes the recipe's flags, and leaves metrics.jsonl and config.yaml as its runs do.
 """
 
 import json
@@ -18,7 +18,7 @@ import torch
 import yaml
 from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig, SFTTrainer, get_peft_config
 
 ROOT = Path(__file__).parent.parent
 RECIPE = ROOT / "recipes" / "ocr_vision_language"
@@ -73,6 +73,7 @@ def main() -> None:
         args=training_args,
         train_dataset=Dataset.from_dict(columns),
         processing_class=processor,
+        peft_config=get_peft_config(model_args),
         callbacks=[Record(folder)],
     )
     trainer.train()
