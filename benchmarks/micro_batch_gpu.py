@@ -1,4 +1,4 @@
-"""The supervised recipes on one GPU: rows at once, recomputation, Liger's modules, beside TRL's examples, in one call a recipe.
+"""The supervised recipes on one GPU and two: rows at once, recomputation, Liger's modules, beside TRL's examples, in one call a recipe.
 
     python benchmarks/micro_batch_gpu.py --output_dir /tmp/bench --results benchmarks/results/micro_batch_gpu.json \
         --timeout 110 --stop_after 370 --only sft_instruct
@@ -27,6 +27,7 @@ VARIANTS = {
     "16x2": ROWS(16, 2),
     "16x2_liger": ROWS(16, 2) + LIGER,
     "8x4_plain": ROWS(8, 4) + LIGER + NO_RECOMPUTE,
+    "4x8_plain": ROWS(4, 8) + LIGER + NO_RECOMPUTE,
     "auto": "--tokens_per_update 65536 --per_device_train_batch_size auto --activation_checkpointing auto",
     "4x2": ROWS(4, 2),
     "8x1_liger": ROWS(8, 1) + LIGER,
@@ -60,6 +61,9 @@ RUNS = [
     *(one(SFT, "4x8", "lora", stage) for stage in ("zero3", "zero2")),
     *(one(SFT, variant, "lora") for variant in ("8x4_plain", "16x2_liger")),
     one(SFT, "auto"),
+    # With the optimizer on two GPUs there is room for activations.
+    *(Run(SFT, "config", stage, 2, variant) for stage, variant in (("zero2", "8x4_plain"), ("zero2", "4x8_plain"))),
+    Run(SFT, "config", "zero3", 2, "8x4_plain"),
     *(one(CALLING, variant) for variant in ("4x2", "8x1_liger_plain", "4x2_liger_plain", "8x1_liger")),
     *(profiled(CALLING, variant) for variant in ("4x2", "8x1_liger_plain")),
     *(one(OCR, variant) for variant in ("trl_sft_vlm", "32x1", "8x1", "16x2_plain", "32x1_frozen")),
