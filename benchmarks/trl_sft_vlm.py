@@ -4,7 +4,8 @@
 
 As in TRL's examples/scripts/sft_vlm.py: TRL's own collator, which turns a batch into tokens when it comes and trains the
 question as well as the answer, all defaults (8 rows at once, not accumulated, recomputed activations, torch's choice of
-attention kernels), no limit to the length; adapters where the configuration has some. Takes the recipe's flags, and leaves metrics.jsonl and config.yaml as its runs do.
+attention kernels), no limit to the length; adapters where the configuration has some. Takes the recipe's flags, and leaves
+metrics.jsonl and config.yaml as its runs do.
 """
 
 import json
