@@ -38,20 +38,21 @@ LENGTH = 2048
 # Two rows an update instead of 16: the same work for a row, and less of it.
 FLAGS = f"--max_steps 10 --max_length {LENGTH} --gradient_accumulation_steps 2 --skip_bad_rows true"  # some are too long
 
+TRL = "--per_device_train_batch_size 2 --gradient_accumulation_steps 1 --activation_checkpointing true"
 # What the configuration is compared with, one by one: flags that differ from it.
 VARIANTS = {
     "eager": "--attn_implementation eager",
-    "no_recompute": "--activation_checkpointing false",
+    "recompute": "--activation_checkpointing true",
     # The batch of the command in TRL's examples/scripts/sft_gpt_oss.py (2 rows at once, none accumulated), with the attention
     # that every machine has: the kernel which it names comes from the hub. The rest of that command cannot be had here: it
     # trains all weights, which takes more than one or two GPUs, on packed rows of 4096 tokens. The adapters stay ours.
-    "trl_example": "--per_device_train_batch_size 2 --gradient_accumulation_steps 1 --attn_implementation eager",
-    "trl_example_flex": "--per_device_train_batch_size 2 --gradient_accumulation_steps 1",
+    "trl_example": f"{TRL} --attn_implementation eager",
+    "trl_example_flex": TRL,
 }
 
 
 RUNS = [Run(GPT_OSS, "config", stage, n, variant) for n in (1, 2) for stage in ("zero2", "zero3") for variant in ("", "eager")]
-RUNS += [Run(GPT_OSS, "config", "zero2", 1, variant) for variant in ("trl_example", "trl_example_flex", "no_recompute")]
+RUNS += [Run(GPT_OSS, "config", "zero2", 1, variant) for variant in ("trl_example", "trl_example_flex", "recompute")]
 
 
 def make_rows(count: int, tokenizer: PreTrainedTokenizerBase | None = None) -> list[dict]:

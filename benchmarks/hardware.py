@@ -66,7 +66,8 @@ def recipe_table(recipe: str) -> Iterator[str]:
                 if record:
                     gpu, run = record
                     found.append(f"{count}: {run['peak GPU memory GiB']:.1f} GiB, {speed_of(run)} ({gpu.split()[1]})")
-                cells.append(f"**{smallest}**" if record else smallest)
+                fits = record and smallest.isdigit() and run["peak GPU memory GiB"] <= SHOWN * int(smallest)
+                cells.append(f"**{smallest}**" if fits else smallest)
             yield f"| {config}, {stage} | {' | '.join(cells)} | {'; '.join(found)} |"
 
 

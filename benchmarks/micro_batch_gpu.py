@@ -20,28 +20,26 @@ from gpu import SHORT, SKIPPED_STEPS, Run, benchmark, read_profile, read_supervi
 
 SFT, CALLING, OCR, GPT_OSS = "sft_instruct", "trl_function_calling", "ocr_vision_language", "gpt_oss_multilingual"
 ROWS = "--per_device_train_batch_size {} --gradient_accumulation_steps {}".format
-LIGER, NO_RECOMPUTE = " --use_liger_kernel true", " --activation_checkpointing false"
+PLAIN, NO_RECOMPUTE = " --use_liger_kernel false", " --activation_checkpointing false"
 VARIANTS = {
-    "4x1": ROWS(4, 1),
-    "4x8": ROWS(4, 8),
-    "16x2": ROWS(16, 2),
-    "16x2_liger": ROWS(16, 2) + LIGER,
-    "8x4_plain": ROWS(8, 4) + LIGER + NO_RECOMPUTE,
-    "4x8_plain": ROWS(4, 8) + LIGER + NO_RECOMPUTE,
-    "auto": "--tokens_per_update 65536 --per_device_train_batch_size auto --activation_checkpointing auto",
-    "4x2": ROWS(4, 2),
-    "8x1_liger": ROWS(8, 1) + LIGER,
-    "8x1_liger_plain": ROWS(8, 1) + LIGER + NO_RECOMPUTE,
-    "4x2_liger_plain": ROWS(4, 2) + LIGER + NO_RECOMPUTE,
+    "": "",  # as the recipe's file has it
+    "4x1": ROWS(4, 1) + PLAIN,
+    "4x8": ROWS(4, 8) + PLAIN,
+    "16x2": ROWS(16, 2) + PLAIN,
+    "8x4_plain": ROWS(8, 4) + NO_RECOMPUTE,
+    "4x8_plain": ROWS(4, 8) + NO_RECOMPUTE,
+    "auto": "--tokens_per_update 65536 --per_device_train_batch_size auto --activation_checkpointing auto" + PLAIN,
+    "4x2": ROWS(4, 2) + PLAIN,
+    "8x1_liger_plain": ROWS(8, 1) + NO_RECOMPUTE,
+    "4x2_liger_plain": ROWS(4, 2) + NO_RECOMPUTE,
     "8x1": ROWS(8, 1),
-    "32x1": ROWS(32, 1),
     "32x1_frozen": ROWS(32, 1) + " --freeze_vision_tower true",
     "16x2_plain": ROWS(16, 2) + NO_RECOMPUTE,
-    "8x2": ROWS(8, 2),
-    "2x8_plain": ROWS(2, 8) + NO_RECOMPUTE,
-    "1x16": ROWS(1, 16),
+    "8x2": ROWS(8, 2) + " --activation_checkpointing true",
+    "1x16": ROWS(1, 16) + " --activation_checkpointing true",
     "trl_sft_vlm": "",
-    "trl_example": ROWS(2, 1),  # flex attention: gpt_oss_gpu.py says what of TRL's example this is
+    # Flex attention: gpt_oss_gpu.py says what of TRL's example this is.
+    "trl_example": ROWS(2, 1) + " --activation_checkpointing true",
 }
 
 
@@ -52,24 +50,25 @@ def one(recipe: str, variant: str, config: str = "config", stage: str = "zero2")
 
 def profiled(recipe: str, variant: str) -> Run:
     """Returns a run that ends with the parts of a step."""
-    return Run(recipe, "config", "zero2", 1, f"{variant}_profile", f"benchmarks/profile_step.py recipes/{recipe}/train.py")
+    script = f"benchmarks/profile_step.py recipes/{recipe}/train.py"
+    return Run(recipe, "config", "zero2", 1, f"{variant}_profile".lstrip("_"), script)
 
 
 RUNS = [
-    *(one(SFT, variant) for variant in ("4x1", "16x2_liger", "16x2")),
-    *(profiled(SFT, variant) for variant in ("4x1", "16x2_liger")),
+    *(one(SFT, variant) for variant in ("4x1", "", "16x2")),
+    *(profiled(SFT, variant) for variant in ("4x1", "")),
     *(one(SFT, "4x8", "lora", stage) for stage in ("zero3", "zero2")),
-    *(one(SFT, variant, "lora") for variant in ("8x4_plain", "16x2_liger")),
+    *(one(SFT, variant, "lora") for variant in ("8x4_plain", "")),
     *(one(SFT, variant) for variant in ("4x8_plain", "auto")),
     # With the optimizer on two GPUs there is room for activations.
     *(Run(SFT, "config", stage, 2, variant) for stage, variant in (("zero2", "8x4_plain"), ("zero2", "4x8_plain"))),
     Run(SFT, "config", "zero3", 2, "8x4_plain"),
-    *(one(CALLING, variant) for variant in ("4x2", "8x1_liger_plain", "4x2_liger_plain", "8x1_liger")),
-    *(profiled(CALLING, variant) for variant in ("4x2", "8x1_liger_plain")),
-    *(one(OCR, variant) for variant in ("trl_sft_vlm", "32x1", "8x1", "16x2_plain", "32x1_frozen")),
-    *(profiled(OCR, variant) for variant in ("8x1", "32x1")),
-    *(one(GPT_OSS, variant) for variant in ("trl_example", "2x8_plain", "8x2")),
-    *(profiled(GPT_OSS, variant) for variant in ("2x8_plain", "trl_example")),
+    *(one(CALLING, variant) for variant in ("4x2", "", "8x1_liger_plain", "4x2_liger_plain")),
+    *(profiled(CALLING, variant) for variant in ("4x2", "")),
+    *(one(OCR, variant) for variant in ("trl_sft_vlm", "", "8x1", "16x2_plain", "32x1_frozen")),
+    *(profiled(OCR, variant) for variant in ("8x1", "")),
+    *(one(GPT_OSS, variant) for variant in ("trl_example", "", "8x2")),
+    *(profiled(GPT_OSS, variant) for variant in ("", "trl_example")),
     one(GPT_OSS, "1x16"),
 ]
 
@@ -81,7 +80,7 @@ def make_gpt_oss(folder: Path) -> list[str]:
 
 def read(run: Run, folder: Path) -> dict:
     """Returns the speed and memory of a run, and what the meter wrote of the steps that count; of a profiled one its parts."""
-    if run.variant.endswith("_profile"):
+    if run.variant.endswith("profile"):
         return read_profile(folder)
     steps = [row for row in read_rows(folder / "metrics.jsonl") if "train_seconds" in row][SKIPPED_STEPS:]
     entry = {}
@@ -99,7 +98,7 @@ def main() -> None:
     short = SHORT.replace("--max_steps 20", "--max_steps 12")
     models = {recipe: partial(sft_gpu.make_model, recipe) for recipe in (SFT, CALLING)}
     models |= {OCR: ocr_gpu.make_model, GPT_OSS: make_gpt_oss}
-    variants = VARIANTS | {run.variant: VARIANTS[run.variant.removesuffix("_profile")] for run in RUNS}
+    variants = {run.variant: VARIANTS[run.variant.removesuffix("profile").rstrip("_")] for run in RUNS}
     benchmark(__doc__, RUNS, variants, models, read, short)
 
 

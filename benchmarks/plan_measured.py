@@ -19,6 +19,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY = {"NVIDIA H200": 139.8, "NVIDIA H100 80GB HBM3": 79.2}  # GiB
+PLAIN = {"use_liger_kernel": False}
 # What the flags of the benchmarks' variants change.
 VARIANTS = {
     "no_recompute": {"activation_checkpointing": False},
@@ -36,6 +37,19 @@ VARIANTS = {
     "trl_example_flex": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1},
     "trl_sft_vlm": {},
     "sdpa": {"attn_implementation": "sdpa"},
+    # Those of micro_batch_gpu.py; its records say the rows at once.
+    "4x1": PLAIN | {"gradient_accumulation_steps": 1},
+    "16x2": PLAIN,
+    "4x8": PLAIN | {"gradient_accumulation_steps": 8},
+    "auto": PLAIN | {"gradient_accumulation_steps": 1},
+    "8x4_plain": {"gradient_accumulation_steps": 4, "activation_checkpointing": False},
+    "4x8_plain": {"gradient_accumulation_steps": 8, "activation_checkpointing": False},
+    "4x2": PLAIN | {"gradient_accumulation_steps": 2},
+    "8x1_liger_plain": {"activation_checkpointing": False},
+    "4x2_liger_plain": {"gradient_accumulation_steps": 2, "activation_checkpointing": False},
+    "8x1": {},
+    "16x2_plain": {"gradient_accumulation_steps": 2, "activation_checkpointing": False},
+    "32x1_frozen": {"freeze_vision_tower": True},
 }
 # GSM8K's prompts in the benchmark's tokens: the longest of the 14 steps of 8 prompts, and of
 # those of 32 (2026-11-26, by hand).
@@ -65,17 +79,15 @@ class Measured:
         return self.plan.peak / self.peak - 1
 
 
-def settings_of(recipe: str, *configs: str) -> dict:
-    """Returns the settings of a recipe's config.yaml and of others over it."""
-    found: dict = {}
-    for name in ("config.yaml", *configs):
-        found |= yaml.safe_load((ROOT / "recipes" / recipe / name).read_text(encoding="utf-8"))
-    return found
+def settings_in(recipe: str, config: str) -> dict:
+    """Returns what one of a recipe's configurations says."""
+    return yaml.safe_load((ROOT / "recipes" / recipe / config).read_text(encoding="utf-8"))
 
 
 def _job(run: dict) -> Job:
-    settings = settings_of(run["recipe"], run["configuration"]) | VARIANTS[run["variant"]]
-    if "rows a device at once" in run:
+    own = settings_in(run["recipe"], run["configuration"]) if run["configuration"] != "config.yaml" else {}
+    settings = settings_in(run["recipe"], "config.yaml") | run["settings then"] | own | VARIANTS[run["variant"]]
+    if run.get("rows a device at once"):
         settings["per_device_train_batch_size"] = run["rows a device at once"]
     job = job_of(settings, config_named(settings["model_name_or_path"]), stage=int(run["stage"][4]), num_processes=run["gpus"])
     rows = settings["per_device_train_batch_size"]

@@ -37,7 +37,7 @@ VARIANTS = {
     "sdpa": "--attn_implementation sdpa",
     "padding": "--packing false --attn_implementation sdpa --per_device_train_batch_size 8 --gradient_accumulation_steps 1",
     "no_recompute": "--activation_checkpointing false",
-    "liger": "--use_liger_kernel true",
+    "no_liger": "--use_liger_kernel false",
 }
 
 

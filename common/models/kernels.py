@@ -3,13 +3,12 @@
 from common.errors import say
 from common.models.base import base_of
 
-import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, TrainingArguments
 
 
 def use_liger_modules(model: PreTrainedModel | PeftModel, args: TrainingArguments) -> None:
-    """Gives a model Liger's modules, if `use_liger_kernel` asks for them and there is a GPU; the loss stays the trainer's.
+    """Gives a model Liger's modules, if `use_liger_kernel` asks for them; the loss stays the trainer's.
 
     TRL (1.16) does the same for the flag, and warns that it will no longer from version 2 on: so it is taken back here.
 
@@ -20,9 +19,6 @@ def use_liger_modules(model: PreTrainedModel | PeftModel, args: TrainingArgument
     if not args.use_liger_kernel:
         return
     args.use_liger_kernel = False
-    if not torch.cuda.is_available():
-        say("use_liger_kernel needs an NVIDIA GPU: the model keeps its own modules, which compute the same")
-        return
     from liger_kernel import transformers as liger  # brings a compiler, which a CPU has no use for
 
     base = base_of(model)

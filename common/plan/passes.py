@@ -89,7 +89,9 @@ def _run(shape: Shape, config: PreTrainedConfig, tokens: int) -> tuple[np.ndarra
         seen = round(tokens * shape.picture_share)
         embeddings = base.get_input_embeddings()(torch.empty(tokens - seen, dtype=torch.long, device="meta"))
         if seen:  # the embeddings of pictures stand in the place of those of their tokens
-            embeddings = torch.cat([embeddings, _see(base, seen)])
+            with torch.set_grad_enabled(not shape.frozen_vision):
+                pictures = _see(base, seen)
+            embeddings = torch.cat([embeddings, pictures])
         if not embeddings.requires_grad:
             embeddings.requires_grad_(True)
         mask = torch.empty(1, 1, 1, 1, device="meta")  # transformers leaves what has four dimensions

@@ -15,7 +15,7 @@ from common.progress import stage
 from common.run.arguments import RunArguments, check_run, default_output_dir, hide_token
 from common.run.auto import leave_open, settle
 from common.run.flags import check_built, check_path, check_values
-from common.run.launch import check_deepspeed, check_gpus, choose_precision, start_alone
+from common.run.launch import check_deepspeed, check_gpus, choose_modules, choose_precision, start_alone
 from common.run.memory import end_in_one_line, warn_if_too_large
 from common.run.parser import Parser, read_settings
 from common.run.refused import refuse, refuse_unread
@@ -171,6 +171,7 @@ def parse(
     if trains:
         settle(values, found.chosen, recipe.name, world_size)
     choose_precision(values)
+    choose_modules(values)
     check_deepspeed(values, world_size)
     if trains:
         check_run(vars(values))

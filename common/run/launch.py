@@ -46,6 +46,17 @@ def choose_precision(values: Namespace, instructions: str | None = None) -> None
     values.bf16, values.fp16 = asked == "bf16", asked == "fp16"
 
 
+def choose_modules(values: Namespace) -> None:
+    """Takes `use_liger_kernel` back where there is no GPU, and says so: its kernels run on none.
+
+    Args:
+        values: The settings by name.
+    """
+    if values.use_liger_kernel and not torch.cuda.is_available():
+        values.use_liger_kernel = False
+        say("use_liger_kernel needs an NVIDIA GPU: the model keeps its own modules, which compute the same")
+
+
 def _read_deepspeed(given: dict[str, Any] | str, where: str) -> dict[str, Any]:
     if isinstance(given, dict):
         return given

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from common.run.launch import choose_precision
+from common.run.launch import choose_modules, choose_precision
 
 import pytest
 
@@ -36,3 +36,12 @@ def test_a_gpu_takes_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch):
     values = Namespace(bf16=None, fp16=False)
     choose_precision(values, "AVX2")
     assert values.bf16 is None
+
+
+def test_fused_modules_need_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    for has_gpu, asked, kept in ((False, True, False), (False, False, False), (True, True, True)):
+        monkeypatch.setattr("torch.cuda.is_available", lambda has_gpu=has_gpu: has_gpu)
+        values = Namespace(use_liger_kernel=asked)
+        choose_modules(values)
+        assert values.use_liger_kernel is kept
+        assert ("use_liger_kernel needs an NVIDIA GPU" in capsys.readouterr().out) is (asked and not kept)
