@@ -41,10 +41,10 @@ class _Work:
         return f"{self.what} [{'#' * filled}{'.' * (WIDTH - filled)}] {self.done:,}/{self.total:,}{self.left()}"
 
 
-_stage: _Work | None = None
-_works: list[_Work] = []  # what goes on within the stage, the innermost last
+_part: _Work | None = None
+_works: list[_Work] = []  # what goes on within the part, the innermost last
 _thread: threading.Thread | None = None
-_begun = 0.0  # when the first stage was
+_begun = 0.0  # when the first part was
 _said = 0.0  # when there was a line
 _has_bar = False
 
@@ -63,7 +63,7 @@ def _look(is_terminal: bool) -> None:
     global _said, _has_bar
     now = time.monotonic()
     # What has just begun has nothing to say yet: what it is a part of does.
-    work = next((one for one in reversed(_works) if now - one.began > EVERY / 10), _stage)
+    work = next((one for one in reversed(_works) if now - one.began > EVERY / 10), _part)
     if work is None:  # it has ended since
         return
     if is_terminal and now - work.began > SOON:
@@ -76,34 +76,34 @@ def _look(is_terminal: bool) -> None:
 
 def _watch() -> None:
     is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-    while _stage:
+    while _part:
         _look(is_terminal)
         time.sleep(min(0.5, EVERY / 4))
 
 
-def stage(what: str, total: int | None = None, done: int = 0) -> None:
-    """Says from now on that a stage of the process goes on, in place of the one before, until `no_stage`.
+def doing(what: str, total: int | None = None, done: int = 0) -> None:
+    """Says from now on that a part of the process goes on, in place of the one before, until `idle`.
 
     Args:
         what: What goes on.
         total: How many parts it has.
         done: How many of them are done; a later call with the same `what` goes on with its pace.
     """
-    global _stage, _begun, _thread
-    if _stage and (_stage.what, _stage.total) == (what, total):
-        _stage.done = done
+    global _part, _begun, _thread
+    if _part and (_part.what, _part.total) == (what, total):
+        _part.done = done
         return
-    _begun = _begun if _stage else time.monotonic()
-    _stage = _Work(what, total, done, begun_at=done)
+    _begun = _begun if _part else time.monotonic()
+    _part = _Work(what, total, done, begun_at=done)
     if os.environ.get("RANK", "0") == "0" and not (_thread and _thread.is_alive()):
         _thread = threading.Thread(target=_watch, daemon=True)
         _thread.start()
 
 
-def no_stage() -> None:
+def idle() -> None:
     """Says no more of what goes on."""
-    global _stage
-    _stage = None
+    global _part
+    _part = None
     if _thread:
         _thread.join()
     if _has_bar:
@@ -112,7 +112,7 @@ def no_stage() -> None:
 
 @contextmanager
 def working(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Says how far a piece of work is, for as long as it takes; outside any stage nothing is said.
+    """Says how far a piece of work is, for as long as it takes; outside any part nothing is said.
 
     Args:
         what: What goes on.

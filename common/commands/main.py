@@ -12,7 +12,7 @@ from common.commands.chat import chat_with
 from common.commands.copy import copy_recipe
 from common.commands.list import list_recipes
 from common.errors import fail, say
-from common.progress import no_stage, stage
+from common.progress import doing, idle
 
 import typer
 
@@ -109,13 +109,13 @@ def export(
     ] = None,
 ) -> None:
     """Makes a standalone model of a run, and checks it."""
-    stage(f"exporting {run}")
+    doing(f"exporting {run}")
     try:
         from common.commands.export import export_run
 
         export_run(run, output_dir, push)
     finally:
-        no_stage()
+        idle()
 
 
 @app.command()

@@ -19,7 +19,7 @@ from common.commands import places
 from common.commands.places import find_recipe
 from common.data.notes import LEFT_OUT, ROWS
 from common.errors import fail
-from common.progress import no_stage, stage
+from common.progress import doing, idle
 
 BINS = 8
 GREEN, PLAIN = "\033[32m", "\033[0m"
@@ -223,12 +223,12 @@ def prepare_recipe(recipe: str, arguments: list[str]) -> None:
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     sys.path.insert(0, str(folder))
     with contextlib.redirect_stdout(io.StringIO()) if as_json else contextlib.nullcontext():
-        stage(f"preparing {recipe}")
+        doing(f"preparing {recipe}")
         try:
             prepared = importlib.import_module("prepare").prepare(arguments, show)
             if as_json:
                 prepared.check()
         finally:
-            no_stage()
+            idle()
     print(_as_json(prepared) if as_json else _as_text(prepared), flush=True)
     prepared.check()

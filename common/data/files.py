@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
-from common.data.texts import Unreadable, read_text, text_of
+from common.data.texts import Unreadable, decoded_text, read_text
 from common.errors import fail
 
 Rows = list[tuple[str, dict[str, Any]]]  # where a row is, file and number, and the row
@@ -222,7 +222,7 @@ def read_file(path: Path) -> Rows:
     """
     kind = kind_of(path)
     try:
-        text = text_of(path)
+        text = decoded_text(path)
         if kind == ".json":
             rows = _read_json(path, text)
         else:

@@ -13,7 +13,7 @@ class Unreadable(ValueError):
     """A file that is no text in UTF-8; the text says which, why and what to do."""
 
 
-def text_of(path: Path) -> str:
+def decoded_text(path: Path) -> str:
     """Reads a text in UTF-8, packed or not, without the mark that some editors put before it.
 
     Args:
@@ -49,7 +49,7 @@ def text_of(path: Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Reads a text as `text_of` does, or ends.
+    """Reads a text as `decoded_text` does, or ends.
 
     Args:
         path: The file.
@@ -58,6 +58,6 @@ def read_text(path: Path) -> str:
         SystemExit: With code 2 and one line.
     """
     try:
-        return text_of(path)
+        return decoded_text(path)
     except Unreadable as error:
         fail(str(error))

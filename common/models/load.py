@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from common.data.hub import refusal
 from common.data.templates import as_text, with_fixed_date, without_marks
-from common.data.texts import Unreadable, text_of
+from common.data.texts import Unreadable, decoded_text
 from common.errors import BadRow, brief, fail
 from common.models import mxfp4, pictures, tiny, tiny_vision, vision, zero3
 from common.models.adapters import check_lora_targets
@@ -104,7 +104,7 @@ def load_tokenizer(
     if chat_template_file:
         name += f" with chat_template_file {chat_template_file}"
         try:
-            tokenizer.chat_template = text_of(Path(chat_template_file))
+            tokenizer.chat_template = decoded_text(Path(chat_template_file))
         except Unreadable as error:
             fail(f"chat_template_file: {error}")
     try:

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from common.progress import stage
+from common.progress import doing
 
 # From a cold disk the imports that follow take a while, in which a recipe's script is not to be silent.
 if Path(sys.argv[0]).stem.startswith(("train", "evaluate")):
-    stage("importing the libraries")
+    doing("importing the libraries")

@@ -11,7 +11,7 @@ from typing import Any
 
 from common.data.runs import RECORD, read_record
 from common.errors import fail, nearest, say
-from common.progress import stage
+from common.progress import doing
 from common.run.arguments import RunArguments, check_run, default_output_dir, hide_token
 from common.run.auto import leave_open, settle
 from common.run.flags import check_built, check_path, check_values
@@ -146,7 +146,7 @@ def parse(
         SystemExit: With code 2 and one line on standard error for every mistake in the settings.
     """
     if argv is None:
-        stage("loading the data and the model")
+        doing("loading the data and the model")
     recipe, stem = Path(script).resolve().parent, Path(script).stem
     prepares = stem.startswith("prepare")  # takes what train.py takes
     trains = prepares or stem.startswith("train")

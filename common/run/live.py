@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.notes import LEFT_OUT, LINES
-from common.progress import stage
+from common.progress import doing
 from common.report.numbers import format_gain
 from common.report.page import Curve, write_report
 from common.run.batch import describe_batch
@@ -37,7 +37,7 @@ class LiveReport(TrainerCallback):
         self.shown, self.due, self.every = -1, 0.0, EVERY
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        stage("training", total=state.max_steps, done=state.global_step)
+        doing("training", total=state.max_steps, done=state.global_step)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.recorder.measured() != self.shown or time.monotonic() > self.due:

@@ -6,7 +6,7 @@ from pathlib import Path
 from common.data.runs import COMPLETE, damage
 from common.errors import say
 from common.models.zero3 import keep_adapters_whole
-from common.progress import no_stage, stage
+from common.progress import doing, idle
 from common.report.card import write_card
 from common.report.numbers import format_gain
 from common.report.page import Curve
@@ -161,13 +161,13 @@ def run(
                 for tracker in trackers:
                     tracker.end(trainer)
                 raise
-        stage("saving the model and its report")
+        doing("saving the model and its report")
         watch.check_weights()
         trainer.save_model(str(folder))
         _finish(trainer, recorder, report)
     for tracker in trackers:
         tracker.end(trainer)
-    no_stage()
+    idle()
     accelerator.wait_for_everyone()
     heartbeat.close()
     request.close()

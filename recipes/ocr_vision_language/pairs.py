@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.data.pictures import digest_of_source
 from common.data.splits import NAMES
-from common.data.texts import Unreadable, text_of
+from common.data.texts import Unreadable, decoded_text
 from common.errors import BadRow
 
 from boxes import is_boxed, read_boxes, rows_of_page
@@ -98,7 +98,7 @@ def _read(picture: Path, texts: list[Path], units: list[str]) -> list[Found]:
     boxed, facts, said = None, None, None
     for path in texts:
         try:
-            written = text_of(path)
+            written = decoded_text(path)
         except Unreadable as error:
             raise BadRow(str(error)) from None
         if path.suffix.lower() == ".json" or re.match(r"\s*\{.*\}\s*$", written, re.DOTALL):

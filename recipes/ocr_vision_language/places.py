@@ -35,7 +35,7 @@ def marked(turns: list[Any], pictures: list[Any]) -> list[Any]:
         BadRow: If a part is neither a text nor a picture.
     """
 
-    def text_of(part: Any, where: str) -> str:
+    def words_of(part: Any, where: str) -> str:
         if isinstance(part, str):
             return part
         named = {key: part[key] for key in KEYS if part.get(key)} if isinstance(part, dict) else {}
@@ -54,7 +54,7 @@ def marked(turns: list[Any], pictures: list[Any]) -> list[Any]:
     for number, turn in enumerate(turns, start=1):
         key = "content" if "content" in turn else "value"
         if isinstance(turn.get(key), list) and turn.get("role") != "tool":
-            turn = turn | {key: "".join(text_of(part, f"message {number}") for part in turn[key])}
+            turn = turn | {key: "".join(words_of(part, f"message {number}") for part in turn[key])}
         found.append(turn)
     return found
 

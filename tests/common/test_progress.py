@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common import progress
 from common.errors import say
-from common.progress import no_stage, stage, working
+from common.progress import doing, idle, working
 
 import pytest
 from conftest import run_command
@@ -20,15 +20,15 @@ from conftest import run_command
 def quick(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(progress, "EVERY", 0.4)
     yield
-    no_stage()
+    idle()
 
 
 def test_a_file_gets_a_line_when_there_was_none(capsys: pytest.CaptureFixture[str]):
-    stage("loading")
+    doing("loading")
     with working("reading rows", total=200) as advance:
         advance(50)
         time.sleep(1.1)
-    no_stage()
+    idle()
     lines = capsys.readouterr().out.splitlines()
     assert 1 <= len(lines) <= 2
     assert re.fullmatch(r"\.\.\. reading rows 50/200, \d s, about \d s left", lines[0])
@@ -36,26 +36,27 @@ def test_a_file_gets_a_line_when_there_was_none(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "", "it is over"
 
 
-def test_news_take_its_place(capsys: pytest.CaptureFixture[str]):
-    stage("loading")
+def test_news_take_its_place(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(progress, "EVERY", 1.5)  # far from the time between two lines: other tests take the cores
+    doing("loading")
     with working("reading rows"):
-        for number in range(6):
+        for number in range(8):
             say(f"line {number}")
-            time.sleep(0.2)
-    assert capsys.readouterr().out.splitlines() == [f"line {number}" for number in range(6)]
+            time.sleep(0.3)
+    assert capsys.readouterr().out.splitlines() == [f"line {number}" for number in range(8)]
 
 
-def test_the_innermost_work_is_said_and_a_stage_goes_on(capsys: pytest.CaptureFixture[str]):
-    stage("training", total=10, done=3)
+def test_the_innermost_work_is_said_and_a_part_goes_on(capsys: pytest.CaptureFixture[str]):
+    doing("training", total=10, done=3)
     with working("measuring"):
         time.sleep(0.9)
         assert "... measuring, " in capsys.readouterr().out
-    stage("training", total=10, done=4)
+    doing("training", total=10, done=4)
     time.sleep(0.9)
     assert re.search(r"\.\.\. training 4/10, \d s, about \d+ s left", capsys.readouterr().out)
 
 
-def test_outside_a_stage_nothing_is_said(capsys: pytest.CaptureFixture[str]):
+def test_outside_a_part_nothing_is_said(capsys: pytest.CaptureFixture[str]):
     with working("answering"):
         time.sleep(0.9)
     assert capsys.readouterr().out == "", "a chat may write into a pipe"
@@ -63,7 +64,7 @@ def test_outside_a_stage_nothing_is_said(capsys: pytest.CaptureFixture[str]):
 
 def test_another_process_says_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv("RANK", "1")
-    stage("loading")
+    doing("loading")
     with working("reading rows"):
         time.sleep(0.9)
     assert capsys.readouterr().out == ""
@@ -74,13 +75,13 @@ def test_a_terminal_gets_a_bar_that_makes_room():
 import time
 from pathlib import Path
 from common.errors import say
-from common.progress import no_stage, stage, working
-stage("loading")
+from common.progress import idle, doing, working
+doing("loading")
 with working("reading rows", total=4) as advance:
     advance(2)
     time.sleep(2)
     say("news")
-no_stage()
+idle()
 """
     master, slave = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", script], stdout=slave, env={**os.environ, "TERM": "xterm"})
