@@ -26,6 +26,7 @@ def main() -> None:
     from common.errors import say
     from common.generate.limits import warn_of_cut_references
     from common.models.config import check_model
+    from common.models.kernels import use_liger_modules
     from common.models.load import load_model, load_tokenizer
     from common.report.page import Curve
     from common.run.loop import run
@@ -53,6 +54,7 @@ def main() -> None:
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
+    use_liger_modules(model, training_args)
 
     # 3. Trainer: packs and pads the rows, adds adapters if asked to (`use_peft`), and calls DeepSpeed as the launcher says.
     trainer = SFTTrainer(

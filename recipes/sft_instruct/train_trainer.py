@@ -33,6 +33,7 @@ def main() -> None:
     from common.data.tokens import show_trained, tokenize, use_training_template
     from common.errors import say
     from common.models.config import check_model
+    from common.models.kernels import use_liger_modules
     from common.models.load import load_model, load_tokenizer
     from common.report.page import Curve
     from common.run.loop import run
@@ -64,6 +65,7 @@ def main() -> None:
     # 2. Model: any causal language model. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
+    use_liger_modules(model, training_args)
 
     # 3. Trainer: any model, any rows. It calls DeepSpeed as the launcher or `--deepspeed FILE` says.
     training_args.remove_unused_columns = False  # the lengths of the packed conversations are for the collator

@@ -26,6 +26,7 @@ def main() -> None:
     from common.errors import say
     from common.generate.settings import stop_at
     from common.models.config import check_model
+    from common.models.kernels import use_liger_modules
     from common.models.load import load_model, load_tokenizer
     from common.report.page import Curve
     from common.run.loop import run
@@ -54,6 +55,7 @@ def main() -> None:
     # 2. Model: any causal language model whose chat template knows tools. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
+    use_liger_modules(model, training_args)
     stop_at(model, end_of_calls(tokenizer))  # some templates end a call with another token than an answer
 
     # 3. Trainer: packs and pads the rows, adds adapters if asked to (`use_peft`), and calls DeepSpeed as the launcher says.
