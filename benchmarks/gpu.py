@@ -13,12 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.data.runs import read_rows
 from common.run.record import versions
 
+import psutil
 import torch
 import yaml
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
@@ -27,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 SKIPPED_STEPS = 4  # the first ones allocate and warm up
 SHORT = "--max_steps 20 --eval_strategy no --load_best_model_at_end false --early_stopping_patience 0 --save_strategy no"
 SHORT += " --num_held_out 2 --max_new_tokens 4 --eval_steps 1000"
+launched: set[int] = set()  # the launchers of the runs that go on
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,15 @@ def launch(run: Run, flags: list[str], gpus: list[str], args: argparse.Namespace
     log_path = folder.with_suffix(".log")
     with open(log_path, "w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
+        launched.add(process.pid)
         try:
             process.wait(timeout=args.timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # with what it launched, which would keep the GPU's memory
+            end_run(process.pid)
             process.wait()
             return entry | {"stopped by the time limit, s": args.timeout, "log": log_path.read_text()[-1500:]}
+        finally:
+            launched.discard(process.pid)
     if process.returncode != 0:
         return entry | {"exit code": process.returncode, "log": log_path.read_text()[-3000:]}
     warnings = sum("warn" in line.lower() for line in log_path.read_text().splitlines())
@@ -91,6 +97,21 @@ def launch(run: Run, flags: list[str], gpus: list[str], args: argparse.Namespace
     except Exception as error:  # a run that cannot be read is not the end of the others
         measured = {"not read": repr(error)}
     return entry | measured | {"warnings in the log": warnings}
+
+
+def end_run(launcher: int) -> None:
+    """Ends a launcher and what it launched, which is in a session of its own and would keep the GPU's memory."""
+    process = psutil.Process(launcher)
+    for each in [*process.children(recursive=True), process]:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+
+
+def end_runs(number: int, frame: object) -> None:
+    """Ends the runs that go on, and the benchmark with them: a handler of SIGTERM, as `timeout` sends it."""
+    for launcher in launched:
+        end_run(launcher)
+    os._exit(128 + number)
 
 
 def rows_a_step(run: Run, folder: Path) -> int:
@@ -212,6 +233,7 @@ def benchmark(
         The command line, and what `launch` returned of each run, in the order of their ends.
     """
     args, started = parse(description, files or {}), time.monotonic()
+    signal.signal(signal.SIGTERM, end_runs)
     args.output_dir.mkdir(parents=True)
     paths = {name: getattr(args, name).resolve() for name in files or {}}
     flags: dict[str, list[str]] = {}
