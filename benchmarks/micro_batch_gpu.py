@@ -20,16 +20,16 @@ from gpu import SHORT, SKIPPED_STEPS, Run, benchmark, read_profile, read_supervi
 
 SFT, CALLING, OCR, GPT_OSS = "sft_instruct", "trl_function_calling", "ocr_vision_language", "gpt_oss_multilingual"
 ROWS = "--per_device_train_batch_size {} --gradient_accumulation_steps {}".format
-PLAIN, NO_RECOMPUTE = " --use_liger_kernel false", " --activation_checkpointing false"
+NO_LIGER, NO_RECOMPUTE = " --use_liger_kernel false", " --activation_checkpointing false"
 VARIANTS = {
     "": "",  # as the recipe's file has it
-    "4x1": ROWS(4, 1) + PLAIN,
-    "4x8": ROWS(4, 8) + PLAIN,
-    "16x2": ROWS(16, 2) + PLAIN,
+    "4x1": ROWS(4, 1) + NO_LIGER,
+    "4x8": ROWS(4, 8) + NO_LIGER,
+    "16x2": ROWS(16, 2) + NO_LIGER,
     "8x4_plain": ROWS(8, 4) + NO_RECOMPUTE,
     "4x8_plain": ROWS(4, 8) + NO_RECOMPUTE,
-    "auto": "--tokens_per_update 65536 --per_device_train_batch_size auto --activation_checkpointing auto" + PLAIN,
-    "4x2": ROWS(4, 2) + PLAIN,
+    "auto": "--tokens_per_update 65536 --per_device_train_batch_size auto --activation_checkpointing auto" + NO_LIGER,
+    "4x2": ROWS(4, 2) + NO_LIGER,
     "8x1_liger_plain": ROWS(8, 1) + NO_RECOMPUTE,
     "4x2_liger_plain": ROWS(4, 2) + NO_RECOMPUTE,
     "8x1": ROWS(8, 1),

@@ -19,7 +19,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY = {"NVIDIA H200": 139.8, "NVIDIA H100 80GB HBM3": 79.2}  # GiB
-PLAIN = {"use_liger_kernel": False}
+NO_LIGER = {"use_liger_kernel": False}
 # What the flags of the benchmarks' variants change.
 VARIANTS = {
     "no_recompute": {"activation_checkpointing": False},
@@ -38,13 +38,13 @@ VARIANTS = {
     "trl_sft_vlm": {},
     "sdpa": {"attn_implementation": "sdpa"},
     # Those of micro_batch_gpu.py; its records say the rows at once.
-    "4x1": PLAIN | {"gradient_accumulation_steps": 1},
-    "16x2": PLAIN,
-    "4x8": PLAIN | {"gradient_accumulation_steps": 8},
-    "auto": PLAIN | {"gradient_accumulation_steps": 1},
+    "4x1": NO_LIGER | {"gradient_accumulation_steps": 1},
+    "16x2": NO_LIGER,
+    "4x8": NO_LIGER | {"gradient_accumulation_steps": 8},
+    "auto": NO_LIGER | {"gradient_accumulation_steps": 1},
     "8x4_plain": {"gradient_accumulation_steps": 4, "activation_checkpointing": False},
     "4x8_plain": {"gradient_accumulation_steps": 8, "activation_checkpointing": False},
-    "4x2": PLAIN | {"gradient_accumulation_steps": 2},
+    "4x2": NO_LIGER | {"gradient_accumulation_steps": 2},
     "8x1_liger_plain": {"activation_checkpointing": False},
     "4x2_liger_plain": {"gradient_accumulation_steps": 2, "activation_checkpointing": False},
     "8x1": {},
