@@ -184,7 +184,8 @@ def settle(values: Namespace, given: dict[str, Any], recipe: str, world_size: in
             size, recompute, why = choose(rows or size, values.max_length, size, recompute, needed, gpu_gib())
         else:
             size = size or next(number for number in _divisors(rows) if number <= CPU_ROWS)
-            recompute, why = bool(recompute), f"on a CPU up to {CPU_ROWS} rows at once, and nothing is recomputed"
+            why = f"on a CPU up to {CPU_ROWS} rows at once{'' if recompute else ', and nothing is recomputed'}"
+            recompute = bool(recompute)
         setattr(values, ROWS, size)
         setattr(values, RECOMPUTE, recompute)
     if rows is not None:
