@@ -86,7 +86,10 @@ def launch(run: Run, flags: list[str], gpus: list[str], args: argparse.Namespace
         except subprocess.TimeoutExpired:
             end_run(process.pid)
             process.wait()
-            return entry | {"stopped by the time limit, s": args.timeout, "log": log_path.read_text()[-1500:]}
+            measured = {}
+            with suppress(Exception):  # perhaps the steps were done and only the saving was not
+                measured = read(run, folder)
+            return entry | measured | {"stopped by the time limit, s": args.timeout, "log": log_path.read_text()[-1500:]}
         finally:
             launched.discard(process.pid)
     if process.returncode != 0:

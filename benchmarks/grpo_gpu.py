@@ -16,7 +16,7 @@ from common.models.tiny import tiny_tokenizer
 
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from gpu import Run, benchmark, read_rows, rows_a_step, save_random_model
+from gpu import Run, benchmark, read_profile, read_rows, rows_a_step, save_random_model
 
 SHAPE = {  # of Qwen2.5-1.5B
     "vocab_size": 151936,
@@ -41,6 +41,7 @@ TRL = f"{TOKENS} --max_steps 3 --cache_implementation dynamic --use_liger_kernel
 TRL += " --per_device_train_batch_size 16 --gradient_accumulation_steps 4"
 VARIANTS = {
     "64": TOKENS,
+    "64_profile": TOKENS,
     "256": f"{TOKENS} --gradient_accumulation_steps 8",
     "lora": f"{TOKENS} --use_peft true --lora_target_modules all-linear",
     "trl": TRL,
@@ -50,6 +51,7 @@ VARIANTS = {
 }
 
 RUNS = [Run(MATH, "config", "zero2", 1, variant) for variant in ("trl", "64", "256", "lora", "evaluation", "")]
+RUNS += [Run(MATH, "config", "zero2", 1, "64_profile", f"benchmarks/profile_step.py recipes/{MATH}/train.py")]
 RUNS += [Run(MATH, "config", "zero3", 1, "64"), Run(MATH, "lora_8gb", "zero2", 1)]
 RUNS += [Run(MATH, "config", stage, 2, "64") for stage in ("zero2", "zero3")]
 RUNS += [Run(TEAM, "config", "zero2", 1, variant) for variant in ("trl", "64")]
@@ -84,6 +86,8 @@ def make_model(recipe: str, folder: Path, gsm8k: Path) -> list[str]:
 
 def read(run: Run, folder: Path) -> dict:
     """Returns the times and memory of a run, and the accuracy of a tiny one."""
+    if run.variant.endswith("profile"):
+        return read_profile(folder)
     if run.recipe == TEAM:
         # In turns the last agent's is the dearest: it trains beside all the other adapters.
         folder /= "backwards" if run.variant == "adapter_per_agent" else "team"

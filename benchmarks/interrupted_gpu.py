@@ -132,6 +132,7 @@ def main() -> None:
     for name in args.stops:
         folder, log = args.output_dir / name, args.output_dir / f"{name}.log"
         entry: dict = {"recipe": args.recipe, "stage": args.stage, "processes": args.num_processes, "stopped by": name}
+        entry["small"] = args.small
         if name not in ("whole", "again"):
             stop_at, wait = folder / f"checkpoint-{SAVE_STEPS}" / "complete", rng.random()
             started = time.monotonic()

@@ -37,6 +37,7 @@ VARIANTS = {
     "16x2_plain": ROWS(16, 2) + NO_RECOMPUTE,
     "8x2": ROWS(8, 2) + " --activation_checkpointing true",
     "1x16": ROWS(1, 16) + " --activation_checkpointing true",
+    "8bit_adam": "--optim adamw_bnb_8bit",
     "trl_sft_vlm": "",
     # Flex attention: gpt_oss_gpu.py says what of TRL's example this is.
     "trl_example": ROWS(2, 1) + " --activation_checkpointing true",
@@ -63,6 +64,8 @@ RUNS = [
     # With the optimizer on two GPUs there is room for activations.
     *(Run(SFT, "config", stage, 2, variant) for stage, variant in (("zero2", "8x4_plain"), ("zero2", "4x8_plain"))),
     Run(SFT, "config", "zero3", 2, "8x4_plain"),
+    one(SFT, "8bit_adam"),
+    one(SFT, "", stage="zero2_offload"),
     *(one(CALLING, variant) for variant in ("4x2", "", "8x1_liger_plain", "4x2_liger_plain")),
     *(profiled(CALLING, variant) for variant in ("4x2", "")),
     *(one(OCR, variant) for variant in ("trl_sft_vlm", "", "8x1", "16x2_plain", "32x1_frozen")),
@@ -96,7 +99,8 @@ def read(run: Run, folder: Path) -> dict:
 
 def main() -> None:
     short = SHORT.replace("--max_steps 20", "--max_steps 12")
-    models = {recipe: partial(sft_gpu.make_model, recipe) for recipe in (SFT, CALLING)}
+    # Enough for two GPUs: the last update of an epoch would be a short one.
+    models = {recipe: partial(sft_gpu.make_model, recipe, count=6000) for recipe in (SFT, CALLING)}
     models |= {OCR: ocr_gpu.make_model, GPT_OSS: make_gpt_oss}
     variants = {run.variant: VARIANTS[run.variant.removesuffix("profile").rstrip("_")] for run in RUNS}
     benchmark(__doc__, RUNS, variants, models, read, short)

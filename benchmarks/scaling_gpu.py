@@ -60,7 +60,7 @@ RUNS += [Run(GPT_OSS, "config", "zero3", 4)]
 
 def make_gpt_oss(folder: Path, gsm8k: Path) -> list[str]:
     """Saves gpt-oss's model and enough rows for four GPUs: see `gpt_oss_gpu.make_model`."""
-    return [*SUPERVISED.split(), *gpt_oss_gpu.make_model(folder, count=140)]
+    return [*SUPERVISED.split(), *gpt_oss_gpu.make_model(folder, count=280)]
 
 
 def make_sft(folder: Path, gsm8k: Path) -> list[str]:

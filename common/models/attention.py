@@ -13,6 +13,9 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 
 VARLEN = "varlen"
+# Each kind of mask (sliding, padded, cached) is compiled anew, and an evaluation between steps brings new ones: a run on four
+# GPUs reached torch's limit of 8, after which all goes uncompiled, with every score in memory.
+FLEX_RECOMPILE_LIMIT = 64
 VARLEN_CAPABILITY = (8, 0)  # of flash-attention's kernels (https://github.com/Dao-AILab/flash-attention); a T4 has (7, 5)
 
 
@@ -149,6 +152,8 @@ def choose_attention(name: str | None, dtype: torch.dtype | str | None, config: 
         # On a CPU it cannot take the attention sinks of gpt-oss (transformers/integrations/flex_attention.py).
         say("attn_implementation flex_attention needs an NVIDIA GPU: using eager, which computes the same")
         return "eager"
+    if name == "flex_attention":
+        torch._dynamo.config.recompile_limit = FLEX_RECOMPILE_LIMIT
     if name != VARLEN:
         return name
     _check_varlen(config)

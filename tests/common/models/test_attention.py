@@ -14,7 +14,15 @@ from common.models.tiny import tiny_config
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GptOssConfig,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    set_seed,
+)
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
@@ -273,6 +281,13 @@ def test_varlen_keeps_documents_apart_on_a_gpu():
         packed = model(torch.cat([first, second])[None], position_ids=torch.cat([positions, positions])[None]).logits[0, 40:]
         alone = model(second[None]).logits[0]
     torch.testing.assert_close(packed, alone, rtol=0.02, atol=0.02)
+
+
+def test_flex_attention_may_be_compiled_for_more_kinds_of_batches_than_torch_allows_by_itself(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    assert choose_attention("flex_attention", torch.bfloat16, GptOssConfig()) == "flex_attention"
+    assert torch._dynamo.config.recompile_limit == 64
 
 
 @pytest.mark.parametrize("capability", [(0, 0), (7, 5)])
