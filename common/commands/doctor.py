@@ -16,7 +16,7 @@ from pathlib import Path
 from common.commands import places
 from common.commands.all_reduce import AllReduceError, all_reduce
 from common.commands.installation import Finding, check_packages, check_python, check_trackers, needed_packages
-from common.data import kept
+from common.data import cache
 from common.errors import brief, say
 from common.run.disk import first_that_exists
 from common.run.extensions import extensions_dir, stale_locks
@@ -135,7 +135,7 @@ def check_cache(folder: Path) -> Finding:
     """Says how much is kept of earlier runs' data, which nothing removes by itself.
 
     Args:
-        folder: See `common.data.kept.cache`.
+        folder: See `common.data.cache.root`.
     """
     size = 0
     for path in folder.rglob("*"):
@@ -191,7 +191,7 @@ def findings() -> Iterator[Finding]:
     yield check_operators(extensions_dir())
     yield check_shared_memory()
     yield check_disk(Path("outputs"))
-    yield check_cache(kept.cache())
+    yield check_cache(cache.root())
     yield check_hub(huggingface_hub.constants.ENDPOINT, huggingface_hub.constants.HF_HUB_OFFLINE)
     yield check_token(huggingface_hub.get_token())
     yield check_trackers()

@@ -36,7 +36,7 @@ def _changed(run: Path) -> float:
 
 
 def _whole_steps(run: Path) -> list[int]:
-    """Returns the steps of the checkpoints that are marked as whole, the newest first; their sums are not taken."""
+    """Returns the steps of the checkpoints that are marked as whole, the newest first; their checksums are not looked at."""
     return [step for step in checkpoint_steps(run) if (run / f"checkpoint-{step}" / COMPLETE).exists()]
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import common
-from common.data import kept, stored
+from common.data import cache, stored
 from common.data.arguments import DataArguments
 from common.data.files import Rows
 from common.data.formats import Conversation, Recognised
 from common.data.messages import in_words
-from common.data.pieces import Pieces, sum_of, sum_of_file
+from common.data.pieces import Pieces, digest_of_bytes, digest_of_file
 from common.data.processes import first_here, make_all
 from common.data.questions import HASHES
 from common.data.texts import Unreadable
@@ -52,8 +52,8 @@ def _folder_of(rows: Pieces, source: str, args: DataArguments, convert: Callable
     versions = sorted(f"{found.name} {found.version}" for found in distributions())
     settings = {name: value for name, value in asdict(args).items() if name not in OF_LATER}
     parts = [rows.digest, source, preferred, settings, platform.python_version(), versions]
-    sums = [sum_of_file(path) for path in sorted(code)]
-    return kept.folder_of(sum_of(repr([*parts, *sums]).encode(errors="surrogatepass")))
+    digests = [digest_of_file(path) for path in sorted(code)]
+    return cache.folder_of(digest_of_bytes(repr([*parts, *digests]).encode(errors="surrogatepass")))
 
 
 def _load(folder: Path) -> tuple[stored.Stored[Conversation], Forms, dict[str, str]]:
@@ -141,8 +141,8 @@ def collect(
     if isinstance(rows, Pieces):
         folder = _folder_of(rows, source, args, convert, preferred)
         with first_here(True):
-            found = kept.take(folder, "rows", _load)
-            return found or _load(kept.make(folder, "rows", partial(_write, rows, make, source, args.skip_bad_rows)))
+            found = cache.read(folder, "rows", _load)
+            return found or _load(cache.make(folder, "rows", partial(_write, rows, make, source, args.skip_bad_rows)))
     made, forms, bad = [], {}, {}
     for where, row in rows:
         try:

@@ -2,8 +2,6 @@
 
 import base64
 import binascii
-import os
-import threading
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from common.data import kept
+from common.data import cache
 from common.data.pictures import Cell, Source
 from common.errors import BadRow, brief
 
@@ -28,19 +26,6 @@ BASE64 = ("/9j/", "iVBORw0KGgo", "R0lGOD", "Qk", "SUkq", "TU0A", "UklGR")
 PATIENCE = 60  # seconds for a picture on the web
 
 
-def cache_folder(name: str) -> Path:
-    """Returns where something that was made of pictures is kept: in the cache of `datasets`."""
-    return kept.cache() / name
-
-
-def keep(path: Path, content: bytes) -> None:
-    """Writes a file of the cache as a whole, also where several processes write it at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-    part.write_bytes(content)
-    part.replace(path)
-
-
 @dataclass(frozen=True)
 class Remote:
     """A picture on the web: fetched when it is opened first, and kept.
@@ -52,7 +37,7 @@ class Remote:
     url: str
 
     def open(self) -> Path:
-        path = cache_folder("web") / blake2b(self.url.encode(), digest_size=16).hexdigest()
+        path = cache.folder_of("web") / blake2b(self.url.encode(), digest_size=16).hexdigest()
         if not path.is_file():
             try:
                 answer = httpx.get(self.url, timeout=PATIENCE, follow_redirects=True)
@@ -63,7 +48,7 @@ class Remote:
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 why = brief(error) or type(error).__name__
                 raise BadRow(f"{self.url} cannot be fetched ({why}); fetch it yourself and write its path") from None
-            keep(path, answer.content)
+            cache.write_file(path, answer.content)
         return path
 
 

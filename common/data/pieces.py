@@ -54,16 +54,16 @@ def join(found: Sequence[Rows | Pieces]) -> Rows | Pieces:
     def cut() -> list[Callable[[], Rows]]:
         return [read for rows in found for read in (rows.parts if isinstance(rows, Pieces) else [partial(list, rows)])]
 
-    digests = [rows.digest if isinstance(rows, Pieces) else sum_of(pickle.dumps(rows)) for rows in found]
+    digests = [rows.digest if isinstance(rows, Pieces) else digest_of_bytes(pickle.dumps(rows)) for rows in found]
     return Pieces(" ".join(digests), cut)
 
 
-def sum_of(content: bytes) -> str:
+def digest_of_bytes(content: bytes) -> str:
     """Returns a hash of bytes."""
     return blake2b(content, digest_size=16).hexdigest()
 
 
-def sum_of_file(path: str | Path) -> str:
+def digest_of_file(path: str | Path) -> str:
     """Returns a hash of all of a file's content."""
     with open(path, "rb") as file:
         return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
@@ -190,4 +190,4 @@ def pieces_of(path: Path) -> Pieces:
     Args:
         path: A file for which `kind_of` is not None.
     """
-    return Pieces(f"{path} {sum_of_file(path)}", partial(_cut, path))
+    return Pieces(f"{path} {digest_of_file(path)}", partial(_cut, path))

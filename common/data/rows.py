@@ -16,7 +16,7 @@ from common.data.arguments import DataArguments
 from common.data.files import KINDS, Rows, is_parquet, kind_of, read_file
 from common.data.folders import find_files, split_of
 from common.data.hub import is_path, refusal, use_cache_if_unreachable
-from common.data.pieces import LARGE, PIECE, Pieces, is_large, join, pieces_of, sum_of_file
+from common.data.pieces import LARGE, PIECE, Pieces, digest_of_file, is_large, join, pieces_of
 from common.data.sources import sources_of
 from common.data.splits import find_splits
 from common.data.structs import plain_row
@@ -74,7 +74,7 @@ def _rows_of(dataset: Dataset, where: str) -> Rows | Pieces:
         return [partial(_piece, dataset, where, begin, min(begin + step, len(dataset))) for begin in begins]
 
     files = [file["filename"] for file in dataset.cache_files]
-    return Pieces(f"{where} {[sum_of_file(file) for file in files]} {[] if files else uuid4()}", cut)
+    return Pieces(f"{where} {[digest_of_file(file) for file in files]} {[] if files else uuid4()}", cut)
 
 
 def _read(path: Path) -> Rows | Pieces:

@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from common.data.digest import digest
+from common.data.checksum import checksum
 from common.errors import fail, say
 
 RECORD = "run.json"
 # In a run's folder an empty file: the run is finished. In a checkpoint its mark, written when every process has written its
-# part: {rank: {file: [bytes, digest]}}. Empty marks are of 0.1.0, which kept no sums.
+# part: {rank: {file: [bytes, checksum]}}. Empty marks are of 0.1.0, which kept no checksums.
 COMPLETE = "complete"
 
 
@@ -76,13 +76,13 @@ def damage(checkpoint: Path, rank: int | None = None) -> str | None:
     except ValueError:
         return "is damaged (its mark cannot be read)"
     for owner, parts in files.items():
-        for name, (size, sum_) in parts.items() if rank in (None, int(owner)) else ():
+        for name, (size, expected) in parts.items() if rank in (None, int(owner)) else ():
             path = checkpoint / name
             if not path.is_file():
                 return f"is damaged ({name} is missing)"
             if path.stat().st_size != size:
                 return f"is damaged ({name} has {path.stat().st_size} bytes instead of {size})"
-            if digest(path) != sum_:
+            if checksum(path) != expected:
                 return f"is damaged ({name} is not what was written)"
     return None
 

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from common.data import kept
+from common.data import cache
 from common.data.questions import digest_of_content, digests, exact_of
 from common.data.templates import reads_clock
 
@@ -58,7 +58,7 @@ def folder_of(conversations: Sequence[dict[str, Any]], tokenizer: PreTrainedToke
     ):
         digest.update(f"{len(part)}:{part}".encode(errors="surrogatepass"))
     digest.update(digests(conversations, exact_of, digest_of_content).tobytes())
-    return kept.folder_of(digest.hexdigest())
+    return cache.folder_of(digest.hexdigest())
 
 
 def dataset_of(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> Dataset:

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from common.data import kept, token_cache
+from common.data import cache, token_cache
 from common.data.conversations import use
 from common.data.formats import Conversation
 from common.data.offsets import Offsets
@@ -35,7 +35,7 @@ def use_training_template(tokenizer: PreTrainedTokenizerBase) -> None:
     """
     try:
         tokenizer.chat_template = without_marks(get_training_chat_template(tokenizer) or tokenizer.chat_template)
-    except ValueError:  # no variant is known: `_trained_spans` checks that this template needs none
+    except ValueError:  # no variant is known: `spans.trained_spans` checks that this template needs none
         return
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
     end = special_end(render(turns, tokenizer), tokenizer)  # GLM's own template writes none
@@ -120,8 +120,8 @@ def tokenize_usable(
         folder = token_cache.folder_of(conversations, tokenizer)
         if folder is None:
             return token_cache.dataset_of(list(rows)), bad
-        found = kept.take(folder, "tokens", token_cache.load)
-        return found or token_cache.load(kept.make(folder, "tokens", partial(token_cache.write, rows, bad)))
+        found = cache.read(folder, "tokens", token_cache.load)
+        return found or token_cache.load(cache.make(folder, "tokens", partial(token_cache.write, rows, bad)))
 
     with first_here(len(conversations) >= FEWEST):
         tokens, bad = find()

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.data.digest import digest
+from common.data.checksum import checksum
 from common.data.runs import COMPLETE, checkpoint_steps, damage
 from common.errors import is_main_process, say
 from common.run.files import sync, write_whole
@@ -26,12 +26,12 @@ def _written_by(name: str) -> int:
 
 
 def _parts_of(checkpoint: Path, rank: int) -> dict[str, Any]:
-    """Returns size and digest of each file that a process wrote, by name, once they are on the disk."""
+    """Returns size and checksum of each file that a process wrote, by name, once they are on the disk."""
     parts: dict[str, list[Any]] = {}
     for path in sorted(checkpoint.rglob("*")):
         if path.is_file() and path.name != COMPLETE and _written_by(path.name) == rank:
             sync(path)
-            parts[str(path.relative_to(checkpoint))] = [path.stat().st_size, digest(path)]
+            parts[str(path.relative_to(checkpoint))] = [path.stat().st_size, checksum(path)]
     return parts
 
 

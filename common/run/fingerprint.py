@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from common.data.digest import WHOLE, digest
+from common.data.checksum import WHOLE, checksum
 from common.data.sources import sources_of
 
 LOADED = [".safetensors", ".json", ".jinja", ".model", ".txt"]  # the files of a model's folder that loading it reads
@@ -13,7 +13,7 @@ def _of_file(path: Path) -> str:
     found = path.stat()
     # Of a large file only samples are read; the time tells of a change between them.
     time = f", changed {int(found.st_mtime)}" if found.st_size > WHOLE else ""
-    return f"{found.st_size} bytes, sum {digest(path)}{time}"
+    return f"{found.st_size} bytes, sum {checksum(path)}{time}"
 
 
 def _of_path(path: Path, what: str, is_data: bool) -> dict[str, str]:
@@ -28,7 +28,7 @@ def _of_path(path: Path, what: str, is_data: bool) -> dict[str, str]:
 
 
 def fingerprints(values: dict[str, Any], beside: Path) -> dict[str, str]:
-    """Returns a line for each file that a setting names: its size and a sum of its content.
+    """Returns a line for each file that a setting names: its size and a checksum of its content.
 
     Args:
         values: The settings by name; `..dataset_name`, `deepspeed`, `..._file`, `..._path` are looked at if they are local.

@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from common.data.picture_places import cache_folder, keep
+from common.data import cache
 from common.data.pictures import open_image
 
 from PIL import Image
@@ -40,7 +40,7 @@ def _folder_of(path: Path) -> Path:
     """Returns where the crops of a picture are kept: another folder as soon as the picture is another."""
     found = path.stat()
     name = f"{path.absolute()} {found.st_size} {found.st_mtime_ns}"
-    return cache_folder("crops") / blake2b(name.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+    return cache.folder_of("crops") / blake2b(name.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
 def crop(path: Path, box: Box) -> Crop:
@@ -68,4 +68,4 @@ def cut(crops: Iterable[Crop]) -> None:
         for part in parts:
             file = BytesIO()
             whole.crop(part.box).save(file, "PNG", compress_level=1)
-            keep(part.kept, file.getvalue())
+            cache.write_file(part.kept, file.getvalue())

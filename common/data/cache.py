@@ -1,7 +1,8 @@
-"""What is made of large data once and kept for the next start, in the cache of `datasets`."""
+"""What is made of large data once and kept for the next start: a folder in the cache of `datasets`."""
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,14 +14,14 @@ import datasets
 _temporary: list[TemporaryDirectory] = []  # removed when this process ends
 
 
-def cache() -> Path:
+def root() -> Path:
     """Returns the folder in which everything is kept."""
     return Path(datasets.config.HF_DATASETS_CACHE) / "zero_recipes"
 
 
-def folder_of(digest: str) -> Path:
-    """Returns the folder of what has a digest, whether it is there or not."""
-    return cache() / digest
+def folder_of(name: str) -> Path:
+    """Returns the folder of what has a name, such as a digest, whether it is there or not."""
+    return root() / name
 
 
 def _begin(folder: Path, what: str) -> Path:
@@ -68,7 +69,7 @@ def make(folder: Path, what: str, write: Callable[[Path], None]) -> Path:
     return working
 
 
-def take(folder: Path, what: str, load: Callable[[Path], object]) -> object | None:
+def read(folder: Path, what: str, load: Callable[[Path], object]) -> object | None:
     """Returns what `load` makes of a folder; None if it is not there, or cannot be read and is removed.
 
     Args:
@@ -84,3 +85,11 @@ def take(folder: Path, what: str, load: Callable[[Path], object]) -> object | No
         say(f"The {what} kept in {folder} cannot be read and are made anew ({brief(error)})")
         shutil.rmtree(folder, ignore_errors=True)
         return None
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file of the cache as a whole, also where several processes write it at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    part.write_bytes(content)
+    part.replace(path)

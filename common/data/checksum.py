@@ -1,4 +1,4 @@
-"""A short sum of a file, to tell whether it is still the same: quick for large ones, of which only samples are read."""
+"""A checksum of a file, to tell whether it is still the same: quick for large ones, of which only samples are read."""
 
 import zlib
 from pathlib import Path
@@ -8,7 +8,7 @@ SAMPLE = 2**20  # bytes
 SAMPLES = 33  # evenly spaced, the head and the tail among them
 
 
-def digest(path: Path) -> str:
+def checksum(path: Path) -> str:
     """Returns the CRC-32 of a file's content: of all of it up to 64 MiB, of 33 samples of one MiB beyond.
 
     It finds what accidents do (a file cut short or overwritten, a flipped bit where it reads), not what an attacker does.
