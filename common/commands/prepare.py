@@ -16,7 +16,6 @@ from itertools import islice
 from typing import Any
 
 from common.commands import places
-from common.commands.places import find_recipe
 from common.data.notes import LEFT_OUT, ROWS
 from common.errors import fail
 from common.progress import doing, idle
@@ -34,7 +33,7 @@ class Prepared:
         splits: How many of them are in each part.
         lengths: Their lengths in tokens.
         longest: The longest that may be.
-        first: The first rows in the order of the files, as runs of text, each with whether it is trained.
+        first: The first rows in the order of the files, as segments of text, each with whether it is trained.
         unit: What has the lengths.
         check: Ends with code 2 and one line for a row that is too long.
     """
@@ -82,7 +81,7 @@ def supervised(
         SystemExit: With code 2 and one line for a row that the run would refuse.
     """
     from common.data.token_cache import lengths_of
-    from common.data.tokens import runs_of, tokenize
+    from common.data.tokens import segments_of, tokenize
 
     parts = {name: train, "validation": validation}
     lengths = [
@@ -102,7 +101,7 @@ def supervised(
     first = []
     for row in islice(ROWS or train or next(iter(held_out.values())), show):
         if str(row.get("where")) not in LEFT_OUT:
-            first.append(runs_of(tokenize([row], tokenizer, sys.maxsize, where=name)[0], tokenizer))
+            first.append(segments_of(tokenize([row], tokenizer, sys.maxsize, where=name)[0], tokenizer))
     count = len(ROWS) or len(train) + len(validation) + sum(map(len, held_out.values()))
     return Prepared(count, _splits(train, validation, held_out), lengths, max_length, first, check=check)
 
@@ -143,13 +142,13 @@ def prompted(
 
 def _as_json(prepared: Prepared) -> str:
     first = []
-    for runs in prepared.first:
-        last = max((number for number, (trained, _) in enumerate(runs) if trained), default=1)
+    for segments in prepared.first:
+        last = max((number for number, (trained, _) in enumerate(segments) if trained), default=1)
         first.append(
             {
-                "prompt": "".join(text for _, text in runs[:last]),
-                "trained": [text for trained, text in runs if trained],
-                "not_trained": [text for trained, text in runs if not trained],
+                "prompt": "".join(text for _, text in segments[:last]),
+                "trained": [text for trained, text in segments if trained],
+                "not_trained": [text for trained, text in segments if not trained],
             }
         )
     left_out = [{"where": where, "why": why} for where, why in LEFT_OUT.items()]
@@ -180,8 +179,8 @@ def _as_text(prepared: Prepared) -> str:
     if not all(prepared.splits.values()):
         lines.append("No run could start: it takes at least 3 rows that ask different things, as some are kept to measure.")
     lines += _histogram(prepared)
-    for number, runs in enumerate(prepared.first, start=1):
-        shown = "".join(f"{marks[0]}{text}{marks[1]}" if trained else text for trained, text in runs)
+    for number, segments in enumerate(prepared.first, start=1):
+        shown = "".join(f"{marks[0]}{text}{marks[1]}" if trained else text for trained, text in segments)
         lines.append(f"Row {number}; what is trained {'is green' if marks[0] == GREEN else 'stands in » «'}:\n{shown}")
     return "\n".join(lines)
 
@@ -214,7 +213,7 @@ def prepare_recipe(recipe: str, arguments: list[str]) -> None:
     Raises:
         SystemExit: With code 2 and one line for settings or a row that the run would refuse.
     """
-    folder = find_recipe(recipe)
+    folder = places.find_recipe(recipe)
     arguments, as_json, show = _take_show(arguments)
     if not (folder / "prepare.py").is_file():
         fail(f"{places.shown(folder)} has no prepare.py; its train.py checks the data before a model loads")

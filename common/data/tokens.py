@@ -207,13 +207,13 @@ def _make(
     return tokens, trained
 
 
-def runs_of(row: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> list[tuple[bool, str]]:
-    """Returns a row of `tokenize` as runs of text, each with whether it is trained."""
+def segments_of(row: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> list[tuple[bool, str]]:
+    """Returns a row of `tokenize` as segments of text, each with whether it is trained."""
     pairs = zip(row["input_ids"], row["labels"], strict=True)
-    runs = groupby(pairs, lambda pair: pair[1] != IGNORED)
-    return [(trained, tokenizer.decode([token for token, _ in run])) for trained, run in runs]
+    segments = groupby(pairs, lambda pair: pair[1] != IGNORED)
+    return [(trained, tokenizer.decode([token for token, _ in segment])) for trained, segment in segments]
 
 
 def show_trained(row: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> str:
     """Returns a row of `tokenize` as text, with what is trained between » and «."""
-    return "".join(f"»{text}«" if trained else text for trained, text in runs_of(row, tokenizer))
+    return "".join(f"»{text}«" if trained else text for trained, text in segments_of(row, tokenizer))

@@ -34,19 +34,18 @@ def share(successes: Sequence[bool], groups: Sequence[Hashable] | None = None) -
     return {"value": sum(successes) / len(successes), "low": low, "high": high}
 
 
-def mean(values: Sequence[float], groups: Sequence[Hashable] | None = None) -> dict[str, float]:
+def mean(values: Sequence[float]) -> dict[str, float]:
     """Returns the mean of scores in [0, 1] with its 95 % interval: Wilson's where all are 0 or 1, else the bootstrap's.
 
     Args:
         values: One score for each problem.
-        groups: See `share`.
 
     Returns:
         `value`, `low` and `high`, each in [0, 1].
     """
     if set(values) <= {0.0, 1.0}:
-        return share([value == 1.0 for value in values], groups)
-    return ratio(values, [1] * len(values), groups)
+        return share([value == 1.0 for value in values])
+    return ratio(values, [1] * len(values))
 
 
 def ratio(parts: Sequence[float], wholes: Sequence[float], groups: Sequence[Hashable] | None = None) -> dict[str, float]:

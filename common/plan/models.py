@@ -112,7 +112,7 @@ def _numbers(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def shortened(shape: Shape, config: PreTrainedConfig) -> PreTrainedConfig:
+def shortened(config: PreTrainedConfig) -> PreTrainedConfig:
     """Returns a configuration with a few layers of each kind, if a model's layers are all alike; else the whole one."""
     with torch.device("meta"):
         stacks = stacks_of(auto_class(config).from_config(config, dtype=torch.bfloat16))

@@ -146,7 +146,7 @@ def trace(shape: Shape) -> Pass:
     config = shape.config.config
     try:
         with unsharded():  # else ZeRO-3 would share the models among all processes, and wait for them
-            short = shortened(shape, config)
+            short = shortened(config)
             (few, marks), (many, _) = (_run(shape, short, tokens) for tokens in TOKENS)
             counts = count_numbers(shape, config, short)
     except Exception as error:  # a model's code raises whatever a tensor without content makes it stumble over

@@ -91,7 +91,6 @@ def end_with_launcher(args: TrainingArguments) -> None:
     Args:
         args: The training arguments, which name the run's folder.
     """
-
     process = os.getpid()
 
     def end(number: int, frame: object) -> None:
@@ -109,7 +108,7 @@ def end_with_launcher(args: TrainingArguments) -> None:
     if "RANK" not in os.environ:
         return
     parent = os.getppid()
-    launchers = [found for found in psutil.Process().parents() if _is_launcher(found, "deepspeed")]
+    launchers = [found for found in psutil.Process().parents() if _is_launcher(found)]
     if launchers:
         threading.Thread(target=_watch, args=(launchers,), daemon=True).start()
     elif "TORCHELASTIC_RUN_ID" in os.environ and hasattr(os, "sched_getaffinity"):  # Linux
@@ -126,8 +125,11 @@ def _is_orphan(parent: int) -> bool:
         return False
 
 
-def _is_launcher(process: psutil.Process, name: str) -> bool:
+def _is_launcher(process: psutil.Process) -> bool:
+    """Returns whether a process is that of the `deepspeed` command, or of the module that it starts on each machine."""
     try:
-        return any(os.path.basename(word) == name or word == f"{name}.launcher.launch" for word in process.cmdline()[:4])
+        return any(
+            os.path.basename(word) == "deepspeed" or word == "deepspeed.launcher.launch" for word in process.cmdline()[:4]
+        )
     except psutil.Error:
         return False

@@ -1,7 +1,7 @@
 """The tables of the report: what tokens buy, who solves what, who agrees with whom, and how the team compares."""
 
 from common.measure.statistics import mean, paired_difference
-from common.report.numbers import format_metric
+from common.report.numbers import format_gain, format_metric
 from common.report.table import Table
 
 from agents import Agent
@@ -84,10 +84,7 @@ def comparisons(untrained: dict[str, Outcome], trained: dict[str, Outcome], sing
     against = {f"untrained {_label(name, first)}": untrained[name] for name in (first[0].name, *ways)}
     against |= {f"{_label(last[0].name, last)}, in the team": trained[last[0].name]}
     against |= {f"{_label(name, last)}, trained alone": trained[name] for name in ways}
-    found = {name: paired_difference(trained["vote"].values, other.values) for name, other in against.items()}
     return {
-        f"vote minus {name}": "{value:+.1f} points [{low:+.1f}, {high:+.1f}]".format(
-            **{key: 100 * number for key, number in difference.items()}
-        )
-        for name, difference in found.items()
+        f"vote minus {name}": format_gain(paired_difference(trained["vote"].values, other.values))
+        for name, other in against.items()
     }

@@ -15,6 +15,8 @@ from rapidfuzz.distance import Levenshtein
 
 from fields import field_f1, leaves, read_json
 
+MOST_CONFUSED = 10  # characters that the report shows of those that are written, and of those that they are read as
+
 
 def normalize(text: str) -> str:
     """Returns a text with a single space for all white space, line breaks included, and accents in one form; case is kept."""
@@ -162,13 +164,12 @@ def score(rows: list[dict[str, Any]], completions: list[str]) -> tuple[dict[str,
     return metrics, verdicts
 
 
-def confused_characters(completions: list[str], references: list[str], most: int = 10) -> dict[str, Any] | None:
+def confused_characters(completions: list[str], references: list[str]) -> dict[str, Any] | None:
     """Returns how often the characters that are misread most are read as which, for the report.
 
     Args:
         completions: What was read in each image.
         references: What is written there; each pair is aligned by the fewest edits.
-        most: How many characters of either side are shown.
 
     Returns:
         Shares of all that is written of a character, those below a thousandth left out; None if nothing is misread.
@@ -185,7 +186,7 @@ def confused_characters(completions: list[str], references: list[str], most: int
         read_as[read] += count
     if not wrong:
         return None
-    rows, columns = ([name for name, _ in found.most_common(most)] for found in (wrong, read_as))
+    rows, columns = ([name for name, _ in found.most_common(MOST_CONFUSED)] for found in (wrong, read_as))
     shares = [[confused[right, read] / written[right] for read in columns] for right in rows]
     visible = {" ": "space"}
     return {

@@ -18,7 +18,7 @@ def prepare(argv: list[str], show: int) -> Prepared:
     args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig, argv, refused=REFUSED)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
-    from common.data.tokens import runs_of
+    from common.data.tokens import segments_of
     from common.models.config import check_reads_pictures
     from common.models.vision import load_processor
 
@@ -47,7 +47,7 @@ def prepare(argv: list[str], show: int) -> Prepared:
     first = []
     for row in [row for row in ROWS or train if id(row) in tokens_of][:show]:
         tokens, number = tokens_of[id(row)]
-        first.append(runs_of(tokens[number], processor.tokenizer))
+        first.append(segments_of(tokens[number], processor.tokenizer))
     unit = "row without its picture, which is drawn in training" if any(row["drawn"] for row in train) else "row"
     everything = [length for found in lengths.values() for length in found]
     return Prepared(len(ROWS) or len(everything), splits, everything, training_args.max_length, first, unit, check)
