@@ -1,7 +1,5 @@
 """`recipes chat RUN`: the recipe's own chat.py, or a plain chat in which each line of standard input is a turn."""
 
-import runpy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,9 @@ def chat_with(run: Path, args: list[str]) -> None:
         SystemExit: With code 2 and one line for a mistake in them.
     """
     _, record = read_record(run)
-    # Looked up by its name among the recipes that are here: whoever made the run must not choose the script.
-    recipe = next((folder for folder in places.recipe_folders() if folder.name == record["recipe"]), None)
+    recipe = places.recipe_of(record)
     if recipe is not None and (recipe / "chat.py").is_file():
-        sys.argv = [str(recipe / "chat.py"), str(run), *args]
-        sys.path.insert(0, str(recipe))
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        places.run_script(recipe / "chat.py", [str(run), *args])
         return
     if recipe is None:
         say(

@@ -1,8 +1,6 @@
 """`recipes eval RUN [flags]`: the recipe's evaluate.py with the model of a run."""
 
 import re
-import runpy
-import sys
 from pathlib import Path
 
 from common.commands import places
@@ -21,8 +19,7 @@ def evaluate_run(run: Path, args: list[str]) -> None:
         SystemExit: With code 2 and one line if there is no such run, or its recipe is not here.
     """
     _, record = read_record(run)
-    # Looked up by its name among the recipes that are here: whoever made the run must not choose the script.
-    recipe = next((folder for folder in places.recipe_folders() if folder.name == record["recipe"]), None)
+    recipe = places.recipe_of(record)
     if recipe is None:
         fail(
             f"there is no recipe {record['recipe']!r} here, of which {run} is a run; "
@@ -32,6 +29,4 @@ def evaluate_run(run: Path, args: list[str]) -> None:
     if not script.is_file():
         fail(f"{places.shown(recipe)} has no evaluate.py; its report is {run}/report.html")
     named = re.search(r'run_flag="(\w+)"', script.read_text(encoding="utf-8"))  # what `parse` is told
-    sys.argv = [str(script), f"--{named[1] if named else 'model_name_or_path'}", str(run), *args]
-    sys.path.insert(0, str(recipe))
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    places.run_script(script, [f"--{named[1] if named else 'model_name_or_path'}", str(run), *args])

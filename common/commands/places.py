@@ -1,7 +1,10 @@
-"""Where the recipes are."""
+"""Where the recipes are, and starting one of their scripts."""
 
 import os
+import runpy
+import sys
 from pathlib import Path
+from typing import Any
 
 from common.errors import fail, nearest
 
@@ -32,6 +35,29 @@ def find_recipe(source: str) -> Path:
     names = [folder.name for folder in recipe_folders()]
     hint = nearest(source, names) or f"; there is: {', '.join(names)}, or a folder with a train.py"
     fail(f"there is no recipe `{source}`{hint}")
+
+
+def recipe_of(record: dict[str, Any]) -> Path | None:
+    """Returns the folder of a run's recipe, None if it is not here.
+
+    It is looked up by its name among the recipes that are here: whoever made the run must not choose the script.
+
+    Args:
+        record: See `common.data.runs.read_record`.
+    """
+    return next((folder for folder in recipe_folders() if folder.name == record["recipe"]), None)
+
+
+def run_script(script: Path, arguments: list[str]) -> None:
+    """Runs a script of a recipe in this process, as `python SCRIPT ARGUMENTS` would.
+
+    Args:
+        script: The script; its siblings are found.
+        arguments: What follows it on the command line.
+    """
+    sys.argv = [str(script), *arguments]
+    sys.path.insert(0, str(script.parent))
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def shown(path: Path) -> str:

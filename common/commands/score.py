@@ -73,15 +73,15 @@ def _read(file: Path, scorer: ModuleType) -> tuple[list[Any], list[str], list[st
         fail(f"{file}: there is no such file; pass rows of `completion` and the recipe's own columns")
     if kind_of(file) is None:
         fail(f"{file}: unknown file type; use one of {', '.join(KINDS)}")
-    rows, completions, places_ = [], [], []
+    rows, completions, found_at = [], [], []
     for where, row in read_file(file):
         try:
             completions.append(_completion(row))
             rows.append(scorer.read_reference(row))
         except BadRow as error:
             fail(f"{where}: {error}")
-        places_.append(where)
-    return rows, completions, places_
+        found_at.append(where)
+    return rows, completions, found_at
 
 
 def score_file(recipe: str, file: Path, as_json: bool) -> None:

@@ -35,7 +35,8 @@ def is_parquet(path: Path) -> bool:
 # --- JSON -----------------------------------------------------------------------------------------------------------------
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns an object of JSON, as an `object_pairs_hook`; raises ValueError where a key stands twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -56,8 +57,8 @@ class Written(float):
         return self.text
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_object)
-ROWS_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=Written)
+DECODER = json.JSONDecoder(object_pairs_hook=object_of)
+ROWS_DECODER = json.JSONDecoder(object_pairs_hook=object_of, parse_float=Written)
 
 
 def plain(value: Any) -> Any:

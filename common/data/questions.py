@@ -7,12 +7,11 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 
 from common.data.files import Written
-from common.data.stored import Stored, select
+from common.data.stored import DIGEST, Stored, select
 
 import numpy as np
 
 Row = TypeVar("Row")
-SIZE = 16  # bytes of a hash
 
 
 def normalize_question(question: str) -> str:
@@ -42,13 +41,13 @@ def content_of(conversation: dict[str, Any]) -> str:
 
 def digest_of(question: str) -> bytes:
     """Returns the hash of a question, 16 bytes: the same for all that `normalize_question` does not tell apart."""
-    return blake2b(normalize_question(question).encode(errors="replace"), digest_size=16).digest()
+    return blake2b(normalize_question(question).encode(errors="replace"), digest_size=DIGEST).digest()
 
 
 def digest_of_content(content: Hashable) -> bytes:
     """Returns the hash of a content, 16 bytes: a text, or anything by what Python writes of it."""
     text = content if isinstance(content, str) else repr(content)
-    return blake2b(text.encode(errors="surrogatepass"), digest_size=SIZE).digest()
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=DIGEST).digest()
 
 
 def exact_of(conversation: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from common.models.families import PICTURE_MODELS
 from common.models.folder import check_source, config_folder
 from common.models.vision import is_language_model, is_vision_language
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 from trl import ModelConfig
 
 
@@ -23,6 +23,21 @@ def tiny_architecture(name: str) -> str:
         hint = nearest(architecture, known) or f"; there is: {', '.join(known)}"
         fail(f"model_name_or_path {name}: unknown tiny architecture `{architecture}`{hint}")
     return architecture
+
+
+def config_of_tiny(name: str, processing: PreTrainedTokenizerBase | ProcessorMixin | None = None) -> PreTrainedConfig:
+    """Returns the configuration of a tiny model.
+
+    Args:
+        name: Its name, `tiny:` and all.
+        processing: The tokenizer or processor whose tokens it gets; without one its vocabulary is not known yet.
+
+    Raises:
+        SystemExit: With code 2 for an unknown architecture.
+    """
+    if name in tiny_vision.TINY:
+        return tiny_vision.tiny_vision_config(name, processing)
+    return tiny.tiny_config(tiny_architecture(name), processing)
 
 
 def fail_to_load(name: str, error: Exception) -> NoReturn:
@@ -43,11 +58,8 @@ def read_config(model_args: ModelConfig) -> PreTrainedConfig:
         SystemExit: With code 2 for an unknown tiny architecture, a folder that is not there or an unreachable hub.
     """
     name = model_args.model_name_or_path
-    if name in tiny_vision.TINY:
-        return tiny_vision.tiny_vision_config(name)
     if name.startswith(tiny.PREFIX):
-        config, sizes = tiny.ARCHITECTURES[tiny_architecture(name)]
-        return config(**sizes)
+        return config_of_tiny(name)
     check_source(name)
     try:
         config = AutoConfig.from_pretrained(config_folder(name), revision=model_args.model_revision, trust_remote_code=False)

@@ -14,10 +14,10 @@ from common.data.hub import refusal
 from common.data.templates import as_text, with_fixed_date, without_marks
 from common.data.texts import Unreadable, decoded_text
 from common.errors import BadRow, brief, fail
-from common.models import mxfp4, pictures, tiny, tiny_vision, vision, zero3
+from common.models import mxfp4, pictures, tiny, vision, zero3
 from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
-from common.models.config import fail_to_load, read_config, tiny_architecture
+from common.models.config import config_of_tiny, fail_to_load, read_config, tiny_architecture
 from common.models.end_of_turn import set_end_of_turn
 from common.models.families import CHAT_TEMPLATES, PICTURE_MODELS
 from common.models.folder import config_folder
@@ -139,10 +139,7 @@ def _build_tiny(name: str, processing: PreTrainedTokenizerBase | ProcessorMixin)
         folder = TemporaryDirectory(prefix="tiny-")
     except OSError as error:
         fail(f"model_name_or_path {name} is built in a temporary folder, and there is none ({brief(error)}); set TMPDIR")
-    if name in tiny_vision.TINY:
-        config = tiny_vision.tiny_vision_config(name, processing)
-    else:
-        config = tiny.tiny_config(tiny_architecture(name), processing)
+    config = config_of_tiny(name, processing)
     with zero3.unsharded():
         model = vision.auto_class(config).from_config(config)
     # Not `model.save_pretrained`, which writes on the first process only.
@@ -162,15 +159,14 @@ def _reloadable(name: str, revision: str) -> str:
     return str(Path(cached).parent) if isinstance(cached, str) else name
 
 
-def _set_names(model: PreTrainedModel, name: str, model_args: ModelConfig) -> None:
+def _set_names(model: PreTrainedModel, name: str, model_args: ModelConfig, is_kept: bool) -> None:
     """Writes down by which names a model is loaded once more; a tiny one is not kept."""
-    is_tiny = model_args.model_name_or_path.startswith(tiny.PREFIX)
     # GRPOTrainer loads its reference model, of the KL term, by this name. With adapters the base is the reference, and the name
     # goes into the adapter's card.
     revision = "main" if model_args.use_peft else model_args.model_revision
-    model.config.name_or_path = "" if is_tiny and model_args.use_peft else _reloadable(name, revision)
+    model.config.name_or_path = _reloadable(name, revision) if is_kept or not model_args.use_peft else ""
     # What PEFT writes down as an adapter's base, and loads it by: a relative path would be one from where it is loaded.
-    if is_tiny:
+    if not is_kept:
         model.name_or_path = ""
     elif Path(name).is_dir():
         model.name_or_path = os.path.abspath(name)
@@ -191,10 +187,8 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
             not there in safetensors.
     """
     name = model_args.model_name_or_path
-    is_tiny = name.startswith(tiny.PREFIX)
-    if is_tiny:
-        folder = _build_tiny(name, tokenizer)
-        name = folder.name
+    built = _build_tiny(name, tokenizer) if name.startswith(tiny.PREFIX) else None
+    name = built.name if built else name
     config = AutoConfig.from_pretrained(config_folder(name), revision=model_args.model_revision, trust_remote_code=False)
     check_lora_targets(model_args, config)
     dtype = model_args.dtype if model_args.dtype in ("auto", None) else getattr(torch, model_args.dtype)
@@ -220,7 +214,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     mend_sampling(model, f"model_name_or_path {model_args.model_name_or_path}")
-    _set_names(model, name, model_args)
-    if is_tiny:
-        weakref.finalize(model, folder.cleanup)  # the folder stays as long as the model
+    _set_names(model, name, model_args, is_kept=built is None)
+    if built:
+        weakref.finalize(model, built.cleanup)  # the folder stays as long as the model
     return model

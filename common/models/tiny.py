@@ -39,7 +39,6 @@ SPECIAL_TOKENS = {
 # looks for "</think>" would never see it if these were special.
 THINK_TOKENS = ["<think>", "</think>"]
 
-
 # What a family's chat template writes beside these: one token each.
 TEMPLATE_WORDS = {"gpt_oss": ["developer", "# Instructions\n\n", "\n\n", "analysis", "final"]}
 
@@ -76,20 +75,21 @@ ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
     "llama": (LlamaConfig, SIZES),
     "gpt_oss": (GptOssConfig, MOE_SIZES),
 }
-
-
 # For more than one script; the others take `tiny_tokenizer`'s own.
 VOCAB_SIZES = {"gpt_oss": 1280}
 
 
-def tiny_config(architecture: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
+def tiny_config(architecture: str, tokenizer: PreTrainedTokenizerFast | None = None) -> PreTrainedConfig:
     """Returns the configuration of a tiny model of a real architecture.
 
     Args:
         architecture: A key of `ARCHITECTURES`, the part of the model's name after `tiny:`.
-        tokenizer: The tokenizer whose vocabulary and special tokens the model gets.
+        tokenizer: The tokenizer whose vocabulary and special tokens the model gets; without one the sizes are right, and the
+            vocabulary is not.
     """
     config_class, sizes = ARCHITECTURES[architecture]
+    if tokenizer is None:
+        return config_class(**sizes)
     return config_class(
         vocab_size=-(-len(tokenizer) // 64) * 64,
         bos_token_id=None,

@@ -23,6 +23,7 @@ SAID_TWICE = {
     "bf16.enabled": "bf16",
     "fp16.enabled": "fp16",
 }
+OFFLOADS = ("offload_optimizer", "offload_param")
 
 
 def choose_precision(values: Namespace, instructions: str | None = None) -> None:
@@ -120,24 +121,36 @@ def check_deepspeed(values: Namespace, world_size: int) -> None:
         )
 
 
+def describe_zero(zero: dict[str, Any]) -> dict[str, Any]:
+    """Returns the ZeRO stage and what is offloaded, as `common.plan.estimate.Job` takes it.
+
+    Args:
+        zero: `zero_optimization` of DeepSpeed's settings.
+    """
+    devices = {name: (zero.get(name) or {}).get("device", "none") for name in OFFLOADS}
+    return {"stage": zero["stage"]} | {name: device in ("cpu", "nvme") for name, device in devices.items()}
+
+
 def zero_settings(values: Namespace) -> dict[str, Any] | None:
-    """Returns the ZeRO stage and what is offloaded (`stage`, `offload_optimizer`, `offload_param`), or None without DeepSpeed.
+    """Returns what the launcher or `deepspeed` says of ZeRO, as `describe_zero` does; None without DeepSpeed.
+
+    Asked before there are training arguments, which then have it in their plugin.
 
     Args:
         values: The settings by name, checked by `check_deepspeed`.
     """
-    given, offloads = values.deepspeed, ("offload_optimizer", "offload_param")
+    given = values.deepspeed
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("true", "1"):
         given = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
         if given == "none":  # accelerate's yaml says it itself
             stage = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))
-            devices = {name: os.environ.get(f"ACCELERATE_DEEPSPEED_{name.upper()}_DEVICE", "none") for name in offloads}
-            return {"stage": stage} | {name: device in ("cpu", "nvme") for name, device in devices.items()}
+            said = {
+                name: {"device": os.environ.get(f"ACCELERATE_DEEPSPEED_{name.upper()}_DEVICE", "none")} for name in OFFLOADS
+            }
+            return describe_zero({"stage": stage} | said)
     if not given:
         return None
-    zero = _read_deepspeed(given, "deepspeed").get("zero_optimization", {})
-    devices = {name: (zero.get(name) or {}).get("device", "none") for name in offloads}
-    return {"stage": zero["stage"]} | {name: device in ("cpu", "nvme") for name, device in devices.items()}
+    return describe_zero(_read_deepspeed(given, "deepspeed").get("zero_optimization", {}))
 
 
 def start_alone() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from common.errors import brief, is_main_process, say, tell_launcher
+from common.run.launch import describe_zero
 
 import torch
 from transformers import TrainingArguments
@@ -40,12 +41,7 @@ def _launch(args: TrainingArguments) -> dict | None:
     zero = args.deepspeed_plugin.deepspeed_config.get("zero_optimization", {})
     if zero.get("stage", 0) not in (1, 2, 3):
         return None
-    offloads = {name: (zero.get(name) or {}).get("device", "none") for name in ("offload_optimizer", "offload_param")}
-    return {
-        "stage": zero["stage"],
-        "num_processes": args.world_size,
-        **{name: device in ("cpu", "nvme") for name, device in offloads.items()},
-    }
+    return describe_zero(zero) | {"num_processes": args.world_size}
 
 
 def _advice(args: TrainingArguments, model_args: ModelConfig, memory: float | None) -> tuple[float, str, str] | None:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from common.data.calls import split_calls
-from common.data.files import is_deep
+from common.data.files import is_deep, object_of
 from common.errors import BadRow
 
 from calls import Call
@@ -23,18 +23,11 @@ Calls = list[Call] | None  # None: malformed
 # --- JSON between marks ---------------------------------------------------------------------------------------------------
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = dict(pairs)
-    if len(keys) < len(pairs):
-        raise ValueError("a key stands twice in an object")
-    return keys
-
-
 def _constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")  # Python's reader takes NaN and Infinity otherwise
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+DECODER = json.JSONDecoder(object_pairs_hook=object_of, parse_constant=_constant)
 
 
 def _is_sound(value: Any) -> bool:
