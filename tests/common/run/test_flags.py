@@ -4,23 +4,20 @@ import ast
 import dataclasses
 import importlib
 import json
-import re
 import sys
 from pathlib import Path
-from types import ModuleType
 
 from common.generate.completions import Completion
 from common.run.arguments import RunArguments
-from common.run.config import parse
-from common.run.flags import CHOICES, LIMITS, check_built
+from common.run.flags import CHOICES, LIMITS
 from common.run.refused import REFUSED, refuse
 
 import pytest
 import torch
 import yaml
-from conftest import CPU_PRECISION, ROOT, recipe_modules
-from transformers import TrainingArguments, trainer_optimizer
-from transformers.training_args import OptimizerNames
+from conftest import ROOT, recipe_modules
+from parsing import GRPO, SFT, TEAM, arguments_of, classes_of, refusal
+from transformers import TrainingArguments
 from trl import GRPOConfig, ModelConfig, SFTConfig
 
 TABLE = yaml.safe_load(Path(__file__).with_name("flags.yaml").read_text())
@@ -34,38 +31,10 @@ LIBRARY = {
 }
 
 
-def arguments_of(recipe: str) -> ModuleType:
-    with recipe_modules(recipe, ["arguments"]) as modules:
-        return modules["arguments"]
-
-
-def classes_of(recipe: str) -> list[type]:
-    """Returns a recipe's dataclasses, the widest last."""
-    found = [value for value in vars(arguments_of(recipe)).values() if dataclasses.is_dataclass(value)]
-    found = [cls for cls in found if cls.__module__ == "arguments"]  # not that of the data of all recipes
-    return sorted(found, key=lambda cls: len(dataclasses.fields(cls)))
-
-
-def uses_grpo(recipe: str) -> bool:
-    return "GRPOConfig" in (ROOT / "recipes" / recipe / "train.py").read_text()
-
-
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-
-
-def refusal(recipe: str, *argv: str, script: str = "train.py", capsys: pytest.CaptureFixture[str], **more) -> str:
-    """Returns the line that a command ends with, which must be one of ours, with exit code 2."""
-    training = GRPOConfig if uses_grpo(recipe) else SFTConfig
-    refused = getattr(arguments_of(recipe), "REFUSED", None)
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        parse(str(ROOT / "recipes" / recipe / script), classes_of(recipe)[-1], training, list(argv), refused=refused, **more)
-    lines = capsys.readouterr().err.splitlines()
-    assert (ended.value.code, len(lines)) == (2, 1), lines
-    return lines[0].removeprefix("error: ")
 
 
 # --- The table ------------------------------------------------------------------------------------------------------------
@@ -174,198 +143,6 @@ def test_a_script_that_reads_few_settings_refuses_the_others(script: str, capsys
     for argv in (given, *others):
         line = refusal("sft_instruct", *argv, script=script, reads=reads, capsys=capsys)
         assert f"has no effect here: {script} does not read it" in line
-
-
-# --- Values that cannot work ----------------------------------------------------------------------------------------------
-
-GRPO, SFT, TEAM = "grpo_math", "sft_instruct", "multi_agent_grpo"
-WRONG = [
-    (GRPO, "--temperature 0", "temperature is 0.0: it must be above 0"),
-    (GRPO, "--loss_type gspo", "loss_type gspo: GSPO is `--loss_type grpo --importance_sampling_level sequence`"),
-    (GRPO, "--loss_type dapoo", "loss_type: there is no `dapoo`; did you mean `dapo`?"),
-    (SFT, "--loss_type nil", "argument --loss_type/--loss-type: there is no `nil`; did you mean `nll`?"),
-    (GRPO, "--use_vllm true", "use_vllm true: vLLM is not installed; ..."),
-    (GRPO, "--report_to wandbb", "report_to: there is no tracker `wandbb`; did you mean `wandb`?"),
-    (GRPO, "--report_to dvclive", "report_to dvclive: it is not installed (`uv pip install dvclive`); ..."),
-    (GRPO, "--report_to wandb dvclive", "report_to dvclive: it is not installed (`uv pip install dvclive`); ..."),
-    (SFT, "--eval_strategy no", "early_stopping_patience 3 needs evaluations: add `--eval_strategy steps`..."),
-    (SFT, "--load_best_model_at_end false", "early_stopping_patience 3 needs a metric to watch: ..."),
-    (SFT, "--metric_for_best_model exact_match", "metric_for_best_model: there is no `exact_match`; there is: loss, eval_loss"),
-    (
-        SFT,
-        "--save_strategy best --load_best_model_at_end false --early_stopping_patience 0",
-        "save_strategy best needs evaluations and a metric: ...",
-    ),
-    (GRPO, "--save_strategy best", "save_strategy best needs evaluations and a metric: ..."),
-    (SFT, "--eval_steps 0.5", "eval_steps is 0.5: it must be a whole number of steps, at least 1"),
-    (GRPO, "--eval_steps 0", "eval_steps is 0.0: it must be a whole number of steps, at least 1"),
-    (GRPO, "--attn_implementation flash_attention_2", "attn_implementation flash_attention_2: it is not installed, ..."),
-    (GRPO, "--attn_implementation flesh", "attn_implementation: there is no `flesh`; ..."),
-    (GRPO, "--lora_r 0", "lora_r is 0: it must be at least 1"),
-    (GRPO, "--seed -1", "seed is -1: it must be from 0 to 4294967295"),
-    (GRPO, "--learning_rate nan", "learning_rate is nan: give a finite number"),
-    (GRPO, "--learning_rate inf", "learning_rate is inf: give a finite number"),
-    (GRPO, "--learning_rate -1", "learning_rate is -1.0: it must be above 0"),
-    (GRPO, "--reward_weights nan 1 1", "reward_weights is nan 1.0 1.0: give a finite number"),
-    (GRPO, "--reward_weights 0 0 0", "reward_weights 0 0 0: no reward counts, so nothing would be learned; ..."),
-    (GRPO, "--weight_decay -0.1", "weight_decay is -0.1: it must be 0 or more"),
-    (GRPO, "--max_completion_length 0", "max_completion_length is 0: it must be at least 1"),
-    (GRPO, "--max_steps 0", "max_steps is 0: it must be -1 (all epochs) or at least 1"),
-    (GRPO, "--top_p 0", "top_p is 0.0: it must be above 0, and at most 1"),
-    (GRPO, "--sync_ref_model true", "sync_ref_model true with beta 0: ..."),
-    (GRPO, "--chat_template_kwargs thinking", "chat_template_kwargs thinking: write a JSON object, for example ..."),
-    (GRPO, "--deepspeed true", "deepspeed true: there is no such file; ..."),
-    (SFT, "--max_length 0", "max_length is 0: it must be at least 1"),
-]
-
-
-def assert_line(line: str, expected: str) -> None:
-    assert line.startswith(expected.removesuffix("...")) if expected.endswith("...") else line == expected
-
-
-@pytest.mark.parametrize(("recipe", "flags", "line"), WRONG, ids=[f"{recipe} {flags}" for recipe, flags, _ in WRONG])
-def test_a_value_that_cannot_work(recipe: str, flags: str, line: str, capsys: pytest.CaptureFixture[str]):
-    assert_line(refusal(recipe, *flags.split(), capsys=capsys), line)
-
-
-IS_BF16 = CPU_PRECISION == "bf16"
-OWN = "deepspeed {tmp}/ds.json: `"
-JSONS = [
-    (
-        {"train_micro_batch_size_per_gpu": 3},
-        OWN + "train_micro_batch_size_per_gpu` is 3 and per_device_train_batch_size is 32; ...",
-    ),
-    ({"train_batch_size": 3}, OWN + "train_batch_size` is 3 and the settings make 32; ..."),
-    ({"fp16": {"enabled": True}}, OWN + "fp16.enabled` is true and fp16 is False; ..."),
-    ({"bf16": {"enabled": not IS_BF16}}, OWN + f"bf16.enabled` is {str(not IS_BF16).lower()} and bf16 is {IS_BF16}; ..."),
-    ({"optimizer": {"params": {"lr": 1.0}}}, OWN + "optimizer.params.lr` is 1.0 and learning_rate is 0.004; ..."),
-    ({"scheduler": {"type": "WarmupLR"}}, OWN + "scheduler` would take the place of lr_scheduler_type and warmup_steps; ..."),
-]
-
-
-@pytest.mark.parametrize(("content", "line"), JSONS)
-def test_a_deepspeed_json_that_says_otherwise(tmp_path: Path, content, line: str, capsys: pytest.CaptureFixture[str]):
-    (tmp_path / "ds.json").write_text(json.dumps(content))
-    found = refusal(SFT, "--deepspeed", str(tmp_path / "ds.json"), capsys=capsys)
-    assert_line(found, line.replace("{tmp}", str(tmp_path)))
-
-
-def test_deepspeed_twice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
-    line = refusal(SFT, "--deepspeed", str(ROOT / "accelerate_configs/ds_zero2.json"), capsys=capsys)
-    assert "the launcher brings DeepSpeed too (ZeRO-3)" in line
-
-
-def test_plain_python_with_several_gpus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    for name in ("RANK", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    assert refusal(SFT, capsys=capsys).startswith("4 GPUs are visible and there is no launcher: start with `accelerate launch")
-
-
-# --- What is read ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch):
-    """Returns a function that parses as a recipe does, and returns all settings by name."""
-
-    def read(recipe: str, *argv: str, script: str = "train.py", **more) -> dict:
-        monkeypatch.setattr("common.run.config.check_built", lambda *_: None)
-        training = GRPOConfig if uses_grpo(recipe) else SFTConfig
-        _, training_args, _ = parse(
-            str(ROOT / "recipes" / recipe / script), classes_of(recipe)[-1], training, list(argv), **more
-        )
-        return training_args.run_values
-
-    return read
-
-
-def test_the_text_of_a_yaml_is_kept(tmp_path: Path, parsed):
-    (tmp_path / "my.yaml").write_text(
-        "system_prompt: 2024-01-01\nsave_strategy: no\nlora_target_modules: q_proj\nreport_to: [none]\n"
-        "learning_rate: 1e-5\nmodel_revision: 0123\nlr_scheduler_kwargs: {min_lr: 1.0e-6}\ndataset_config: null\nnum_train: 9\n"
-    )
-    values = parsed(GRPO, "--config", str(tmp_path / "my.yaml"), "--use_peft", "true")
-    assert values["system_prompt"] == "2024-01-01"
-    assert (values["save_strategy"], values["lora_target_modules"], values["report_to"]) == ("no", ["q_proj"], ["none"])
-    assert (values["learning_rate"], values["model_revision"]) == (1e-5, "0123")
-    assert (values["lr_scheduler_kwargs"], values["dataset_config"]) == ({"min_lr": 1e-6}, None)
-
-
-def test_later_files_and_flags_win(tmp_path: Path, parsed):
-    (tmp_path / "my.yaml").write_text("seed: 5\nnum_held_out: 6\ndtype: float32\n")
-    values = parsed(SFT, "--config", str(tmp_path / "my.yaml"), "--seed", "7")
-    assert (values["seed"], values["num_held_out"], values["max_new_tokens"]) == (7, 6, 512)
-
-
-def test_several_trackers(monkeypatch: pytest.MonkeyPatch, parsed):
-    monkeypatch.setattr("transformers.integrations.get_available_reporting_integrations", lambda: ["wandb", "tensorboard"])
-    assert parsed(GRPO, "--report_to", "wandb", "tensorboard")["report_to"] == ["wandb", "tensorboard"]
-
-
-def test_an_evaluation_takes_the_settings_of_its_run(tmp_path: Path, parsed, capsys: pytest.CaptureFixture[str]):
-    """config.yaml < tiny.yaml < the run < --config < flags."""
-    settings = {
-        "num_train": 77,
-        "question": "What is it?",
-        "max_pixels": 1568,
-        "min_pixels": 3,
-        "model_name_or_path": "tiny:qwen2_vl",
-    }
-    record = {"recipe": "ocr_vision_language", "world_size": 1, "settings": settings | {"use_cpu": False, "gone": 1}}
-    run = tmp_path / "run"
-    (run / "checkpoint-3").mkdir(parents=True)
-    (run / "run.json").write_text(json.dumps(record))
-    (tmp_path / "my.yaml").write_text("min_pixels: 4\n")
-    for folder in (run, run / "checkpoint-3"):
-        argv = ["--model_name_or_path", str(folder), "--config", str(tmp_path / "my.yaml"), "--num_train", "8"]
-        values = parsed("ocr_vision_language", *argv, "--dtype", "float32", script="evaluate.py")
-        assert (values["question"], values["max_pixels"]) == ("What is it?", 1568)
-        assert (values["min_pixels"], values["num_train"], values["use_cpu"]) == (4, 8, True)
-        assert values["model_name_or_path"] == str(folder)
-    capsys.readouterr()
-    assert parsed(SFT, "--model_name_or_path", str(run), script="evaluate.py")["num_train"] == 0
-    assert "is a run of the recipe ocr_vision_language: its settings are not taken." in capsys.readouterr().out
-    (run / "run.json").write_text(
-        json.dumps({"recipe": TEAM, "world_size": 1, "settings": {"model_name_or_path": "my/base", "num_train": 77}})
-    )
-    values = parsed(TEAM, "--run_dir", str(run), script="evaluate.py", run_flag="run_dir")
-    assert (values["model_name_or_path"], values["num_train"], values["run_dir"]) == ("my/base", 77, str(run))
-
-
-@pytest.mark.parametrize(("given", "read"), [("q_proj", ["q_proj"]), ("mlp.down_proj", ["mlp.down_proj"])])
-def test_adapters_on_a_single_module(given: str, read: list[str]):
-    model_args = ModelConfig(lora_target_modules=[given])
-    check_built(SFTConfig(use_cpu=True, report_to="none"), model_args, trains=True)
-    assert model_args.lora_target_modules == read
-
-
-@pytest.mark.parametrize("given", ["all-linear", r".*\.[qv]_proj"])
-def test_adapters_by_a_pattern(given: str):
-    model_args = ModelConfig(lora_target_modules=[given])
-    check_built(SFTConfig(use_cpu=True, report_to="none"), model_args, trains=True)
-    assert model_args.lora_target_modules == given
-
-
-@pytest.mark.parametrize("name", list(OptimizerNames))
-def test_an_optimizer_that_cannot_be_made_is_refused_before_the_model_loads(
-    name: OptimizerNames, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    """All whose package is not here, by one line that names it; those of torch, transformers and bitsandbytes go on."""
-    for package in ("galore_torch", "apollo_torch", "lomo", "grokadamw", "torchao", "schedulefree", "torch_optimi"):
-        monkeypatch.setattr(f"transformers.trainer_optimizer.is_{package}_available", lambda *_: False)
-    args = SFTConfig(use_cpu=True, report_to="none", optim=name)
-    here = ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad", "rmsprop")
-    if name in (*here, *trainer_optimizer._BITSANDBYTES_OPTIMIZERS):
-        return check_built(args, ModelConfig(), trains=True)
-    check_built(args, ModelConfig(), trains=False)
-    with pytest.raises(SystemExit) as ended:
-        check_built(args, ModelConfig(), trains=True)
-    line = capsys.readouterr().err
-    assert (ended.value.code, line.count("\n")) == (2, 1)
-    assert re.match(rf"error: optim {name.value}: .*(install|import).*; or take another, such as `--optim adamw_torch`$", line)
 
 
 def test_a_team_samples_as_it_is_trained(monkeypatch: pytest.MonkeyPatch):

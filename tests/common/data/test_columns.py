@@ -1,0 +1,96 @@
+"""Which column is what: by its heading, by a flag, or refused; and what was recognised is said."""
+
+import json
+from pathlib import Path
+
+from common.data.arguments import DataArguments
+from common.data.columns import read_columns
+from common.data.conversations import check_conversation, load_conversations
+from common.data.formats import recognise
+from common.errors import BadRow
+
+import pytest
+from conversation_rows import ASK, CALLED, TOOL, messages_of, said
+
+
+def test_columns_are_named_by_a_flag():
+    mapped = read_columns(["question=Frage", "answer=Antwort"])
+    assert said({"Frage": "A?", "Antwort": "B", "answer": "C", "messages": "D"}, **mapped) == [
+        ("user", "A?"),
+        ("assistant", "B"),
+    ]
+    assert said({"frage": "A?", "antwort": "B"}, **mapped) == [("user", "A?"), ("assistant", "B")]  # a csv's are in lower case
+    chosen = [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B"}]
+    assert messages_of({"prompt": "A?", "chosen": chosen, "rejected": []}, messages="chosen") == chosen
+    assert said({"prompt": "A?", "chosen": "B", "rejected": "C"}, answer="chosen")[1] == ("assistant", "B")
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (
+            ["question"],
+            "columns question: write what it is and the column, for example `--columns question=Frage answer=Antwort`",
+        ),
+        (["qestion=a"], "columns qestion=a: there is no `qestion`; did you mean `question`?"),
+    ],
+)
+def test_columns_that_cannot_be(columns: list[str], line: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        read_columns(columns)
+    assert capsys.readouterr().err.startswith(f"error: {line}".removesuffix("...`"))
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        ({"question": "A?", "answer": "B", "response": "C"}, "`answer` and `response` can both be the answer: say which, for"),
+        (
+            {"prompt": "A?", "query": "B?", "answer": "C"},
+            "`prompt` and `query` can both be the question: say which, for example",
+        ),
+        ({"text": "A"}, "no `question` (found: text); write `question` and `answer`, or `messages`, or name the column with"),
+        ({"question": "A?", "answer": ""}, "`answer` is empty; fill it in or remove the row"),
+        ({"question": "A?", "answer": float("nan")}, "`answer` is empty; fill it in or remove the row"),
+        ({"question": "A?", "answer": {"text": "B"}}, "`answer` must be a text, not a dict; write one, or remove the row"),
+        ({"question": "A?", "answer": "B", "history": "C"}, "`history` is no list; write [[question, answer], ...]"),
+        ({"question": "A?", "answer": "B", "history": ["C"]}, "`history`, pair 1: not a question and an answer; write"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}, {"role": "assistant", "content": "B"}]},
+            "message 1: a part of type `image_url`, and this recipe reads texts alone; remove the part or the row",
+        ),
+        (
+            {"messages": [ASK, {"role": "assistant", "content": "B", "weight": 0.5}]},
+            "message 2: `weight` is 0.5; write 1 for what is trained, 0 for what is only shown",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [None]}, {"role": "assistant", "content": "B"}]},
+            "message 1: a part without",
+        ),
+        ({"messages": [ASK, {"role": "assistant", "content": "B", "weight": 0}]}, "every assistant turn has the weight 0, so"),
+        (
+            {"messages": [ASK, {"role": "assistant", "content": "A <tool_call>f()</tool_call>"}]},
+            "message 2: a call that is not JSON with a name and arguments ('f()'); correct it, or remove the row",
+        ),
+        ({"chat": "Hello there", "id": 1}, "a conversation as one text must begin with `USER:` or `SYSTEM:`"),
+    ],
+)
+def test_rows_that_are_refused(row: dict, line: str):
+    with pytest.raises(BadRow) as refused:
+        check_conversation(recognise(row).conversation)
+    assert str(refused.value).startswith(line)
+
+
+def test_what_was_recognised_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "data.jsonl"
+    rows = [
+        {"instruction": "Name it.", "input": "", "output": "Oslo", "id": 1},
+        {"instruction": "a", "input": "b", "output": "c"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"messages": CALLED, "tools": [TOOL]}]))
+    load_conversations(DataArguments(dataset_name=str(path)))
+    assert capsys.readouterr().out == (
+        f"{path}: 2 rows of questions and answers (instruction, output, input; not read: id). The first: user: Name it. | "
+        f"assistant: Oslo\n{path}: 1 rows of conversations (messages, tools). The first: user: Weather in Oslo? | assistant: "
+        "get_weather({'city': 'Oslo'})\n"
+    )
