@@ -1,4 +1,4 @@
-"""Where BFCL is, and calls as the tests write and read them."""
+"""Where BFCL is, and rows, tools and calls of trl_function_calling as the tests write and read them."""
 
 import json
 from pathlib import Path
@@ -59,3 +59,45 @@ ROW = {
 def save(path: Path, *rows: dict[str, Any] | str) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+
+
+PROPERTIES = {
+    "city": {"type": "string"},
+    "days": {"type": "integer"},
+    "tags": {"type": "array", "items": {"type": "string"}},
+    "indoors": {"type": "boolean"},
+    "more": {"type": "object"},
+}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather.get-it",
+        "description": "Get the forecast.",
+        "parameters": {"type": "object", "properties": PROPERTIES, "required": ["city"]},
+    },
+}
+ASKED = {"role": "user", "content": "Rain?"}
+
+
+def made(**arguments: Any) -> dict[str, Any]:
+    return {"type": "function", "id": "call00001", "function": {"name": "weather.get-it", "arguments": arguments}}
+
+
+def calling(*calls: dict[str, Any]) -> dict[str, Any]:
+    """Returns a row in which these are the right calls."""
+    return {"messages": [ASKED, {"role": "assistant", "content": "", "tool_calls": list(calls)}], "tools": [TOOL]}
+
+
+def load(recipe, **settings):
+    arguments = recipe["data"].CallingArguments(**({"num_held_out": 20, "num_train": 200} | settings))
+    return recipe["data"].load_data(arguments, seed=0)
+
+
+TIMER = {
+    "type": "function",
+    "function": {
+        "name": "set_timer",
+        "description": "Start a timer.",
+        "parameters": {"type": "object", "properties": {"seconds": {"type": "integer"}}, "required": ["seconds"]},
+    },
+}

@@ -3,11 +3,9 @@
 import json
 from pathlib import Path
 
-from common.data.formats import recognise
-from common.errors import BadRow
-
 import pytest
 from conftest import recipe_modules
+from function_calls import TIMER, load
 
 
 @pytest.fixture(scope="module")
@@ -17,21 +15,6 @@ def recipe():
         ["calls", "chat", "compare", "data", "forms", "metrics", "lesson.plain_chat", "lesson.synthetic", "tools"],
     ) as modules:
         yield modules
-
-
-def load(recipe, **settings):
-    arguments = recipe["data"].CallingArguments(**({"num_held_out": 20, "num_train": 200} | settings))
-    return recipe["data"].load_data(arguments, seed=0)
-
-
-TIMER = {
-    "type": "function",
-    "function": {
-        "name": "set_timer",
-        "description": "Start a timer.",
-        "parameters": {"type": "object", "properties": {"seconds": {"type": "integer"}}, "required": ["seconds"]},
-    },
-}
 
 
 def test_a_schema_is_made_of_a_function(recipe):
@@ -138,29 +121,6 @@ def test_a_share_of_chat_that_the_file_cannot_fill_is_said(recipe, tmp_path: Pat
     assert "chat_share" not in capsys.readouterr().out
 
 
-def test_every_turn_of_a_conversation_is_asked_for(recipe, tmp_path: Path):
-    """A conversation that ends with an answer in words has a call before it."""
-    turns = [
-        {"from": "human", "value": "Tea, {} minutes."},
-        {"from": "gpt", "value": '<tool_call>\n{"name": "set_timer", "arguments": {"seconds": 240}}\n</tool_call>'},
-        {"from": "tool", "value": '<tool_response>\n{"status": "started"}\n</tool_response>'},
-        {"from": "gpt", "value": "Enjoy your tea."},
-    ]
-    rows = [
-        {"conversations": [{**turns[0], "value": f"Tea, {number} minutes."}, *turns[1:]], "tools": json.dumps([TIMER])}
-        for number in range(30)
-    ]
-    path = tmp_path / "calls.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    _, _, held_out = load(recipe, dataset_name=str(path), num_train=0, num_held_out=2)
-    requests = [recipe["calls"].to_request(row) for row in held_out["held_out"]]
-    assert [(request.kind, request.answers, request.reply) for request in requests] == [
-        ("call", [recipe["calls"].Call("set_timer", {"seconds": 240})], ""),
-        ("no_call", [], "Enjoy your tea."),
-    ] * 2
-    assert [len(request.messages) for request in requests] == [1, 3] * 2
-
-
 def test_rows_without_what_is_taught_are_not_trained(recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     chat = [{"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": "Yes."}]} for n in range(9)]
     call = {"role": "assistant", "tool_calls": [{"function": {"name": "set_timr", "arguments": {}}}]}
@@ -171,70 +131,6 @@ def test_rows_without_what_is_taught_are_not_trained(recipe, tmp_path: Path, cap
     assert capsys.readouterr().err == (
         f"error: {path}: no row with a call is left to train on; correct those that were left out\n"
     )
-
-
-def test_metrics_count_what_they_say(recipe):
-    rows = recipe["synthetic"].generate_conversations(300, seed=4, held_out=True)
-
-    def write(row: dict) -> str:
-        last = row["messages"][-1]
-        calls = [json.dumps(call["function"]) for call in last.get("tool_calls", [])]
-        return last["content"] + "".join(f"<tool_call>\n{call}\n</tool_call>" for call in calls)
-
-    score = recipe["metrics"].score
-    right, verdicts = score(rows, [write(row) for row in rows])
-    assert {name: metric["value"] for name, metric in right.items()} == dict.fromkeys(right, 1.0)
-    assert verdicts == [{"correct": True, "mistake": None}] * len(rows)
-    assert {"exact_call", "parallel_call", "irrelevance", "relevance", "asks_back", "final_answer"} <= right.keys()
-
-    silent, verdicts = score(rows, ["No."] * len(rows))
-    assert not any(verdict["correct"] for verdict in verdicts)
-    assert (silent["irrelevance"]["value"], silent["exact_call"]["value"], silent["relevance"]["value"]) == (1.0, 0.0, 0.0)
-    always = '<tool_call>\n{"name": "set_timer", "arguments": {"seconds": 1}}\n</tool_call>'
-    eager, verdicts = score(rows, [always] * len(rows))
-    assert {verdict["mistake"] for verdict in verdicts} >= {"wrong number of calls: 1 instead of 0"}
-    assert (eager["irrelevance"]["value"], eager["relevance"]["value"], eager["valid_json"]["value"]) == (0.0, 1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("call", "line"),
-    [
-        (("set_alarm", {"seconds": 1}), "unknown function: `set_alarm`"),
-        (("set_timer", {}), "missing argument: `seconds`"),
-        (("set_timer", {"seconds": 1, "unit": "s"}), "unexpected argument: `unit`"),
-        (("set_timer", {"seconds": "1"}), "wrong type: `seconds` must be integer"),
-        (("set_timer", {"seconds": True}), "wrong type: `seconds` must be integer"),
-    ],
-)
-def test_a_call_is_checked_before_it_is_run(recipe, call: tuple, line: str):
-    assert str(recipe["compare"].schema_mistake(recipe["calls"].Call(*call), [TIMER])) == line
-
-
-@pytest.mark.parametrize(
-    ("written", "printed", "said"),
-    [
-        (
-            ['<tool_call>{"name": "set_timer", "arguments": {"seconds": 9}}</tool_call>', "Done."],
-            'set_timer: {"status": "started"}\n',
-            ["assistant", "tool", "assistant"],
-        ),
-        (
-            ['<tool_call>{"name": "set_timer", "arguments": {"seconds": "__import__(\'os\')"}}</tool_call>'],
-            "(wrong type: `seconds` must be integer: nothing is run)\n",
-            ["assistant"],
-        ),
-        (["<tool_call>set_timer(seconds=9)</tool_call>"], "(not a valid call: nothing is run)\n", ["assistant"]),
-        (["For how long?"], "", ["assistant"]),
-    ],
-)
-def test_chat_runs_valid_calls_only(recipe, monkeypatch, capsys, written: list[str], printed: str, said: list[str]):
-    texts = iter(written)
-    monkeypatch.setattr(recipe["chat"], "answer", lambda *arguments: next(texts))
-    messages = [{"role": "user", "content": "Tea."}]
-    recipe["chat"].reply(None, None, messages, [recipe["tools"].schema(recipe["tools"].set_timer)])
-    assert capsys.readouterr().out == printed
-    assert [message["role"] for message in messages[1:]] == said
-    assert next(texts, None) is None
 
 
 @pytest.mark.parametrize(
@@ -249,68 +145,3 @@ def test_settings_that_cannot_be_used(recipe, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         load(recipe, dataset_name="synthetic", **settings)
     assert capsys.readouterr().err == f"error: {line}\n"
-
-
-# --- What is scored -----------------------------------------------------------------------------------------------------
-
-
-def said(*, seconds: object) -> dict:
-    return {
-        "role": "assistant",
-        "content": "",
-        "tool_calls": [{"function": {"name": "set_timer", "arguments": {"seconds": seconds}}}],
-    }
-
-
-ASKS, TELLS = {"role": "user", "content": "Tea, four minutes."}, {"role": "tool", "content": "started"}
-ANSWERS = {"role": "assistant", "content": "Enjoy your tea."}
-
-
-def test_every_turn_of_the_assistant_is_asked_for(recipe):
-    calls, metrics = recipe["calls"], recipe["metrics"]
-    row = {"messages": [ASKS, said(seconds=240), TELLS, ANSWERS, {"role": "user", "content": "Bye"}], "tools": [TIMER]}
-    turns = calls.turns_of(row)
-    assert [len(turn["messages"]) for turn in turns] == [2, 4]
-    requests = [calls.to_request(turn) for turn in turns]
-    assert [request.kind for request in requests] == ["call", "no_call"]
-    assert [len(request.messages) for request in requests] == [1, 3]
-    written = '<tool_call>\n{"name": "set_timer", "arguments": {"seconds": 240}}\n</tool_call>'
-    found, verdicts = metrics.score([turn | {"conversation": 0} for turn in turns], [written, "Enjoy your tea."])
-    assert [verdict["correct"] for verdict in verdicts] == [True, True]
-    assert {"exact_call", "irrelevance"} <= set(found)
-
-
-@pytest.mark.parametrize(
-    ("messages", "asked"),
-    [
-        ([ASKS, ANSWERS], 1),
-        ([ASKS, ANSWERS, ASKS, ANSWERS], 2),
-        ([ASKS, ANSWERS | {"weight": 0}, ASKS, ANSWERS | {"weight": 1}], 1),
-        ([ANSWERS, ASKS, ANSWERS], 1),  # a greeting that nobody asked for
-        ([{"role": "system", "content": "Help."}, ASKS, said(seconds=1), TELLS, said(seconds=2), TELLS, ANSWERS], 3),
-    ],
-)
-def test_which_turns_are_asked_for(recipe, messages: list[dict], asked: int):
-    assert len(recipe["calls"].turns_of({"messages": messages})) == asked
-    assert len(recipe["calls"].turns_of({"messages": messages, "kind": "answer"})) == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "mistake"),
-    [
-        ({}, "missing argument: `seconds`"),
-        ({"seconds": 1, "unit": "s"}, "unexpected argument: `unit`"),
-    ],
-)
-def test_a_gold_call_that_scores_wrong_is_a_refused_row(recipe, arguments: dict, mistake: str):
-    bad = said(seconds=1)
-    bad["tool_calls"][0]["function"]["arguments"] = arguments
-    row = {"messages": [ASKS, said(seconds=1), TELLS, bad], "tools": [TIMER]}
-    with pytest.raises(BadRow) as refused:
-        recipe["data"].convert(recognise(row), row)
-    assert str(refused.value).startswith(f"message 4: the call is wrong by the rules of the score ({mistake}); mend it, or")
-
-
-def test_every_generated_row_scores_one_against_itself(recipe):
-    for row in recipe["synthetic"].generate_conversations(200, seed=0):
-        recipe["metrics"].check_gold(row)

@@ -9,58 +9,11 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
-from common.report.page import Curve, write_report
+from common.report.page import write_report
 from common.report.table import Table
 
 import pytest
-
-CURVES = [
-    Curve("Accuracy", {"held out": "held_out:accuracy", "unseen": "unseen_numbers:accuracy"}, percent=True),
-    Curve("Reward", {"reward": "reward", "never logged": "no_such_key"}),
-    Curve("Not in this run", {"entropy": "entropy"}),
-]
-
-
-def share(value: float) -> dict:
-    return {"value": value, "low": value - 0.043, "high": value + 0.047}
-
-
-def evaluation(step: int, split: str, accuracy: float) -> dict:
-    metrics = {"accuracy": share(accuracy), "mean_completion_length": {"value": 18.44}}
-    return {"step": step, "seconds": 2.0 * step, "split": split, "count": 400, "metrics": metrics}
-
-
-def sample(step: int, question: str, correct: bool, completion: str = "<think>\n6*7=42\n</think>\n42") -> dict:
-    row = {"step": step, "split": "held_out", "question": question, "answer": "42", "completion": completion}
-    return row | {"correct": correct}
-
-
-def write_rows(path: Path, rows: list[dict]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def report(folder: Path, **more) -> str:
-    settings = {"title": "GRPO on maths", "summary": "Tiny.", "curves": CURVES, "facts": {"Memory": "2 GiB"}}
-    path = write_report(folder, **settings, **{"state": "interrupted"} | more)  # a complete run is drawn as a picture, too
-    assert path == folder / "report.html"
-    assert not list(folder.glob("*.tmp"))
-    return path.read_text()
-
-
-def visible(page: str) -> str:
-    """Returns the text a reader sees, each run of white space as one space."""
-    body = re.sub(r"<[^>]*>", " ", without_script(page).split("</style>")[1])
-    return " ".join(body.split())
-
-
-def without_script(page: str) -> str:
-    """Returns what a reader has whose browser runs no script."""
-    return re.sub(r"<script.*?</script>", "", page, flags=re.S)
-
-
-def data_of(page: str) -> dict:
-    """Returns what the script shows."""
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+from report_page import data_of, evaluation, report, sample, share, visible, write_rows
 
 
 @pytest.fixture
@@ -139,68 +92,6 @@ def test_page_needs_no_network(run_folder: Path) -> None:
     assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:|//)|@import|url\((?!#)|<link|<script src""", page)
 
 
-def test_samples_show_corrected_problems_and_one_that_is_still_wrong(run_folder: Path) -> None:
-    page = without_script(report(run_folder))
-    assert re.findall(r'<h3 dir="auto">(.*?)</h3>', page) == ["Q1", "Q2", "Q3", "Q6"]
-    assert "5 went from wrong to right, 1 still wrong." in visible(page)
-    assert page.count("✓ right") == 3
-    assert page.count("✗ wrong") == 5
-    assert "&lt;think&gt;\n6*7=42\n" in page
-
-
-def test_pictures_and_marked_errors_of_samples(run_folder: Path) -> None:
-    picture = "data:image/png;base64,iVBORw0KGgo="
-    read = [["equal", "TOTAL "], ["missing", "4\n<2>"], ["wrong", "<i>\n7"], ["equal", "."]]
-    row = {"image": picture, "marked": read}
-    write_rows(run_folder / "samples.jsonl", [sample(step, "Read.", False, "TOTAL <i>\n7.") | row for step in (0, 60)])
-    page = without_script(report(run_folder))
-    assert page.count(f'<img alt="42" src="{picture}">') == 1
-    assert page.index(picture) < page.index('<h3 dir="auto">Read.</h3>')
-    # What marks a line break is seen; there is no space that was not said.
-    assert page.count(">TOTAL <del>4↵\n&lt;2&gt;</del><mark>&lt;i&gt;↵\n7</mark>.</div>") == 2
-    assert "what is wrong is underlined , and what is missing is there struck through ." in visible(page)
-
-
-def test_nothing_read_at_all_is_shown_as_missing(run_folder: Path) -> None:
-    rows = [sample(0, "Read.", False, "") | {"marked": [["missing", "AB"]]}, sample(60, "Read.", True, "") | {"marked": []}]
-    write_rows(run_folder / "samples.jsonl", rows)
-    page = report(run_folder)
-    assert "><del>AB</del></div>" in page
-    assert ">(nothing)</div>" in page
-
-
-@pytest.mark.parametrize("image", ["https://example.org/a.png", "javascript:alert(1)", "data:text/html,hello", "a.png", None])
-def test_only_images_within_the_page_are_shown(run_folder: Path, image: str | None) -> None:
-    write_rows(run_folder / "samples.jsonl", [sample(step, "Read.", False) | {"image": image} for step in (0, 60)])
-    page = report(run_folder)
-    assert '<h3 dir="auto">Read.</h3>' in page
-    assert page.count("<img") == 1  # the one that is shown large, as yet without a picture
-    assert "image" not in data_of(page)["problems"]["problems"][0]
-    assert str(image) not in without_script(page)
-
-
-def test_a_picture_cannot_leave_its_attribute(run_folder: Path) -> None:
-    image = 'data:image/png,"><script>alert(1)</script>'
-    answer = '" onload="alert(1)'
-    rows = [sample(step, "Read.", False) | {"image": image, "answer": answer} for step in (0, 60)]
-    write_rows(run_folder / "samples.jsonl", rows)
-    page = report(run_folder)
-    assert page.count("<script") == 2
-    assert 'onload="' not in without_script(page)
-    assert 'src="data:image/png,&#34;&gt;&lt;script' in page
-
-
-def test_samples_of_one_question_are_told_apart_by_their_id(run_folder: Path) -> None:
-    right = {"a": False, "b": True, "c": True}
-    rows = [sample(0, "Read.", False, f"{name} before") | {"id": name} for name in right]
-    rows += [sample(60, "Read.", right[name], f"{name} after") | {"id": name} for name in reversed(right)]
-    write_rows(run_folder / "samples.jsonl", rows)
-    text = visible(report(run_folder))
-    assert "2 went from wrong to right, 1 still wrong." in text
-    for name in right:
-        assert re.search(rf"{name} before After, step 60 \S+ \w+ {name} after", text)
-
-
 def test_an_error_rate_that_falls_is_no_loss(tmp_path: Path) -> None:
     rows = [evaluation(0, "held_out", 0.98), evaluation(60, "held_out", 0.05)]
     for row in rows:
@@ -222,13 +113,6 @@ def test_curves_are_an_image_and_missing_series_are_left_out(run_folder: Path) -
     assert [curve["title"] for curve in curves] == ["Accuracy", "Reward"]
     assert [series["label"] for series in curves[1]["series"]] == ["reward"]
     assert curves[0]["series"][0]["points"][1] == [30, 0.7, 0.657, 0.747]
-
-
-def test_white_space_alone_is_said(run_folder: Path) -> None:
-    write_rows(run_folder / "samples.jsonl", [sample(0, "Q", False, "\n" * 40), sample(60, "Q", False, "")])
-    page = without_script(report(run_folder))
-    assert "(nothing but white space)" in page
-    assert ">(nothing)<" in page
 
 
 def test_what_else_was_logged_is_drawn_where_it_changes(tmp_path: Path) -> None:
@@ -275,31 +159,6 @@ def test_the_weights_that_are_kept_stand_under_their_own_step(run_folder: Path) 
     assert "before, step 0 30.0% [25.7%, 34.7%] → after, step 30 70.0% [65.7%, 74.7%]" in text
     assert "held out · 400 problems · steps 0 and 30" in text
     assert "of step 30: 1" in text
-
-
-def test_a_question_that_is_asked_twice_has_two_samples(run_folder: Path) -> None:
-    rows = [sample(step, "Q", right, f"{step} {right}") for step in (0, 60) for right in (step == 60, False)]
-    write_rows(run_folder / "samples.jsonl", rows)
-    text = visible(report(run_folder))
-    assert "60 True" in text
-    assert "60 False" in text
-
-
-def test_every_evaluation_of_a_problem_is_kept_within_the_pages_size(tmp_path: Path) -> None:
-    picture = "data:image/jpeg;base64," + "A" * 100_000
-    rows = [
-        sample(step, f"Q{number}", step > 30, "word " * 300) | {"image": picture} for step in range(60) for number in range(24)
-    ]
-    write_rows(tmp_path / "samples.jsonl", rows)
-    page = report(tmp_path)
-    assert len(page) < 2_000_000
-    found = data_of(page)["problems"]
-    assert (found["columns"][0], found["columns"][-1]) == ("step 0", "step 59")
-    assert 5 < len(found["columns"]) < 60
-    assert len(found["problems"]) == 24
-    left_out = re.search(r"(\d+) evaluations between the first and the last and (\d+) pictures", visible(page))
-    assert int(left_out[1]) == 60 - len(found["columns"])
-    assert int(left_out[2]) == sum("image" not in problem for problem in found["problems"]) > 0
 
 
 def test_the_policy_names_the_one_script_and_the_one_style(run_folder: Path) -> None:
