@@ -30,7 +30,7 @@ PRIVATE = [
     ("torch.utils", "_python_dispatch", "common/plan/ledger.py"),  # as torch's own trackers of memory
     ("torch.utils", "_pytree", "common/plan/ledger.py"),
     ("accelerate.state", "AcceleratorState._reset_state", "tests/forks.py"),
-    ("transformers.trainer_optimizer", "_BITSANDBYTES_OPTIMIZERS", "tests/common/run/test_flags.py"),
+    ("transformers.trainer_optimizer", "_BITSANDBYTES_OPTIMIZERS", "tests/common/run/test_values.py"),
 ]
 # Names that exist only on an object of a running program: the module whose source reads or sets each.
 AT_RUN_TIME = [
