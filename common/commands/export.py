@@ -18,7 +18,7 @@ from common.models.sampling import mend_sampling
 from common.models.saved import empty_model, load_run
 from common.models.vision import auto_class
 from common.report.card import card_of_export, write_card
-from common.run.disk import check_memory, check_room, naming_disk_faults
+from common.run.disk import check_host_memory, check_room, naming_disk_faults
 from common.run.files import open_to_readers
 
 import torch
@@ -65,7 +65,7 @@ def _check_room(folder: Path, target: Path) -> None:
     if any(isinstance(step, WeightConverter) for step in get_checkpoint_conversion_mapping(model.config.model_type) or []):
         memory += dtype.itemsize * count
     what = f"{folder}: exporting {count:,} parameters"
-    check_memory(int(memory), what, "end other programs, or export on a machine with more")
+    check_host_memory(int(memory), what, "end other programs, or export on a machine with more")
     # In float32, in which it is compared, beside the export.
     check_room(target, count * (4 + dtype.itemsize), "make room, or choose another --output_dir", "the export")
 

@@ -43,7 +43,7 @@ def check_room(folder: Path, needed: int, then: str, what: str = "a checkpoint")
         fail(f"output_dir {folder}: {what} needs {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free there; {then}")
 
 
-def check_memory(needed: int, what: str, then: str) -> None:
+def check_host_memory(needed: int, what: str, then: str) -> None:
     """Makes sure that something fits into the memory of this machine.
 
     Args:
