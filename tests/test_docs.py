@@ -115,6 +115,14 @@ def test_links_and_pictures_exist(page: Path):
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+def test_the_map_of_changes_names_what_exists():
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## What to change where")[2]
+    paths = re.findall(r"`([\w./]+/[\w./]+)`", table)
+    assert len(paths) > 15
+    for path in paths:
+        assert (ROOT / path).exists(), path
+
+
 @pytest.mark.parametrize("page", ["grpo_by_hand.md", "evaluation.md"])
 def test_what_a_page_computes(page: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
