@@ -1,12 +1,27 @@
-"""The files of runs, as the commands read them."""
+"""The command `recipes` in this process, and the files of runs as it reads them."""
 
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+from common.commands.main import main
+
+import pytest
+
 Recipes = Callable[..., tuple[int, str, str]]
 SETTINGS = {"model_name_or_path": "Qwen/Qwen3", "dataset_name": "synthetic", "num_held_out": 8, "max_steps": 4}
+
+
+def command_of(capsys: pytest.CaptureFixture[str]) -> Recipes:
+    """Returns a function that runs the command: exit code, output, errors."""
+
+    def recipes(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        return ended.value.code, *capsys.readouterr()
+
+    return recipes
 
 
 def write_rows(file: Path, rows: list[dict]) -> None:

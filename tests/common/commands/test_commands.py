@@ -6,26 +6,19 @@ import sys
 from pathlib import Path
 
 from common.commands import places
-from common.commands.main import main
 
 import pytest
 from conftest import ROOT, command_env
-from recorded_runs import make_record
+from recorded_runs import Recipes, command_of, make_record
 
 GRPO_MATH = ROOT / "recipes" / "grpo_math"
 
 
 @pytest.fixture
-def recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Recipes:
     """Returns a function that runs the command in the repository's root: exit code, output, errors."""
     monkeypatch.chdir(ROOT)
-
-    def recipes(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        return ended.value.code, *capsys.readouterr()
-
-    return recipes
+    return command_of(capsys)
 
 
 @pytest.fixture

@@ -3,23 +3,15 @@
 import json
 from pathlib import Path
 
-from common.commands.main import main
-
 import pytest
-from recorded_runs import Recipes, make_run, measure
+from recorded_runs import Recipes, command_of, make_run, measure
 
 
 @pytest.fixture
 def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Recipes:
     """Returns a function that runs the command in an empty folder: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
-
-    def recipes(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        return ended.value.code, *capsys.readouterr()
-
-    return recipes
+    return command_of(capsys)
 
 
 # --- compare --------------------------------------------------------------------------------------------------------------

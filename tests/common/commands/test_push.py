@@ -3,24 +3,16 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-from common.commands.main import main
-
 import pytest
 from conftest import ROOT
-from recorded_runs import make_record
+from recorded_runs import Recipes, command_of, make_record
 
 
 @pytest.fixture
-def recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Recipes:
     """Returns a function that runs the command in the repository's root: exit code, output, errors."""
     monkeypatch.chdir(ROOT)
-
-    def recipes(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        return ended.value.code, *capsys.readouterr()
-
-    return recipes
+    return command_of(capsys)
 
 
 class Hub:

@@ -4,26 +4,19 @@ import json
 import subprocess
 from pathlib import Path
 
-from common.commands.main import main
 from common.run.lock import LOCK
 
 import pytest
 from conftest import ROOT, command_env
 from filelock import FileLock
-from recorded_runs import Recipes, make_run, measure, write_rows
+from recorded_runs import Recipes, command_of, make_run, measure, write_rows
 
 
 @pytest.fixture
 def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Recipes:
     """Returns a function that runs the command in an empty folder: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
-
-    def recipes(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        return ended.value.code, *capsys.readouterr()
-
-    return recipes
+    return command_of(capsys)
 
 
 def make_checkpoint(run: Path, step: int, is_whole: bool = True, max_steps: int = 4) -> None:
