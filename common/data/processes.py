@@ -80,7 +80,7 @@ def local_world_size() -> int | None:
     return int(told) if told else None
 
 
-def share() -> tuple[int, int]:
+def local_rank_and_size() -> tuple[int, int]:
     """Returns which of a machine's processes this one is, and how many they are; 0 and 1 where that is not known."""
     num_processes = local_world_size()
     if not torch.distributed.is_initialized() or num_processes is None:

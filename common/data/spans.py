@@ -82,7 +82,7 @@ def trained_spans(conversation: Conversation, tokenizer: PreTrainedTokenizerBase
 
 # --- Of many conversations --------------------------------------------------------------------------------------------------
 
-PLACE = "\ue000{}\ue001"  # stands in for a content; letters of nobody's, from the range that Unicode leaves free
+PLACEHOLDER = "\ue000{}\ue001"  # stands in for a content; letters of nobody's, from the range that Unicode leaves free
 LITERAL = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
 SIGNS = re.compile(r"[^\w\s.,:;!?'\"()+-]")  # of a text that a template might look for in a content, such as `</think>`
 PLAIN_KEYS = {"role", "content", "weight"}
@@ -91,7 +91,7 @@ PLAIN_KEYS = {"role", "content", "weight"}
 def _looked_for(template: str) -> re.Pattern:
     """Returns a pattern of the texts that a chat template names and that are no words: it may look for them in a content."""
     written = [(first or second).replace("\\n", "\n").strip() for first, second in LITERAL.findall(template)]
-    texts = sorted({text for text in written if SIGNS.search(text)} | {PLACE[0]}, key=len)
+    texts = sorted({text for text in written if SIGNS.search(text)} | {PLACEHOLDER[0]}, key=len)
     return re.compile("|".join(map(re.escape, texts)))
 
 
@@ -125,7 +125,7 @@ class Frames:
         return None if conversation.get("tools") else tuple(shape)
 
     def _find(self, shape: tuple) -> tuple[list[str], dict[int, list[tuple[int, int]]]] | None:
-        contents = [PLACE.format(number) for number in range(len(shape))]
+        contents = [PLACEHOLDER.format(number) for number in range(len(shape))]
         messages = [
             {"role": role, "content": content} | ({"weight": 0} if is_shown else {})
             for (role, is_shown), content in zip(shape, contents, strict=True)

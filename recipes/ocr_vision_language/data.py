@@ -14,7 +14,7 @@ from common.data.lesson import check_size, import_lesson
 from common.data.notes import ROWS
 from common.data.parts import is_lesson
 from common.data.pictures import Cell, Source, digest_of_source, image_size, open_image
-from common.data.processes import gather, share
+from common.data.processes import gather, local_rank_and_size
 from common.data.questions import take
 from common.data.rows import read_sources
 from common.data.sources import mix
@@ -74,7 +74,7 @@ def _collect(found: Made, name: str, mapped: dict[str, str], args: OcrArguments)
 
     The processes of a machine share the pictures out, and tell each other what they have found.
     """
-    process, num_processes = share()
+    process, num_processes = local_rank_and_size()
 
     def attempt(number: int) -> list[Row] | BadRow:
         where, make = found[number]

@@ -19,7 +19,7 @@ from common.errors import BadRow
 from PIL import Image
 
 from parses import read_answers, read_parse, read_truth
-from places import marked, put_pictures, turns_of
+from placeholders import marked, put_pictures, turns_of
 
 FIELDS = ["company", "date", "address", "total"]  # SROIE's
 # Columns with what is written in a picture; before all others the first that is there.

@@ -1,4 +1,4 @@
-"""Places for pictures within messages: parts of them, and marks in a text, as many as there are pictures."""
+"""Placeholders of pictures within messages: parts of them, and marks in a text, as many as there are pictures."""
 
 import re
 import reprlib
@@ -13,9 +13,9 @@ from common.errors import BadRow
 from crops import Crop
 
 PICTURE_PARTS = ("image", "image_url", "input_image")
-# A place for a picture within a text: LLaVA's, and what Qwen's templates make of one.
+# A placeholder within a text: LLaVA's, and what Qwen's templates make of one.
 MARK = "<image>"
-PLACE = re.compile(r"<image>|<\|vision_start\|>(?:<\|image_pad\|>)+<\|vision_end\|>|<\|image_pad\|>")
+PLACEHOLDER = re.compile(r"<image>|<\|vision_start\|>(?:<\|image_pad\|>)+<\|vision_end\|>|<\|image_pad\|>")
 RESERVED = re.compile(r"<\|(?:image_pad|video_pad|vision_start|vision_end)\|>")
 
 # Marks of other models: InternVL's and Qwen-VL's, Phi-3's, Pixtral's, Gemma 3's, MMMU's numbered ones.
@@ -91,11 +91,11 @@ def put_pictures(
     pages, places = [[image] if isinstance(image, Crop) else pages_of(image) for image in images], 0
     for number, message in enumerate(messages, start=1):
         content, is_user = str(message.get("content") or ""), message["role"] == "user"
-        marks = PLACE.findall(content)
+        marks = PLACEHOLDER.findall(content)
         if not is_user and MARK in marks and not is_text:
             what = f"a place for a picture (`{MARK}`) in what the {message['role']} says"
             raise BadRow(f"message {number}: {what}; it belongs into what the user says, or remove it")
-        reserved = RESERVED.search(PLACE.sub("", content) if is_user else content)
+        reserved = RESERVED.search(PLACEHOLDER.sub("", content) if is_user else content)
         if reserved:
             raise BadRow(f"message {number}: `{reserved[0]}`, which the model takes for a part of a picture; remove it")
         places += is_user * len(marks)
@@ -111,7 +111,7 @@ def put_pictures(
     placed, rest = [], iter(pages)
     for message in messages:
         if message["role"] == "user":
-            texts, parts = PLACE.split(message["content"]), []
+            texts, parts = PLACEHOLDER.split(message["content"]), []
             for number, text in enumerate(texts):
                 parts += [{"type": "text", "text": text}] if text else []
                 parts += [{"type": "image"} for _ in next(rest)] if number < len(texts) - 1 else []
