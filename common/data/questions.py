@@ -123,6 +123,12 @@ class Questions:
 
 
 def partition(rows: Sequence[Row], taken: Sequence[np.ndarray]) -> tuple[Sequence[Row], Sequence[Row]]:
+    """Returns the rows that are taken and the others, both in their order.
+
+    Args:
+        rows: The rows.
+        taken: The numbers of rows that are taken, in several arrays.
+    """
     is_taken = np.zeros(len(rows), bool)
     is_taken[np.concatenate([np.zeros(0, np.int64), *taken])] = True
     return select(rows, np.flatnonzero(is_taken)), select(rows, np.flatnonzero(~is_taken))

@@ -49,6 +49,13 @@ TINY = [f"{tiny.PREFIX}{name}" for name in SIZES]
 
 
 def tiny_processor(min_pixels: int, max_pixels: int, phrases: Iterable[str]) -> Qwen2VLProcessor:
+    """Returns the processor of a tiny Qwen2-VL, with a token for each character.
+
+    Args:
+        min_pixels: A smaller picture is enlarged.
+        max_pixels: A larger picture is made smaller.
+        phrases: Texts that always come whole: one token each.
+    """
     template_texts = ["system\nYou are a helpful assistant.", "user\n", "assistant\n"]
     # A token is a character, or a text that always comes whole.
     tokenizer = tiny.tiny_tokenizer([], "qwen2_vl", vocab_size=320, phrases=[*template_texts, *phrases], words=r"[\s\S]")

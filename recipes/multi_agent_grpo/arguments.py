@@ -28,4 +28,6 @@ class TeamArguments(DataArguments):
 
 @dataclass(kw_only=True)
 class EvaluationArguments(TeamArguments):
+    """What evaluate.py can be told beside them."""
+
     run_dir: str = field(default="", metadata={"help": "The output_dir of a run; empty for the untrained model."})

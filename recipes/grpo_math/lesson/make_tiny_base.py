@@ -32,6 +32,8 @@ from lesson.synthetic import synthetic_splits
 
 @dataclass
 class BaseArguments:
+    """How the base is trained, and where it is written."""
+
     output_dir: str = field(metadata={"help": "Folder for the weights; it must not exist yet."})
     skill_steps: int = field(default=1000, metadata={"help": "Steps on worked solutions."})
     habit_steps: int = field(default=240, metadata={"help": "Steps on demonstrations that mostly answer at once."})

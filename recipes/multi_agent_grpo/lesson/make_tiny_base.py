@@ -39,6 +39,8 @@ MOST_LINES = {"step_by_step": 5, "algebra": 4, "concise": 5, "backwards": 5}
 
 @dataclass
 class BaseArguments:
+    """How the base is trained, and where it is written."""
+
     output_dir: str = field(metadata={"help": "Folder for the weights; it must not exist yet."})
     skill_steps: int = field(default=3500, metadata={"help": "Steps on whole workings."})
     habit_steps: int = field(default=120, metadata={"help": "Steps on demonstrations of which most stop a step early."})

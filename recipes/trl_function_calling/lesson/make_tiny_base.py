@@ -65,6 +65,8 @@ JSON_PHRASES = [
 
 @dataclass
 class BaseArguments:
+    """How the base is trained, and where it is written."""
+
     output_dir: str = field(metadata={"help": "Folder for the weights; it must not exist yet."})
     steps: int = field(default=3500, metadata={"help": "Steps on chat in which helpers are described by a sentence."})
     schema_steps: int = field(default=1000, metadata={"help": "Then, steps in which they are described by whole schemas."})

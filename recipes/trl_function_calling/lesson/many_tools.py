@@ -185,6 +185,8 @@ def draw_conversation(rng: random.Random) -> dict[str, Any]:
 
 @dataclass
 class ManyToolsArguments:
+    """How many conversations are generated, and where they are written."""
+
     output_file: str = field(metadata={"help": "JSON Lines file to be written; it must not exist yet."})
     count: int = field(default=12_000, metadata={"help": "Conversations."})
     seed: int = 0

@@ -74,6 +74,7 @@ def draw_clock(rng: random.Random) -> tuple[str, str]:
 
 
 def draw_timer(rng: random.Random) -> tuple[dict[str, Any], Arguments]:
+    """Draws what is said of a timer, and the arguments of the call."""
     unit = rng.choice(list(SECONDS))
     number = rng.randint(2, {"seconds": 90, "minutes": 60, "hours": 5}[unit])
     return {"number": number, "unit": unit}, {"seconds": number * SECONDS[unit]}

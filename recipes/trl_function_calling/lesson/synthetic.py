@@ -75,6 +75,7 @@ def _missing_request(rng: random.Random, name: str) -> tuple[str, str]:
 
 
 def draw_missing(rng: random.Random, held_out: bool) -> dict[str, Any]:
+    """Draws a request that lacks an argument, which is asked for."""
     while True:
         name = rng.choice(list(TOOLS))
         request, question = _missing_request(rng, name)
@@ -83,6 +84,7 @@ def draw_missing(rng: random.Random, held_out: bool) -> dict[str, Any]:
 
 
 def small_talk(rng: random.Random, held_out: bool) -> tuple[str, str]:
+    """Draws something that needs no tool, and the reply."""
     while True:
         request, reply = rng.choice(list(SMALL_TALK.items()))
         words = {"person": rng.choice(PEOPLE), "city": rng.choice(CITIES)}
