@@ -53,3 +53,17 @@ def without_script(page: str) -> str:
 def data_of(page: str) -> dict:
     """Returns what the script shows."""
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+
+
+def make_run(folder: Path) -> Path:
+    """Writes what a run of sixty steps leaves, which gets nearly all right."""
+    metrics = [{"step": step, "seconds": 2.0 * step, "reward": step / 60} for step in range(1, 61)]
+    for split in ("held_out", "unseen_numbers"):
+        metrics += [evaluation(0, split, 0.3), evaluation(30, split, 0.7), evaluation(60, split, 0.92)]
+    write_rows(folder / "metrics.jsonl", metrics)
+    after = {"Q1": True, "Q2": True, "Q3": True, "Q4": True, "Q5": True, "Q6": False}
+    rows = [sample(0, question, correct=False) for question in after]
+    rows += [sample(60, question, correct) for question, correct in after.items()]
+    write_rows(folder / "samples.jsonl", rows)
+    (folder / "config.yaml").write_text("# trl 1.16\nlearning_rate: 1.0e-3 # <fast>\n")
+    return folder

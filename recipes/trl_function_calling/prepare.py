@@ -12,12 +12,7 @@ from arguments import CallingArguments
 
 
 def prepare(argv: list[str], show: int) -> Prepared:
-    """Reads the settings and the data as train.py does, and returns what a run would train on.
-
-    Args:
-        argv: The flags of train.py.
-        show: How many of the first rows are shown.
-    """
+    """Returns what a run with the flags `argv` would train on, and its first `show` rows."""
     args, training_args, model_args = parse(__file__, CallingArguments, SFTConfig, argv)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.

@@ -1,14 +1,13 @@
 """trl_function_calling: the tiny run learns to call, leaves what the README promises, continues, and is talked to."""
 
 import json
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, Python, accelerate, command_env, run_command
 from safetensors.torch import load_file
-from test_resume import interrupt
+from test_resume import check_interrupted
 
 TRAIN, EVALUATE = "recipes/trl_function_calling/train.py", "recipes/trl_function_calling/evaluate.py"
 BFCL = Path(__file__).parents[3] / "shared" / "data" / "bfcl"
@@ -101,14 +100,4 @@ def test_evaluate_asks_all_questions_of_bfcl(tmp_path: Path):
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, config: str, num_processes: int):
     settings = "--max_steps 6 --num_train 96 --num_held_out 8 --num_chat 8 --per_device_train_batch_size 8 --eval_steps 3"
     settings += " --save_steps 2"
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    launch = {"config": config, "num_processes": num_processes}
-    finished = run_command(accelerate(TRAIN, *settings.split(), "--output_dir", str(whole), **launch))
-    assert finished.returncode == 0, finished.stderr
-    command = accelerate(TRAIN, *settings.split(), "--output_dir", str(parts), **launch)
-    interrupt(command, parts, signal.SIGKILL)
-    continued = run_command(command)
-    assert continued.returncode == 0, continued.stderr
-    assert "Continuing from" in continued.stdout
-    expected, found = load_file(whole / "model.safetensors"), load_file(parts / "model.safetensors")
-    assert all(expected[name].equal(found[name]) for name in expected)
+    check_interrupted(TRAIN, settings, tmp_path, config, num_processes)

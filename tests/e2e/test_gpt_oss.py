@@ -1,7 +1,6 @@
 """gpt_oss_multilingual: the tiny run learns, an adapter teaches it one more language, MXFP4, ZeRO-3, interrupt and continue."""
 
 import json
-import signal
 import subprocess
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from conftest import ROOT, Python, accelerate, command_env, run_command
 from mxfp4_checkpoint import write_mxfp4
 from safetensors.torch import load_file
-from test_resume import interrupt
+from test_resume import check_interrupted
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 
 TRAIN, EVALUATE = "recipes/gpt_oss_multilingual/train.py", "recipes/gpt_oss_multilingual/evaluate.py"
@@ -176,17 +175,7 @@ def test_an_adapter_saved_under_zero3_is_the_trained_one(stored: Path, output_di
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, config: str, num_processes: int):
     settings = "--max_steps 6 --num_train 96 --num_held_out 6 --per_device_train_batch_size 8 --eval_steps 3 --save_steps 2"
     settings += " --warmup_steps 1 --max_new_tokens 8"
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    launch = {"config": config, "num_processes": num_processes}
-    finished = run_command(accelerate(TRAIN, *settings.split(), "--output_dir", str(whole), **launch))
-    assert finished.returncode == 0, finished.stderr
-    command = accelerate(TRAIN, *settings.split(), "--output_dir", str(parts), **launch)
-    interrupt(command, parts, signal.SIGKILL)
-    continued = run_command(command)
-    assert continued.returncode == 0, continued.stderr
-    assert "Continuing from" in continued.stdout
-    expected, found = load_file(whole / "model.safetensors"), load_file(parts / "model.safetensors")
-    assert all(expected[name].equal(found[name]) for name in expected)
+    check_interrupted(TRAIN, settings, tmp_path, config, num_processes)
 
 
 # --- The tiny run, and the lesson after it ------------------------------------------------------------------------------------

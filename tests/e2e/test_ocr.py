@@ -1,7 +1,6 @@
 """ocr_vision_language: it learns to read, adapters for new fonts, its own pictures, interrupt and continue."""
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from conftest import ROOT, Python, accelerate, run_command
 from forks import BIN, Server
 from PIL import Image
 from safetensors.torch import load_file
-from test_resume import interrupt
+from test_resume import check_interrupted
 from transformers import AutoModelForImageTextToText
 from vision_families import save_vision_model
 
@@ -189,19 +188,9 @@ def test_recomputation_under_zero3(base: Path, output_dir: Path, frozen: str, ad
 @pytest.mark.slow
 @pytest.mark.parametrize(("config", "num_processes"), [("zero2", 1), ("zero3", 2)])
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, config: str, num_processes: int):
-    settings = "--max_steps 6 --save_steps 2 --eval_steps 3 --num_train 48 --num_held_out 4".split()
-    settings += "--per_device_train_batch_size 4 --logging_steps 1".split()
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    launch = {"config": config, "num_processes": num_processes}
-    finished = run_command(accelerate(TRAIN, *settings, "--output_dir", str(whole), **launch))
-    assert finished.returncode == 0, finished.stderr
-    command = accelerate(TRAIN, *settings, "--output_dir", str(parts), **launch)
-    interrupt(command, parts, signal.SIGKILL)
-    continued = run_command(command)
-    assert continued.returncode == 0, continued.stderr
-    assert "Continuing from" in continued.stdout
-    expected, found = load_file(whole / "model.safetensors"), load_file(parts / "model.safetensors")
-    assert all(expected[name].equal(found[name]) for name in expected)
+    settings = "--max_steps 6 --save_steps 2 --eval_steps 3 --num_train 48 --num_held_out 4"
+    settings += " --per_device_train_batch_size 4 --logging_steps 1"
+    check_interrupted(TRAIN, settings, tmp_path, config, num_processes)
 
 
 # --- The tiny run, and the lesson after it ------------------------------------------------------------------------------------

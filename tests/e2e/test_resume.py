@@ -36,6 +36,21 @@ def interrupt(command: list[str], output_dir: Path, sent: signal.Signals) -> Non
     assert not (output_dir / "complete").exists()
 
 
+def check_interrupted(script: str, settings: str, folder: Path, config: str, num_processes: int) -> None:
+    """Asserts that a run that is killed between steps and continued ends with the weights of one that is not."""
+    whole, parts = folder / "whole", folder / "parts"
+    launch = {"config": config, "num_processes": num_processes}
+    finished = run_command(accelerate(script, *settings.split(), "--output_dir", str(whole), **launch))
+    assert finished.returncode == 0, finished.stderr
+    command = accelerate(script, *settings.split(), "--output_dir", str(parts), **launch)
+    interrupt(command, parts, signal.SIGKILL)
+    continued = run_command(command)
+    assert continued.returncode == 0, continued.stderr
+    assert "Continuing from" in continued.stdout
+    expected, found = load_file(whole / "model.safetensors"), load_file(parts / "model.safetensors")
+    assert all(expected[name].equal(found[name]) for name in expected)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_processes", "sent", "more"),

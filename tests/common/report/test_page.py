@@ -13,21 +13,12 @@ from common.report.page import write_report
 from common.report.table import Table
 
 import pytest
-from report_page import data_of, evaluation, report, sample, share, visible, write_rows
+from report_page import data_of, evaluation, make_run, report, sample, share, visible, write_rows
 
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
-    metrics = [{"step": step, "seconds": 2.0 * step, "reward": step / 60} for step in range(1, 61)]
-    for split in ("held_out", "unseen_numbers"):
-        metrics += [evaluation(0, split, 0.3), evaluation(30, split, 0.7), evaluation(60, split, 0.92)]
-    write_rows(tmp_path / "metrics.jsonl", metrics)
-    after = {"Q1": True, "Q2": True, "Q3": True, "Q4": True, "Q5": True, "Q6": False}
-    rows = [sample(0, question, correct=False) for question in after]
-    rows += [sample(60, question, correct) for question, correct in after.items()]
-    write_rows(tmp_path / "samples.jsonl", rows)
-    (tmp_path / "config.yaml").write_text("# trl 1.16\nlearning_rate: 1.0e-3 # <fast>\n")
-    return tmp_path
+    return make_run(tmp_path)
 
 
 def test_numbers_stand_with_their_intervals(run_folder: Path) -> None:
