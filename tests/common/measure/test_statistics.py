@@ -92,7 +92,8 @@ def test_what_belongs_together_is_one_piece_of_evidence():
     assert together["high"] - together["low"] == pytest.approx(ten["high"] - ten["low"], rel=0.2)
     assert share(right, range(100)) == apart
     scores = [float(value) / 2 for value in right]
-    assert mean(scores, groups)["high"] - mean(scores, groups)["low"] > 2 * (mean(scores)["high"] - mean(scores)["low"])
+    apart, together = mean(scores), ratio(scores, [1] * len(scores), groups)
+    assert together["high"] - together["low"] > 2 * (apart["high"] - apart["low"])
 
 
 def test_the_bootstrap_finds_the_interval_of_the_mean():
