@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-BFCL = Path(__file__).parents[3] / "shared" / "data" / "bfcl"
+BFCL = Path(__file__).parents[2] / "shared" / "data" / "bfcl"
 needs_bfcl = pytest.mark.skipif(not BFCL.exists(), reason=f"needs the files of BFCL v4 in {BFCL}")
 
 
