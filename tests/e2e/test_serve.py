@@ -122,6 +122,9 @@ def test_no_other_model_is_loaded_or_named(server: Server, run: Path):
         address = str(client.client.base_url).replace("/v1/", "/load_model")
         answered = httpx.post(address, json={"model": str(TINY_BASE)}).text
         assert f"only {run} is served" in answered
+        elsewhere = ("127.0.0.2", client.client.base_url.port)  # an address of this machine, but not the one it listens on
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(elsewhere, timeout=5)
         assert client.text([user(QUESTION)])
 
 
