@@ -115,6 +115,35 @@ def test_links_and_pictures_exist(page: Path):
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+@cache
+def slow_tests() -> dict[str, bool]:
+    """Returns the names of all tests, and whether each is in `make test-all` alone."""
+    found = {}
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        tree = ast.parse(file.read_text())
+        marks = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign) and "pytestmark" in ast.unparse(node)]
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                # A mark of all its cases; one of some of them is within `parametrize`.
+                decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+                found[node.name] = "pytest.mark.slow" in decorators or any("pytest.mark.slow" in mark for mark in marks)
+    return found
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_tests_and_files_that_a_page_names_exist(page: Path):
+    text = page.read_text()
+    for file in re.findall(r"`((?:tests|common|cluster|benchmarks)/[\w/]+\.\w+)", text):
+        assert (ROOT / file).exists() or page.name == "compared.md", file  # which names files of other projects
+    for file in re.findall(r"`(test_\w+\.py)", text):
+        assert list((ROOT / "tests").rglob(file)), file
+    settings = {"test_dataset_name", "test_sft", "test_split"}  # of data: of the recipes and of other projects
+    for name, star in re.findall(r"`(test_\w+)`(\*?)", text):
+        assert name in settings or name in slow_tests(), name
+        if page.name == "reliability.md":
+            assert bool(star) == slow_tests()[name], f"{name}: a star says that it is slow"
+
+
 @pytest.mark.parametrize("page", ["grpo_by_hand.md", "evaluation.md"])
 def test_what_a_page_computes(page: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)

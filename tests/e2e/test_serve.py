@@ -138,6 +138,7 @@ def adapter(run: Path) -> Path:
     model.save_pretrained(folder)
     load_tokenizer(ModelConfig(model_name_or_path=str(TINY_BASE))).save_pretrained(folder)
     settings = {"model_name_or_path": str(TINY_BASE), "dtype": "float32", "max_completion_length": LIMIT}
+    settings["system_prompt"] = "Speak in numbers."  # which programs send, and the server does not add
     for name in ("run.json", "complete"):
         (folder / name).write_text((run / name).read_text())
     record = json.loads((folder / "run.json").read_text())
