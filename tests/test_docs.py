@@ -174,6 +174,16 @@ def test_every_metric_that_is_expected_is_on_the_page_of_evaluation():
             assert f"`{limit.rpartition('.')[2]}`" in page, f"{expected}: {limit}"
 
 
+def test_the_sizes_on_the_page_of_data_are_those_of_the_code():
+    from common.data import pieces, processes, token_cache
+
+    page = (ROOT / "docs" / "data.md").read_text()
+    assert f"A file of {pieces.LARGE // 2**20} MB and more (packed {pieces.PACKED // 2**20} MB)" in page
+    assert f"Of {token_cache.FEWEST} conversations and more it leaves the tokens in the cache" in page
+    assert f"Of {processes.FEWEST:,} and more the first process of each machine makes them" in page
+    assert f"every {'ten' if processes.TELL_AFTER == 10 else processes.TELL_AFTER} seconds that it is at work" in page
+
+
 def test_every_row_of_the_table_of_forms_is_read():
     from common.data.conversations import check_conversation
     from common.data.formats import recognise

@@ -247,6 +247,9 @@ def test_pictures(server: Server, tmp_path: Path):
     with client_of(server, run) as client:
         content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Read."}]
         assert client.text([user(content)]) == expected
+        # As docs/reliability.md warns: what a request names is opened, a file of this machine too.
+        content = [{"type": "image_url", "image_url": {"url": str(tmp_path / "line.png")}}, content[1]]
+        assert client.text([user(content)]) == expected
 
 
 # --- Mistakes -------------------------------------------------------------------------------------------------------------
