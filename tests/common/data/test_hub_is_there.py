@@ -30,4 +30,4 @@ def test_the_hub_is_asked_once_and_then_the_cache_alone(answer: object, monkeypa
     hub.use_cache_if_unreachable.cache_clear()
     assert asked == [(constants.ENDPOINT, 10)], "for ten seconds at most"
     is_there = not getattr(answer, "is_server_error", True)
-    assert (constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE) == (not is_there, not is_there)
+    assert (not is_there, not is_there) == (constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE)
