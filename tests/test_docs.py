@@ -174,14 +174,31 @@ def test_every_metric_that_is_expected_is_on_the_page_of_evaluation():
             assert f"`{limit.rpartition('.')[2]}`" in page, f"{expected}: {limit}"
 
 
-def test_the_sizes_on_the_page_of_data_are_those_of_the_code():
-    from common.data import pieces, processes, token_cache
+def test_the_limits_that_pages_name_are_those_of_the_code():
+    from common.data import digest, pieces, processes, token_cache
+    from common.measure import statistics
+    from common.run import divergence, live
 
-    page = (ROOT / "docs" / "data.md").read_text()
-    assert f"A file of {pieces.LARGE // 2**20} MB and more (packed {pieces.PACKED // 2**20} MB)" in page
-    assert f"Of {token_cache.FEWEST} conversations and more it leaves the tokens in the cache" in page
-    assert f"Of {processes.FEWEST:,} and more the first process of each machine makes them" in page
-    assert f"every {'ten' if processes.TELL_AFTER == 10 else processes.TELL_AFTER} seconds that it is at work" in page
+    words = {10: "ten"}
+    said = {
+        "data.md": [
+            f"A file of {pieces.LARGE // 2**20} MB and more (packed {pieces.PACKED // 2**20} MB)",
+            f"Of {token_cache.FEWEST} conversations and more it leaves the tokens in the cache",
+            f"Of {processes.FEWEST:,} and more the first process of each machine makes them",
+            f"every {words[processes.TELL_AFTER]} seconds that it is at work",
+        ],
+        "evaluation.md": [f"{statistics.RESAMPLES:,} times as many problems are drawn"],
+        "reliability.md": [
+            f"above {digest.WHOLE // 2**20} MiB: of those the size and {digest.SAMPLES} samples are looked at",
+            f"to {words[divergence.SPIKE]} times the median of the last {divergence.WINDOW}",
+        ],
+        "trackers.md": [
+            f"every {live.EVERY:.0f} s in between (seldom enough to take at\nmost {live.SHARE:.0%}".replace("%", " %")
+        ],
+    }
+    for page, texts in said.items():
+        text = (ROOT / "docs" / page).read_text()
+        assert [phrase for phrase in texts if phrase not in text] == []
 
 
 def test_every_row_of_the_table_of_forms_is_read():
