@@ -216,6 +216,7 @@ def test_every_accelerate_configuration_is_explained():
     for config in (ROOT / "accelerate_configs").glob("*.yaml"):
         assert f"`{config.name}`" in table
         assert config.read_text().startswith("# ")
+        assert "\n# Pick it when " in config.read_text()
 
 
 def test_every_model_that_a_recipe_names_is_on_the_page_of_models():
