@@ -183,7 +183,7 @@ def test_every_metric_that_is_expected_is_on_the_page_of_evaluation():
 
 
 def test_the_limits_that_pages_name_are_those_of_the_code():
-    from common.data import digest, pieces, processes, token_cache
+    from common.data import checksum, pieces, processes, token_cache
     from common.measure import statistics
     from common.run import divergence, live
 
@@ -197,7 +197,7 @@ def test_the_limits_that_pages_name_are_those_of_the_code():
         ],
         "evaluation.md": [f"{statistics.RESAMPLES:,} times as many problems are drawn"],
         "reliability.md": [
-            f"above {digest.WHOLE // 2**20} MiB: of those the size and {digest.SAMPLES} samples are looked at",
+            f"above {checksum.WHOLE // 2**20} MiB: of those the size and {checksum.SAMPLES} samples are looked at",
             f"to {words[divergence.SPIKE]} times the median of the last {divergence.WINDOW}",
         ],
         "trackers.md": [

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from common.data.digest import WHOLE, digest
+from common.data.checksum import WHOLE, checksum
 from common.run.fingerprint import fingerprints
 
 import pytest
@@ -29,10 +29,10 @@ def test_a_large_file_is_known_by_its_size_and_by_samples(tmp_path: Path):
     path = tmp_path / "large"
     with open(path, "wb") as file:
         file.truncate(WHOLE + 2**24)  # a hole: no room on the disk
-    sums = [digest(path)]
+    sums = [checksum(path)]
     for position in (0, WHOLE + 2**24 - 1, 2**20 + 1):
         with open(path, "r+b") as file:
             file.seek(position)
             file.write(b"\1")
-        sums.append(digest(path))
+        sums.append(checksum(path))
     assert sums[0] != sums[1] != sums[2] == sums[3]
