@@ -141,7 +141,7 @@ def slow_tests() -> dict[str, bool]:
 @pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_tests_and_files_that_a_page_names_exist(page: Path):
     text = page.read_text()
-    for file in re.findall(r"`((?:tests|common|cluster|benchmarks)/[\w/]+\.\w+)", text):
+    for file in re.findall(r"`((?:tests|common|cluster|benchmarks)/[\w/]+\.[\w.]+)", text):
         assert (ROOT / file).exists() or page.name == "compared.md", file  # which names files of other projects
     for file in re.findall(r"`(test_\w+\.py)", text):
         assert list((ROOT / "tests").rglob(file)), file
