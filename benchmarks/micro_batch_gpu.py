@@ -16,7 +16,9 @@ from common.data.runs import read_rows
 import gpt_oss_gpu
 import ocr_gpu
 import sft_gpu
-from gpu import SHORT, SKIPPED_STEPS, Run, benchmark, read_profile, read_supervised
+from gpu import SHORT, benchmark
+from launching import Run
+from readings import SKIPPED_STEPS, read_profile, read_supervised
 
 SFT, CALLING, OCR, GPT_OSS = "sft_instruct", "trl_function_calling", "ocr_vision_language", "gpt_oss_multilingual"
 ROWS = "--per_device_train_batch_size {} --gradient_accumulation_steps {}".format
