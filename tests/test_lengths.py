@@ -18,7 +18,8 @@ def too_long(file: Path) -> list[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = node.end_lineno - node.lineno + 1
             if lines > FUNCTION:
-                found.append(f"{name}:{node.lineno}: {node.name} has {lines} lines, over {FUNCTION}: name its jobs and divide it")
+                where = f"{name}:{node.lineno}: {node.name}"
+                found.append(f"{where} has {lines} lines, over {FUNCTION}: divide it by what its parts do")
     return found
 
 
