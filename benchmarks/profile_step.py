@@ -28,6 +28,7 @@ from common.errors import is_main_process, say
 from common.run.record import versions
 
 import torch
+from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import Trainer, TrainerCallback
@@ -68,6 +69,28 @@ def _ancestors(event: FunctionEvent) -> list[str]:
     return found
 
 
+def _unlaunched(events: list[FunctionEvent], launched: Counter[tuple[str, float]]) -> list[tuple[str, float, list[str]]]:
+    """Returns the kernels that no operator launched, those of CUDA graphs: name, microseconds, the range that they ran in.
+
+    Args:
+        events: What the profiler saw.
+        launched: Name and microseconds of those that an operator launched, and how many there were of each; is emptied.
+    """
+    spans = [event for event in events if event.device_type == DeviceType.CPU and event.name in (ROLLOUT, OPTIMIZER)]
+    found = []
+    for event in events:
+        if event.device_type != DeviceType.CUDA or event.is_user_annotation:
+            continue
+        key = event.name, event.time_range.elapsed_us()
+        if launched[key] > 0:
+            launched[key] -= 1
+        else:
+            began = event.time_range.start
+            around = [span.name for span in spans if span.time_range.start <= began <= span.time_range.end]
+            found.append((*key, around))
+    return found
+
+
 def parts_of(events: list[FunctionEvent], on_gpu: bool) -> tuple[dict[str, float], int]:
     """Returns the seconds of each part of a step, and how many kernels or operators there were.
 
@@ -75,17 +98,16 @@ def parts_of(events: list[FunctionEvent], on_gpu: bool) -> tuple[dict[str, float
         events: What the profiler saw.
         on_gpu: Whether kernels count, or else the operators themselves.
     """
+    if on_gpu:
+        kernels = [(kernel.name, kernel.duration, _ancestors(event)) for event in events for kernel in event.kernels]
+        kernels += _unlaunched(events, Counter((name, duration) for name, duration, _ in kernels))
+    else:
+        shown = (event for event in events if event.self_cpu_time_total > 0 and not event.is_user_annotation)
+        kernels = [(event.name, event.self_cpu_time_total, _ancestors(event)) for event in shown if "::" in event.name]
     seconds: Counter[str] = Counter()
-    count = 0
-    for event in events:
-        if on_gpu:
-            for kernel in event.kernels:
-                seconds[part_of(kernel.name, _ancestors(event))] += kernel.duration / 1e6
-                count += 1
-        elif event.self_cpu_time_total > 0 and not event.is_user_annotation and "::" in event.name:
-            seconds[part_of(event.name, _ancestors(event))] += event.self_cpu_time_total / 1e6
-            count += 1
-    return dict(seconds.most_common()), count
+    for name, duration, ancestors in kernels:
+        seconds[part_of(name, ancestors)] += duration / 1e6
+    return dict(seconds.most_common()), len(kernels)
 
 
 def table(parts: dict[str, float], count: int, step: float, wait: float, on_gpu: bool) -> str:

@@ -33,15 +33,13 @@ from readings import SKIPPED_STEPS, read_profile, read_supervised
 STAGES = ("zero2", "zero3")
 STEPS = 9
 PROFILE = f"benchmarks/profile_step.py recipes/{SFT}/train.py"
-SFT_BATCH = "--per_device_train_batch_size 16 --gradient_accumulation_steps 2"
 GRPO_STEPS = "--max_completion_length 256 --max_steps 10"
 # 8 held-out rows: one for each process. GRPO's recipes have none of the other flags.
 SUPERVISED = "--eval_strategy no --load_best_model_at_end false --num_held_out 8 --early_stopping_patience 0 --max_new_tokens 4"
 VARIANTS = {
-    "16x2": f"{SFT_BATCH} --max_steps {STEPS}",
-    "profile": SFT_BATCH,
     "64": GRPO_STEPS,
-    "": "",  # gpt-oss as gpt_oss_gpu.py has it
+    "": "",  # the configuration as it is
+    "profile": "",
 }
 # An update of 16 x 2 rows of 2048 tokens takes less than 300 of the generated rows, and a sixth of them is kept apart. No run
 # begins them anew: the last update of an epoch would be a short one.
@@ -51,7 +49,7 @@ NEEDED = 120  # seconds for the runs of interrupted_gpu.py
 
 def both(size: int) -> list[Run]:
     """Returns the runs of the two recipes on so many GPUs."""
-    variants = {SFT: "16x2", MATH: "64"}
+    variants = {SFT: "", MATH: "64"}
     return [Run(recipe, "config", stage, size, variant) for recipe, variant in variants.items() for stage in STAGES]
 
 

@@ -20,6 +20,8 @@ GATHER_ROOM = 1.25  # of the whole model must be free for an evaluation to gathe
 # Bytes a number in 4 bits: with a scale in float32 for each block of 64, and where the scales are quantised as well in 8 bits
 # for each, and a float32 for each 256 of these (Dettmers et al. 2023, arXiv:2305.14314).
 NF4, NESTED_NF4 = 0.5 + 4 / 64, 0.5 + 1 / 64 + 4 / (64 * 256)
+# Bytes of a moment in 8 bits, with a float32 for each block of 256 (bitsandbytes, Dettmers et al. 2022, arXiv:2110.02861).
+EIGHT_BITS = 1 + 4 / 256
 # What a GPU must have beside the tensors: CUDA itself, and what lies between them. Not measured on its own: 74.6 GiB of tensors
 # (3.2B, 4 rows of 2048, no recomputation) did not fit into an H100's 79.2 GiB, and 65.9 did.
 CUDA, BETWEEN = 0.6, 0.07
@@ -49,6 +51,7 @@ class Job:
         completions: Generated at once for training (GRPO); 0 for none.
         completion_length: Of the longest prompt with its completion, in tokens.
         reference: Whether a second copy of the weights is kept (GRPO with `beta` above 0, without adapters).
+        eight_bits: Whether the optimizer keeps its moments in 8 bits.
     """
 
     config: PreTrainedConfig
@@ -70,6 +73,7 @@ class Job:
     completions: int = 0
     completion_length: int = 0
     reference: bool = False
+    eight_bits: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,9 @@ def _states(job: Job, counts: Counts) -> dict[str, float]:
     states = {"weights": 0 if job.offload_param else weights / shares}
     if job.reference:
         states["reference model"] = weights / shares
-    # A float32 copy and two moments.
-    states["optimizer"] = 0 if job.offload_optimizer else 12 * counts.trained / job.num_processes
+    # A float32 copy and two moments: in 8 bits with the scales of their blocks.
+    width = 4 + 2 * (EIGHT_BITS if job.eight_bits else 4)
+    states["optimizer"] = 0 if job.offload_optimizer else width * counts.trained / job.num_processes
     if job.stage == 3:  # what the gradients are put into is there from the start
         states["gradients"] = 0 if job.offload_optimizer else job.width * counts.trained / job.num_processes
         states["buckets"] = job.width * BUCKET

@@ -127,6 +127,8 @@ def cures(job: Job, rows: int, gpu_memory: float | None = None) -> list[tuple[st
     if job.stage < 3:  # on one GPU ZeRO-3 splits nothing, but updates a part after the other
         following = job.stage + 1
         changes[f"accelerate_configs/zero{following}.yaml"] = replace(job, stage=following)
+    if not (job.offload_optimizer or job.eight_bits or job.lora):
+        changes["--optim adamw_bnb_8bit"] = replace(job, eight_bits=True)
     if not job.offload_optimizer and job.lora is None:
         offload = {"offload_optimizer": True, "offload_param": job.stage == 3}
         changes[f"accelerate_configs/zero{max(job.stage, 2)}_offload.yaml"] = replace(job, stage=max(job.stage, 2), **offload)

@@ -53,6 +53,7 @@ def job_of(settings: Mapping[str, Any], config: PreTrainedConfig, **launch: Any)
         fused=bool(settings.get("use_liger_kernel")),
         attention=settings.get("attn_implementation"),
         frozen_vision=bool(settings.get("freeze_vision_tower")),
+        eight_bits="8bit" in (settings.get("optim") or ""),
         width=4 if settings.get("dtype") == "float32" and not settings.get("bf16", True) else 2,
     )
     if generates:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
-NAMES = ("sft_gpu", "grpo_gpu", "ocr_gpu", "gpt_oss_gpu", "micro_batch_gpu")
+NAMES = ("sft_gpu", "grpo_gpu", "ocr_gpu", "gpt_oss_gpu", "micro_batch_gpu", "scaling_gpu")
 # Of what is measured the units, as the records name them.
 SPEEDS = ("images/s/GPU", "tokens/s/GPU", "tokens/s, prompts included")
 

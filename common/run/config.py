@@ -16,7 +16,7 @@ from common.run.arguments import RunArguments, check_run, default_output_dir, hi
 from common.run.auto import leave_open, settle
 from common.run.flags import check_built, check_path, check_values
 from common.run.launch import check_deepspeed, check_gpus, choose_modules, choose_precision, start_alone
-from common.run.memory import end_in_one_line, warn_if_too_large
+from common.run.memory import check_memory, end_in_one_line
 from common.run.parser import Parser, read_settings
 from common.run.refused import refuse, refuse_unread
 from common.run.toolchain import check_toolchain
@@ -189,5 +189,5 @@ def parse(
     check_toolchain(training_args)
     end_in_one_line(training_args, model_args)
     if trains and not prepares:
-        warn_if_too_large(training_args, model_args)
+        check_memory(training_args, model_args)
     return args, training_args, model_args

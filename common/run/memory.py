@@ -6,13 +6,20 @@ import sys
 import traceback
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from common.errors import brief, is_main_process, say, tell_launcher
+from common.errors import brief, fail, is_main_process, say, tell_launcher
 
 import torch
 from transformers import TrainingArguments
 from trl import ModelConfig
 
+if TYPE_CHECKING:
+    from common.plan.estimate import Job, Plan
+
+# A kernel counts them in 31 bits (https://github.com/bitsandbytes-foundation/bitsandbytes/issues/1785): 3.2 billion ended in
+# "invalid argument" on an H200.
+EIGHT_BIT_NUMBERS = 2**31 - 1
 # In whose frames memory ran out, the first that is found from the innermost on; other places are the forward pass.
 PHASES = {
     "generating completions": r"common/generate/|transformers/generation/",
@@ -48,8 +55,8 @@ def _launch(args: TrainingArguments) -> dict | None:
     }
 
 
-def _advice(args: TrainingArguments, model_args: ModelConfig, memory: float | None) -> tuple[float, str, str] | None:
-    """Returns how many GiB a run needs, the plan as a text, and what would make it smaller; None where it is not planned."""
+def _planned(args: TrainingArguments, model_args: ModelConfig, memory: float | None) -> tuple["Job", "Plan"] | None:
+    """Returns what is planned, and what it needs; None where it is not planned."""
     launch = _launch(args)
     if launch is None:
         return None
@@ -57,39 +64,58 @@ def _advice(args: TrainingArguments, model_args: ModelConfig, memory: float | No
     from common.models.config import read_config
     from common.models.tiny import PREFIX
     from common.plan.estimate import estimate
-    from common.plan.fit import cures
     from common.plan.jobs import job_of
     from common.plan.passes import Unplanned
     from common.plan.shapes import config_named
 
     name = model_args.model_name_or_path
     config = read_config(model_args) if name.startswith(PREFIX) else config_named(name)
-    rows = args.per_device_train_batch_size
     try:
         job = job_of(args.run_values, config, **launch)
-        plan = estimate(job, memory)
-        found = "; ".join(f"{cure} (saves {gib:.1f} GiB)" for cure, gib in cures(job, rows, memory))
+        return job, estimate(job, memory)
     except Unplanned as error:
-        say(f"The run's memory is not known: {error}.")
+        if is_main_process():
+            say(f"The run's memory is not known: {error}.")
         return None
+
+
+def _advice(job: "Job", plan: "Plan", rows: int, memory: float | None) -> tuple[str, str]:
+    """Returns what is planned as a text, and what would make it smaller."""
+    from common.plan.fit import cures  # as above
+
+    found = "; ".join(f"{cure} (saves {gib:.1f} GiB)" for cure, gib in cures(job, rows, memory))
     parts = ", ".join(f"{name} {value:.1f}" for name, value in plan.parts[plan.phase].items() if value >= 0.05)
-    return plan.needed, f"{plan.peak:.1f} GiB of tensors in the phase that takes most ({plan.phase}: {parts})", found
+    return f"{plan.peak:.1f} GiB of tensors in the phase that takes most ({plan.phase}: {parts})", found or "more GPUs"
 
 
-def warn_if_too_large(args: TrainingArguments, model_args: ModelConfig) -> None:
+def check_memory(args: TrainingArguments, model_args: ModelConfig) -> None:
     """Says before anything is loaded if a run needs more than the GPU has.
 
     Args:
         args: The training arguments, with all settings (`run_values`) and the launcher's DeepSpeed plugin.
         model_args: Names the model.
+
+    Raises:
+        SystemExit: With code 2 if an optimizer in 8 bits would be given more numbers at once than its kernel counts.
     """
     memory = gpu_gib()
-    advice = _advice(args, model_args, memory) if memory is not None and is_main_process() else None
-    if advice is not None and advice[0] > memory:
-        needed, plan, cures = advice
+    asked = is_main_process() or "8bit" in (args.run_values.get("optim") or "")  # a refusal is every process's own
+    planned = _planned(args, model_args, memory) if memory is not None and asked else None
+    if planned is None:
+        return
+    job, plan = planned
+    mine = plan.counts.trained // job.num_processes
+    if job.eight_bits and job.stage < 3 and mine > EIGHT_BIT_NUMBERS:
+        fail(
+            f"optim {args.run_values['optim']}: ZeRO-{job.stage} updates a process's {mine / 1e9:.1f} billion weights as one "
+            f"tensor, and bitsandbytes takes {EIGHT_BIT_NUMBERS / 1e9:.1f} billion; launch with zero3.yaml, which updates "
+            "parts of a billion, or on more GPUs"
+        )
+    if plan.needed > memory and is_main_process():
+        needed, (text, found) = plan.needed, _advice(job, plan, args.per_device_train_batch_size, memory)
         say(
-            f"This run is planned to need {needed:.1f} GiB, and the GPU has {memory:.1f}: {plan}. It goes on, and may run out "
-            f"of memory. What makes it smaller, in this order: {cures or 'more GPUs'}."
+            f"This run is planned to need {needed:.1f} GiB, and the GPU has {memory:.1f}: {text}. It goes on, and may run out "
+            f"of memory. What makes it smaller, in this order: {found}."
         )
 
 
@@ -130,15 +156,15 @@ def describe(
     line += f": {asked[1]} more were asked for" if asked else ""
     line += f", and it has {memory:.1f} GiB" if memory is not None else ""
     try:
-        advice = _advice(args, model_args, memory)
+        planned = _planned(args, model_args, memory)
     except SystemExit:  # a model that cannot be read any more
-        advice = None
+        planned = None
     if phase in ("evaluating", "generating completions") and not hasattr(args, "num_generations"):
         line += f"; answer fewer at once: --per_device_eval_batch_size {max(1, args.per_device_eval_batch_size // 2)}"
-    if advice is None:
+    if planned is None:
         return f"{line}; take fewer rows at once (--per_device_train_batch_size), and more gradient_accumulation_steps"
-    _, plan, cures = advice
-    line += f"; planned were {plan}; what makes it smaller, in this order: {cures or 'more GPUs'}"
+    plan, found = _advice(*planned, args.per_device_train_batch_size, memory)
+    line += f"; planned were {plan}; what makes it smaller, in this order: {found}"
     if memory is not None and "expandable_segments" not in os.environ.get("PYTORCH_CUDA_ALLOC_CONF", ""):
         line += "; where little is missing, PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True wastes less"
     return line

@@ -70,18 +70,34 @@ def card(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.usefixtures("card")
 def test_a_run_that_will_not_fit_is_told_so_before_it_loads(capsys: pytest.CaptureFixture[str]):
-    memory.warn_if_too_large(*arguments())
+    memory.check_memory(*arguments())
     said = capsys.readouterr().out
     assert said.startswith("This run is planned to need 13.")
     assert "and the GPU has 8.0" in said
     assert said.index("--use_peft true") < said.index("accelerate_configs/zero2_offload.yaml")
     assert said.count("\n") == 1
-    memory.warn_if_too_large(*arguments(use_peft=True))
+    memory.check_memory(*arguments(use_peft=True))
+    assert capsys.readouterr().out == ""
+
+
+def test_an_optimizer_in_8_bits_is_refused_more_numbers_than_it_counts(monkeypatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(memory, "gpu_gib", lambda: 80.0)
+    args, _ = arguments(optim="adamw_bnb_8bit")
+    model_args = ModelConfig(model_name_or_path="meta-llama/Llama-3.2-3B-Instruct")
+    with pytest.raises(SystemExit):
+        memory.check_memory(args, model_args)
+    line = capsys.readouterr().err
+    assert line.startswith("error: optim adamw_bnb_8bit: ZeRO-2 updates a process's 3.2 billion weights as one tensor")
+    assert "zero3.yaml" in line
+    args.world_size = 2
+    memory.check_memory(args, model_args)
+    args.world_size, args.deepspeed_plugin.deepspeed_config["zero_optimization"]["stage"] = 1, 3
+    memory.check_memory(args, model_args)
     assert capsys.readouterr().out == ""
 
 
 def test_without_a_gpu_nothing_is_said(capsys: pytest.CaptureFixture[str]):
-    memory.warn_if_too_large(*arguments())
+    memory.check_memory(*arguments())
     assert capsys.readouterr().out == ""
 
 
