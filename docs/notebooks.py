@@ -16,8 +16,9 @@ OF_THE_SITE = ("Measured", "What goes wrong")  # sections to look things up in, 
 
 INTRODUCTION = """
 This notebook is made from [the recipe's tutorial](../recipes/{recipe}/README.md), which also says what was measured and what
-goes wrong. It needs Linux and about 10 GB of disk, on your own machine, Colab or Kaggle. Its commands train a tiny model, in
-minutes, on the CPU, also where there is a GPU: that is how they are tested. What fits on a GPU of 16 GB is at its end.
+goes wrong. It needs Linux and about 10 GB of disk: your own machine, or Colab and Kaggle, where it has not been tried. Its
+commands train a tiny model, in minutes, on the CPU, also where there is a GPU: that is how they are tested. What fits on a GPU
+of 16 GB by the plan is at its end.
 
 **Get the project first:** clone the repository, or upload an archive of it and unpack it, so that this notebook lies in it or
 beside it. The next cell looks for it there and goes to its root. Where the command `recipes` is missing, it installs the locked

@@ -115,6 +115,35 @@ def test_links_and_pictures_exist(page: Path):
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+@cache
+def slow_tests() -> dict[str, bool]:
+    """Returns the names of all tests, and whether each is in `make test-all` alone."""
+    found = {}
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        tree = ast.parse(file.read_text())
+        marks = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign) and "pytestmark" in ast.unparse(node)]
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                # A mark of all its cases; one of some of them is within `parametrize`.
+                decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+                found[node.name] = "pytest.mark.slow" in decorators or any("pytest.mark.slow" in mark for mark in marks)
+    return found
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_tests_and_files_that_a_page_names_exist(page: Path):
+    text = page.read_text()
+    for file in re.findall(r"`((?:tests|common|cluster|benchmarks)/[\w/]+\.\w+)", text):
+        assert (ROOT / file).exists() or page.name == "compared.md", file  # which names files of other projects
+    for file in re.findall(r"`(test_\w+\.py)", text):
+        assert list((ROOT / "tests").rglob(file)), file
+    settings = {"test_dataset_name", "test_sft", "test_split"}  # of data: of the recipes and of other projects
+    for name, star in re.findall(r"`(test_\w+)`(\*?)", text):
+        assert name in settings or name in slow_tests(), name
+        if page.name == "reliability.md":
+            assert bool(star) == slow_tests()[name], f"{name}: a star says that it is slow"
+
+
 @pytest.mark.parametrize("page", ["grpo_by_hand.md", "evaluation.md"])
 def test_what_a_page_computes(page: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
@@ -145,6 +174,33 @@ def test_every_metric_that_is_expected_is_on_the_page_of_evaluation():
             assert f"`{limit.rpartition('.')[2]}`" in page, f"{expected}: {limit}"
 
 
+def test_the_limits_that_pages_name_are_those_of_the_code():
+    from common.data import digest, pieces, processes, token_cache
+    from common.measure import statistics
+    from common.run import divergence, live
+
+    words = {10: "ten"}
+    said = {
+        "data.md": [
+            f"A file of {pieces.LARGE // 2**20} MB and more (packed {pieces.PACKED // 2**20} MB)",
+            f"Of {token_cache.FEWEST} conversations and more it leaves the tokens in the cache",
+            f"Of {processes.FEWEST:,} and more the first process of each machine makes them",
+            f"every {words[processes.TELL_AFTER]} seconds that it is at work",
+        ],
+        "evaluation.md": [f"{statistics.RESAMPLES:,} times as many problems are drawn"],
+        "reliability.md": [
+            f"above {digest.WHOLE // 2**20} MiB: of those the size and {digest.SAMPLES} samples are looked at",
+            f"to {words[divergence.SPIKE]} times the median of the last {divergence.WINDOW}",
+        ],
+        "trackers.md": [
+            f"every {live.EVERY:.0f} s in between (seldom enough to take at\nmost {live.SHARE:.0%}".replace("%", " %")
+        ],
+    }
+    for page, texts in said.items():
+        text = (ROOT / "docs" / page).read_text()
+        assert [phrase for phrase in texts if phrase not in text] == []
+
+
 def test_every_row_of_the_table_of_forms_is_read():
     from common.data.conversations import check_conversation
     from common.data.formats import recognise
@@ -160,6 +216,7 @@ def test_every_accelerate_configuration_is_explained():
     for config in (ROOT / "accelerate_configs").glob("*.yaml"):
         assert f"`{config.name}`" in table
         assert config.read_text().startswith("# ")
+        assert "\n# Pick it when " in config.read_text()
 
 
 def test_every_model_that_a_recipe_names_is_on_the_page_of_models():

@@ -27,6 +27,8 @@ PRIVATE = [
     ("transformers.integrations.deepspeed", "_hf_deepspeed_config_weak_ref", "common/models/zero3.py"),
     ("deepspeed.ops", "__compatible_ops__", "common/run/toolchain.py"),
     ("accelerate.state", "AcceleratorState._reset_state", "recipes/multi_agent_grpo/members.py"),
+    ("torch", "_dynamo", "common/models/attention.py"),  # its limit of recompilations, which torch's warning names
+    ("torch", "_dynamo", "tests/common/models/test_attention.py"),
     ("torch.utils", "_python_dispatch", "common/plan/ledger.py"),  # as torch's own trackers of memory
     ("torch.utils", "_pytree", "common/plan/ledger.py"),
     ("accelerate.state", "AcceleratorState._reset_state", "tests/forks.py"),

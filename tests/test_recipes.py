@@ -69,6 +69,12 @@ def test_a_recipe_has_all_that_a_recipe_has(name: str):
     assert missing(ROOT, name) == []
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_script_is_about_a_hundred_lines(name: str):
+    """As the tutorials say of it."""
+    assert 70 < len((ROOT / "recipes" / name / "train.py").read_text().splitlines()) < 130
+
+
 def test_what_a_new_recipe_lacks_is_named(tmp_path: Path):
     for folder in ("tests", "benchmarks/results"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))

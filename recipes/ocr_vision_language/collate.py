@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 from common.data.conversations import usable
-from common.data.notes import LEFT_OUT, note
 from common.data.pictures import image_size
 from common.data.tokens import IGNORED, tokenize
 from common.errors import BadRow, fail
@@ -69,7 +68,7 @@ class Collator:
         self.get_positions: Callable[..., tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def tokenize(self, rows: list[Row], *, where: str) -> tuple[Dataset, list[Row]]:
-        """Turns rows into tokens and labels; only what the assistant writes is trained. Rows too long are left out, never cut.
+        """Turns rows into tokens and labels; only what the assistant writes is trained.
 
         Args:
             rows: What `load_data` returned.
@@ -80,34 +79,19 @@ class Collator:
             the rows that are left.
 
         Raises:
-            SystemExit: With code 2 and one line if no row is left, or nothing in one is trained.
+            SystemExit: With code 2 and one line for a row that cannot be used, such as one that is too long: a picture is never
+                cut. `skip_bad_rows` leaves such rows out. Also if no row is left, or nothing in one is trained.
         """
         conversations = [{"messages": _in_parts(row), "where": row["where"]} for row in rows]
         tokens = tokenize(conversations, self.processor.tokenizer, sys.maxsize, where=where)  # long ones are found below
-        rows, tokens = self._with_places(rows, tokens, where)
-        lengths = [
-            num_tokens(row, len(tokens[number]["input_ids"]), self.processor, self.args) for number, row in enumerate(rows)
-        ]
-        too_long = [number for number, length in enumerate(lengths) if length > self.max_length]
-        if too_long:
-            names = ", ".join(rows[number]["where"] for number in too_long[:5]) + (", ..." if len(too_long) > 5 else "")
-            for number in too_long:
-                LEFT_OUT[rows[number]["where"]] = f"{lengths[number]} tokens, and max_length is {self.max_length}"
-            note(
-                f"Left out {len(too_long)} of {len(rows)} rows of {where} with more than max_length {self.max_length} tokens: "
-                f"{names}; a lower max_pixels makes pictures shorter"
-            )
-            kept = sorted(set(range(len(rows))) - set(too_long))
-            rows, tokens = [rows[number] for number in kept], tokens.select(kept)
-        if not rows:
-            fail(f"{where} has no row of at most max_length {self.max_length} tokens; raise it, or lower max_pixels")
+        rows, tokens = self._checked(rows, tokens, where)
         numbers = range(len(self.rows), len(self.rows) + len(rows))
         self.rows += rows
         self.are_mixed = 0 < sum(not row["images"] for row in self.rows) < len(self.rows)
         return tokens.add_column("images", list(numbers)), rows
 
-    def _with_places(self, rows: list[Row], tokens: Dataset, where: str) -> tuple[list[Row], Dataset]:
-        """Returns the rows that have as many places for pictures as pictures, in the tokens that the chat template makes."""
+    def _checked(self, rows: list[Row], tokens: Dataset, where: str) -> tuple[list[Row], Dataset]:
+        """Returns the rows that are short enough, and whose tokens have as many places for pictures as there are pictures."""
 
         def check(number: int) -> int:
             ids, images = tokens[number]["input_ids"], len(rows[number]["images"])
@@ -115,6 +99,12 @@ class Collator:
                 raise BadRow(
                     f"the chat template makes {ids.count(self.image_token)} places for {images} pictures; look in the row's "
                     "texts for what the model takes for a part of a picture, or take another model"
+                )
+            length = num_tokens(rows[number], len(ids), self.processor, self.args)
+            if length > self.max_length:
+                raise BadRow(
+                    f"the row has {length} tokens, those of its pictures included, and max_length is {self.max_length}; raise "
+                    "it, make pictures smaller (max_pixels), or leave such rows out with `--skip_bad_rows true`"
                 )
             return number
 

@@ -122,6 +122,9 @@ def test_no_other_model_is_loaded_or_named(server: Server, run: Path):
         address = str(client.client.base_url).replace("/v1/", "/load_model")
         answered = httpx.post(address, json={"model": str(TINY_BASE)}).text
         assert f"only {run} is served" in answered
+        elsewhere = ("127.0.0.2", client.client.base_url.port)  # an address of this machine, but not the one it listens on
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(elsewhere, timeout=5)
         assert client.text([user(QUESTION)])
 
 
@@ -135,6 +138,7 @@ def adapter(run: Path) -> Path:
     model.save_pretrained(folder)
     load_tokenizer(ModelConfig(model_name_or_path=str(TINY_BASE))).save_pretrained(folder)
     settings = {"model_name_or_path": str(TINY_BASE), "dtype": "float32", "max_completion_length": LIMIT}
+    settings["system_prompt"] = "Speak in numbers."  # which programs send, and the server does not add
     for name in ("run.json", "complete"):
         (folder / name).write_text((run / name).read_text())
     record = json.loads((folder / "run.json").read_text())
@@ -242,6 +246,9 @@ def test_pictures(server: Server, tmp_path: Path):
     url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
     with client_of(server, run) as client:
         content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Read."}]
+        assert client.text([user(content)]) == expected
+        # As docs/reliability.md warns: what a request names is opened, a file of this machine too.
+        content = [{"type": "image_url", "image_url": {"url": str(tmp_path / "line.png")}}, content[1]]
         assert client.text([user(content)]) == expected
 
 

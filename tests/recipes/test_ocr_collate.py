@@ -148,22 +148,29 @@ def test_padding_and_other_rows_change_nothing(recipe, processor):
     assert together.item() == pytest.approx(total / count, rel=1e-5)
 
 
-def test_rows_that_are_too_long_are_left_out_and_named(recipe, processor, capsys):
-    args = recipe["data"].OcrArguments(dataset_name="test", **LIMITS)
+def test_rows_that_are_too_long_are_refused_or_left_out(recipe, processor, capsys):
     text = [{"role": "user", "content": "Read."}, {"role": "assistant", "content": "A" * 40}]  # too long without its picture
     rows = [row(recipe, [picture(112, 28)]), row(recipe, [picture(500, 500)]) | {"where": "my.jsonl, line 2"}]
     rows.append(row(recipe, [picture(28, 28)], text) | {"where": "my.jsonl, line 3"})
-    collator = recipe["collate"].Collator(processor, args, max_length=30)
-    tokens, kept = collator.tokenize(rows, where="my.jsonl")
-    assert len(tokens) == 1
-    assert kept == rows[:1]
-    said = capsys.readouterr().out
-    assert said.startswith(
-        "Left out 2 of 3 rows of my.jsonl with more than max_length 30 tokens: my.jsonl, line 2, my.jsonl, line 3; "
-    )
-    # What is kept is whole: a token for every 28 x 28 pixels.
-    assert collator([tokens[0]])["mm_token_type_ids"].sum() == 4
+
+    def collator(max_length: int, skip_bad_rows: bool):
+        args = recipe["data"].OcrArguments(dataset_name="test", skip_bad_rows=skip_bad_rows, **LIMITS)
+        return recipe["collate"].Collator(processor, args, max_length=max_length)
 
     with pytest.raises(SystemExit):
-        recipe["collate"].Collator(processor, args, max_length=20).tokenize(rows[1:], where="my.jsonl")
-    assert "has no row of at most max_length 20 tokens" in capsys.readouterr().err
+        collator(30, False).tokenize(rows, where="my.jsonl")
+    line = capsys.readouterr().err
+    assert line.startswith("error: my.jsonl, line 2: the row has 3")
+    assert "tokens, those of its pictures included, and max_length is 30; raise it" in line
+
+    skipping = collator(30, True)
+    tokens, kept = skipping.tokenize(rows, where="my.jsonl")
+    assert len(tokens) == 1
+    assert kept == rows[:1]
+    assert capsys.readouterr().out.startswith("Left out 2 of 3 rows of my.jsonl. The first: my.jsonl, line 2: the row has 3")
+    # What is kept is whole: a token for every 28 x 28 pixels.
+    assert skipping([tokens[0]])["mm_token_type_ids"].sum() == 4
+
+    with pytest.raises(SystemExit):
+        collator(20, True).tokenize(rows[1:], where="my.jsonl")
+    assert "my.jsonl has no row that can be used" in capsys.readouterr().err

@@ -226,6 +226,14 @@ def test_what_cannot_be_converted_is_refused(begun: Path, capsys, words: str, se
     assert {path.name for path in begun.parent.iterdir()} == before
 
 
+def test_an_optimizer_on_nvme_is_refused(begun: Path, capsys):
+    (begun / "checkpoint-4/global_step4/offloaded_tensors").mkdir(parents=True)
+    (begun / "checkpoint-4/complete").touch()
+    line = line_of(capsys, begun, "--num_processes", 1, "--gradient_accumulation_steps", 2)
+    assert f"{begun / 'checkpoint-4'} has its optimizer on NVMe, which DeepSpeed cannot convert" in line
+    assert list(begun.parent.iterdir()) == [begun]
+
+
 def test_other_folders_are_refused(begun: Path, capsys):
     there = ["--num_processes", 1, "--gradient_accumulation_steps", 2]
     assert "is not a run of these recipes" in line_of(capsys, begun.parent, *there)

@@ -1,13 +1,18 @@
 """Which checkpoint a run continues from."""
 
+import os
+import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from common.data.runs import COMPLETE, checkpoint_steps, damage, newest_complete_checkpoint
-from common.run.checkpoints import loadable, mark, rotate
+from common.run.checkpoints import choose_checkpoint, loadable, mark, mark_for, rotate
 
 import pytest
 import torch
+from accelerate import PartialState
+from forks import fork_one_of_two
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Qwen3MoeConfig, Trainer, TrainingArguments, set_seed
 
@@ -73,6 +78,30 @@ def test_damage_is_found(tmp_path: Path, fault: Callable[[Path], None], said: st
     fault(part)
     assert damage(part.parent) == said
     assert newest_complete_checkpoint(tmp_path) == (part.parent if said is None else None)
+
+
+def write_choice(folder: Path, rank: int) -> None:
+    """Chooses as one of two processes, and writes what it has chosen."""
+    PartialState(cpu=True)
+    (folder / f"{rank}").write_text(str(choose_checkpoint(folder, rank)))
+
+
+def test_all_processes_continue_from_the_same_checkpoint(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """Also where one of them alone sees that the newest is damaged: each looks at what it has written."""
+    for step in (2, 4):
+        folder = checkpoint(tmp_path, step, False)
+        for rank in range(2):
+            (folder / f"rng_state_{rank}.pth").write_bytes(bytes(100))
+        mark_for(folder, 2)
+    (tmp_path / "checkpoint-4/rng_state_1.pth").write_bytes(b"\1" * 100)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    workers = [fork_one_of_two(rank, port, partial(write_choice, tmp_path, rank)) for rank in range(2)]
+    assert [os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) for worker in workers] == [0, 0]
+    assert [(tmp_path / name).read_text() for name in "01"] == [str(tmp_path / "checkpoint-2")] * 2
+    line = f"{tmp_path}/checkpoint-4 is damaged (rng_state_1.pth is not what was written): passing over it."
+    assert capfd.readouterr().out.splitlines() == [line]
 
 
 # --- Weights that are saved under other names than they have in memory ----------------------------------------------------

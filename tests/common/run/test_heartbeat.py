@@ -1,6 +1,11 @@
 """The line on a process that hangs."""
 
-from common.run.heartbeat import Beat, describe
+from pathlib import Path
+from types import SimpleNamespace
+
+from common.run.heartbeat import Beat, Heartbeat, describe
+
+import pytest
 
 
 def beat(process: int, place: str, waits: bool = False, step: int = 3) -> Beat:
@@ -29,3 +34,10 @@ def test_a_process_that_hangs_in_its_own_code_comes_before_those_that_wait_for_i
 def test_a_thousand_processes_are_one_line():
     beats = [beat(process, f"place {process}") for process in range(1000)]
     assert describe(beats, set(), 15).endswith("; and 992 other places")
+
+
+@pytest.mark.parametrize(("ddp_timeout", "seconds"), [(1800, 30), (600, 30), (300, 15), (20, 1)])
+def test_a_sign_of_life_comes_twice_a_minute_or_more_often(tmp_path: Path, ddp_timeout: int, seconds: int):
+    alone = SimpleNamespace(output_dir=str(tmp_path), ddp_timeout=ddp_timeout, process_index=0, world_size=1)
+    assert Heartbeat(alone).interval == seconds
+    assert not list(tmp_path.iterdir()), "one process has nobody to tell"
