@@ -67,6 +67,7 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.models.kernels import use_liger_modules
     from common.models.load import load_model
     from common.run.loop import run
 
@@ -81,6 +82,7 @@ def main() -> None:
     # 2. Model: gpt-oss, its MXFP4 weights put back into 16 bits, or any causal language model with experts.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
+    use_liger_modules(model, training_args)
 
     # 3. Trainer: adds adapters if asked to (`use_peft`): in the attention (`lora_target_modules`) and in the experts, whose
     #    weights are parameters and no layers (`lora_target_parameters`).

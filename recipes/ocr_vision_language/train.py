@@ -62,6 +62,7 @@ def prepare_model(
     args: OcrArguments, training_args: SFTConfig, model_args: ModelConfig, collator: "Collator"
 ) -> tuple[PreTrainedModel, PeftConfig | None]:
     """Returns the model, and which adapters it gets, if any."""
+    from common.models.kernels import use_liger_modules
     from common.models.load import load_model
     from common.models.pictures import freeze_tower
 
@@ -70,6 +71,7 @@ def prepare_model(
 
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, collator.processor)
+    use_liger_modules(model, training_args)
     collator.get_positions = model.model.get_rope_index
     peft_config = get_peft_config(model_args)
     if args.freeze_vision_tower:
