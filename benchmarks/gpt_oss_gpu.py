@@ -17,7 +17,8 @@ from common.models.tiny import tiny_tokenizer
 
 from transformers import AutoModelForCausalLM, GptOssConfig, PreTrainedTokenizerBase
 
-from gpu import ROOT, Run, benchmark, save_random_model
+from gpu import benchmark, save_random_model
+from launching import ROOT, Run
 
 GPT_OSS = "gpt_oss_multilingual"
 # Those of openai/gpt-oss-20b's config.json on the hub; what is left out is transformers' default for the family.

@@ -12,11 +12,14 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from common.data.runs import read_rows
 from common.models.tiny import tiny_tokenizer
 
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from gpu import Run, benchmark, read_profile, read_rows, rows_a_step, save_random_model
+from gpu import benchmark, save_random_model
+from launching import Run
+from readings import read_profile, rows_a_step
 
 SHAPE = {  # of Qwen2.5-1.5B
     "vocab_size": 151936,

@@ -21,6 +21,7 @@ import sys
 import time
 from pathlib import Path
 
+from common.data.runs import read_rows
 from common.models.tiny import tiny_tokenizer
 from common.run.record import versions
 
@@ -28,7 +29,8 @@ import psutil
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
-from gpu import ROOT, read_rows, save_random_model
+from gpu import save_random_model
+from launching import ROOT
 
 STEPS, SAVE_STEPS = 12, 4
 COMMON = (

@@ -25,7 +25,9 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerBase
 
-from gpu import ROOT, SHORT, Run, launch, read_supervised, save_random_model
+from gpu import SHORT, save_random_model
+from launching import ROOT, Run, launch
+from readings import read_supervised
 from sft_gpu import SHAPES, make_rows
 
 SFT = "sft_instruct"

@@ -16,7 +16,9 @@ from common.data.runs import read_rows
 import gpt_oss_gpu
 import ocr_gpu
 import sft_gpu
-from gpu import SHORT, SKIPPED_STEPS, Run, benchmark, read_profile, read_supervised
+from gpu import SHORT, benchmark
+from launching import Run
+from readings import SKIPPED_STEPS, read_profile, read_supervised
 
 SFT, CALLING, OCR, GPT_OSS = "sft_instruct", "trl_function_calling", "ocr_vision_language", "gpt_oss_multilingual"
 ROWS = "--per_device_train_batch_size {} --gradient_accumulation_steps {}".format
@@ -37,6 +39,7 @@ VARIANTS = {
     "16x2_plain": ROWS(16, 2) + NO_RECOMPUTE,
     "8x2": ROWS(8, 2) + " --activation_checkpointing true",
     "1x16": ROWS(1, 16) + " --activation_checkpointing true",
+    "liger": "--use_liger_kernel true",
     "8bit_adam": "--optim adamw_bnb_8bit",
     "trl_sft_vlm": "",
     # Flex attention: gpt_oss_gpu.py says what of TRL's example this is.
@@ -70,9 +73,9 @@ RUNS = [
     *(profiled(CALLING, variant) for variant in ("4x2", "")),
     *(one(OCR, variant) for variant in ("trl_sft_vlm", "", "8x1", "16x2_plain", "32x1_frozen")),
     *(profiled(OCR, variant) for variant in ("8x1", "")),
-    *(one(GPT_OSS, variant) for variant in ("trl_example", "", "8x2")),
+    *(one(GPT_OSS, variant) for variant in ("trl_example", "", "liger")),
     *(profiled(GPT_OSS, variant) for variant in ("", "trl_example")),
-    one(GPT_OSS, "1x16"),
+    *(one(GPT_OSS, variant) for variant in ("8x2", "1x16")),
 ]
 
 

@@ -23,7 +23,9 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from gpu import ROOT, Run, benchmark, read_supervised, save_random_model
+from gpu import benchmark, save_random_model
+from launching import ROOT, Run
+from readings import read_supervised
 
 OCR = "ocr_vision_language"
 # Those of Qwen/Qwen2-VL-2B-Instruct's config.json on the hub.

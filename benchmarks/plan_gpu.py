@@ -18,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from statistics import mean
 
+from common.data.runs import read_rows
 from common.models.families import CHAT_TEMPLATES
 from common.models.tiny import tiny_tokenizer
 from common.plan.estimate import estimate
@@ -30,7 +31,8 @@ import yaml
 import grpo_gpu
 import ocr_gpu
 import sft_gpu
-from gpu import ROOT, Run, benchmark, read_rows
+from gpu import benchmark
+from launching import ROOT, Run
 from plan_measured import RECEIPT, RECEIPT_PICTURE
 
 CALLING, OCR, MATH = "trl_function_calling", "ocr_vision_language", "grpo_math"

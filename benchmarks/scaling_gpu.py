@@ -23,10 +23,12 @@ import gpt_oss_gpu
 import grpo_gpu
 import sft_gpu
 from gpt_oss_gpu import GPT_OSS
-from gpu import ROOT, SKIPPED_STEPS, Run, benchmark, read_profile, read_supervised
+from gpu import benchmark
 from grpo_gpu import MATH
+from launching import ROOT, Run
 from micro_batch_gpu import SFT
 from micro_batch_gpu import read as read_meter
+from readings import SKIPPED_STEPS, read_profile, read_supervised
 
 STAGES = ("zero2", "zero3")
 STEPS = 9

@@ -16,7 +16,8 @@ from common.models.tiny import tiny_tokenizer
 
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen3Config
 
-from gpu import ROOT, Run, benchmark, save_random_model
+from gpu import benchmark, save_random_model
+from launching import ROOT, Run
 
 SHAPES = {
     "sft_instruct": (

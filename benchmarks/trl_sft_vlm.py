@@ -30,7 +30,7 @@ from images import fit  # noqa: E402
 
 
 class Record(TrainerCallback):
-    """Writes the rows of metrics.jsonl that benchmarks/gpu.py reads."""
+    """Writes the rows of metrics.jsonl that benchmarks/readings.py reads."""
 
     def __init__(self, folder: Path) -> None:
         self.path, self.began = folder / "metrics.jsonl", time.monotonic()

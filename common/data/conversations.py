@@ -99,6 +99,19 @@ def usable(
     return list(use(rows, make, name=name, skip_bad_rows=skip_bad_rows))
 
 
+def _group_of(row: dict[str, Any], column: str) -> str:
+    if row.get(column) is None:
+        raise BadRow(f"no `{column}` to group by (found: {', '.join(map(str, row))}); fill it in")
+    return text_of_cell(row[column], column)
+
+
+def _say_recognised(source: str, forms: dict[str, list[Any]], group_by: str | None) -> None:
+    for form, (count, first, columns, unread) in forms.items():
+        others = [column for column in unread if column not in columns and column != group_by]
+        read = ", ".join(columns) + (f"; not read: {', '.join(others)}" if others else "")
+        note(f"{source}: {count} rows of {FORMS[form]} ({read}). The first: {first}")
+
+
 def load_conversations(
     args: DataArguments,
     convert: Callable[[Recognised, dict[str, Any]], Conversation] | None = None,
@@ -134,9 +147,7 @@ def load_conversations(
         check_conversation(recognised.conversation)
         conversation = convert(recognised, row) if convert else recognised.conversation
         if args.group_by is not None:
-            if row.get(args.group_by) is None:
-                raise BadRow(f"no `{args.group_by}` to group by (found: {', '.join(map(str, row))}); fill it in")
-            conversation = conversation | {"group": text_of_cell(row[args.group_by], args.group_by)}
+            conversation = conversation | {"group": _group_of(row, args.group_by)}
         return conversation, recognised
 
     parts: dict[str, list[Sequence[Conversation]]] = {}
@@ -148,10 +159,7 @@ def load_conversations(
             add_forms(forms, found)
             parts.setdefault(split, []).append(made)
             ROWS.extend(made)
-        for form, (count, first, columns, unread) in forms.items():
-            others = [column for column in unread if column not in columns and column != args.group_by]
-            read = ", ".join(columns) + (f"; not read: {', '.join(others)}" if others else "")
-            note(f"{source}: {count} rows of {FORMS[form]} ({read}). The first: {first}")
+        _say_recognised(source, forms, args.group_by)
     return {split: join(*found) for split, found in parts.items()}
 
 

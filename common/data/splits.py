@@ -88,7 +88,25 @@ def _take_share(
     return partition(rows, taken)
 
 
+def _take_shares(
+    rows: Sequence[Row], question: Callable[[Row], str], missing: list[str], most: int
+) -> tuple[dict[str, Sequence[Row]], Sequence[Row]]:
+    """Takes the rows of the parts that are missing by `_take_share`; returns those of each part, and the rest.
+
+    There are none if each part, and the training, could not have a question.
+    """
+    parts: dict[str, Sequence[Row]] = {part: [] for part in SHARES}
+    if len(Questions(rows, question)) > len(missing):
+        for number, part in enumerate(missing):
+            parts[part], rows = _take_share(rows, question, part, most, len(missing) - number)
+    return parts, rows
+
+
 # --- All parts ------------------------------------------------------------------------------------------------------------
+
+
+def _origin(part: str, found: dict[str, str]) -> str:
+    return f"from `{found[part]}`" if part in found else f"from `{found['train']}`, by hash"
 
 
 def hold_out(
@@ -127,22 +145,17 @@ def hold_out(
         held_out, _ = take(splits[found[part]], question, num_held_out)
         note(f"{name}: {len(held_out)} rows to report on (from `{found[part]}`), none to train on")
         return [], [], held_out
-    train, missing = splits[found["train"]], [part for part in SHARES if part not in found]
-    parts: dict[str, Sequence[Row]] = {part: [] for part in SHARES}
-    if len(Questions(train, question)) > len(missing):
-        reserved = max(RESERVED, num_held_out)
-        for number, part in enumerate(missing):
-            parts[part], train = _take_share(train, question, part, reserved, len(missing) - number)
+    missing = [part for part in SHARES if part not in found]
+    parts, train = _take_shares(splits[found["train"]], question, missing, max(RESERVED, num_held_out))
     all_of_part = parts | {part: splits[found[part]] for part in parts if part in found}
     measured = {part: take(rows, question, num_held_out)[0] for part, rows in all_of_part.items()}
-    come_from = {part: f"from `{found[part]}`" if part in found else f"from `{found['train']}`, by hash" for part in parts}
     apart = sum(map(len, parts.values())) - sum(len(measured[part]) for part in missing)
     if content:
         given = [row for rows in measured.values() for row in rows]
         train = without_duplicates(train, given, question, content, name=name, drops=drop_duplicates)
     note(
-        f"{name}: {len(train)} rows to train on, {len(measured['validation'])} to choose by ({come_from['validation']}), "
-        f"{len(measured['test'])} to report on ({come_from['test']})"
+        f"{name}: {len(train)} rows to train on, {len(measured['validation'])} to choose by ({_origin('validation', found)}), "
+        f"{len(measured['test'])} to report on ({_origin('test', found)})"
         + (f", {apart} kept apart for other recipes" if apart else "")
     )
     return train, measured["validation"], measured["test"]

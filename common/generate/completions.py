@@ -1,10 +1,13 @@
 """Generating answers: the prompts are shared out over all processes."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from common.generate.batches import Prompt, in_batches
 from common.generate.decode import Decoder, engine_fits
 from common.generate.engine import Decoded
 from common.generate.settings import generating, generation_config
@@ -18,10 +21,8 @@ from accelerate.utils import gather_object
 from peft import PeftModel
 from PIL.Image import Image
 from transformers import (
-    BatchEncoding,
     GenerationConfig,
     LogitsProcessor,
-    LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
@@ -45,17 +46,6 @@ class Completion:
     raw: str = ""
     confidence: float = math.nan
     cut: bool = False
-
-
-class _Confidence(LogitsProcessor):
-    """Keeps the log-probability of the likeliest token at each step, the one that greedy decoding takes."""
-
-    def __init__(self):
-        self.steps: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self.steps.append(scores.max(dim=-1).values - scores.logsumexp(dim=-1))
-        return scores
 
 
 def _whole_model_fits(model: torch.nn.Module) -> bool:
@@ -105,74 +95,101 @@ def generate(
     Returns:
         The completions in the order of the prompts, on every process.
     """
-    from trl.models import unwrap_model_for_generation  # imports data sets: evaluate.py answers a mistake before that
-
     processor, tokenizer = tokenizer, getattr(tokenizer, "tokenizer", tokenizer)
+    asked = _read(processor, prompts, tools, open_images, adapters)
+    mine = _take_share(asked, together, accelerator)
+    batch_size = max(1, batch_size // together) * together
+    gathers = _whole_model_fits(model) if gather_parameters is None else gather_parameters
+    with _opened(model, accelerator, tokenizer, gathers, max_new_tokens=max_new_tokens, **sampling) as (opened, config):
+        if mine and not open_images and not logits_processor and engine_fits(opened, accelerator, config, gathers):
+            done = _by_engine(opened, tokenizer, mine, batch_size, config)
+        else:
+            along = None if gathers else _read_along(asked, accelerator)
+            done = in_batches(opened, processor, accelerator.device, mine, along, batch_size, config, logits_processor)
+    return _gathered(mine, done, tokenizer, config)
+
+
+# --- Before: what is read, and by whom ------------------------------------------------------------------------------------
+
+
+def _read(
+    processor: PreTrainedTokenizerBase | ProcessorMixin,
+    prompts: list[list[dict[str, Any]]],
+    tools: list[list[dict[str, Any]]] | None,
+    open_images: Callable[[int], list[Image]] | None,
+    adapters: list[str] | None,
+) -> list[Prompt]:
+    """Returns the prompts as they are answered; see `generate`."""
     texts = [
         processor.apply_chat_template(prompt, tools=offered or None, tokenize=False, add_generation_prompt=True)
         for prompt, offered in zip(prompts, tools or [None] * len(prompts), strict=True)
     ]
-    shared = share_out(len(texts) // together, accelerator.process_index, accelerator.num_processes)
-    mine = [(group * together + offset, counts) for group, counts in shared for offset in range(together)]
-    numbers = [index for index, _ in mine]
-    names = [adapters[index] for index in numbers] if adapters else None
-    batch_size = max(1, batch_size // together) * together
-    if gather_parameters is None:
-        gather_parameters = _whole_model_fits(model)
-    with (
-        unwrap_model_for_generation(model, accelerator, gather_deepspeed3_params=gather_parameters) as unwrapped,
-        generating(unwrapped, generation_config(unwrapped, tokenizer, max_new_tokens=max_new_tokens, **sampling)) as config,
-        torch.no_grad(),
-    ):
-        was_training = unwrapped.training
-        unwrapped.eval()
-        plain = not open_images and not logits_processor
-        if mine and plain and engine_fits(unwrapped, accelerator, config, gather_parameters):
-            ids = tokenizer([texts[index] for index in numbers], add_special_tokens=False)["input_ids"]
-            seed = int(torch.randint(2**62, ())) if config.do_sample else 0  # a greedy answer draws no random number
-            with working(f"answering {len(mine):,} prompts"):
-                done = Decoder(config, batch_size)(unwrapped, ids, max_new_tokens, names, seed)
-        else:
-            seeing = [index for index, prompt in enumerate(prompts) if _has_pictures(prompt)] if open_images else []
-            # A sharded vision tower runs when all processes run it: who has no picture reads one more, and forgets it.
-            extra = seeing[0] if seeing and accelerator.num_processes > 1 and not gather_parameters else None
-            done = []
-            with working("answering", total=len(mine)) as advance:
-                for start in range(0, len(mine), batch_size):
-                    chunk = numbers[start : start + batch_size]
-                    read = [*chunk, extra] if extra is not None and not set(chunk) & set(seeing) else chunk
-                    images = [open_images(index) for index in read] if open_images else []
-                    inputs = _to_inputs(processor, [texts[index] for index in read], images).to(accelerator.device)
-                    if names:
-                        inputs["adapter_names"] = names[start : start + batch_size]
-                    done += _by_generate(unwrapped, inputs, config, logits_processor)[: len(chunk)]
-                    advance(len(chunk))
-        unwrapped.train(was_training)
-    completions = [
-        (index, _completion(decoded, tokenizer, config)) for (index, counts), decoded in zip(mine, done, strict=True) if counts
+    opens = [
+        partial(open_images, number) if open_images and _has_pictures(prompt) else None for number, prompt in enumerate(prompts)
     ]
-    gathered = dict(gather_object(completions))
-    return [gathered[index] for index in range(len(texts))]
+    names = adapters or [None] * len(prompts)
+    return [Prompt(number, *each) for number, each in enumerate(zip(texts, names, opens, strict=True))]
 
 
 def _has_pictures(prompt: list[dict[str, Any]]) -> bool:
     return any(part["type"] == "image" for turn in prompt if isinstance(turn["content"], list) for part in turn["content"])
 
 
-def _to_inputs(
-    processor: PreTrainedTokenizerBase | ProcessorMixin, texts: list[str], images: list[list[Image]]
-) -> BatchEncoding:
-    """Returns a batch of prompts as a model's input, padded on the left."""
-    inputs = processor(
-        text=texts,
-        return_tensors="pt",
-        padding=True,
-        padding_side="left",
-        add_special_tokens=False,
-        **({"images": images} if any(images) else {}),
-    )
-    inputs.pop("token_type_ids", None)  # some tokenizers give them, and no causal model takes them
-    return inputs
+def _take_share(asked: list[Prompt], together: int, accelerator: Accelerator) -> list[Prompt]:
+    """Returns the prompts that this process answers, of as many in a row as stay together."""
+    shared = share_out(len(asked) // together, accelerator.process_index, accelerator.num_processes)
+    return [replace(asked[group * together + offset], counts=counts) for group, counts in shared for offset in range(together)]
+
+
+def _read_along(asked: list[Prompt], accelerator: Accelerator) -> Prompt | None:
+    """Returns a prompt with pictures, if several processes share a model that has to see them.
+
+    A sharded vision tower runs when all processes run it: who has no picture reads one more, and forgets it.
+    """
+    return next((prompt for prompt in asked if prompt.open_images), None) if accelerator.num_processes > 1 else None
+
+
+@contextmanager
+def _opened(
+    model: torch.nn.Module,
+    accelerator: Accelerator,
+    tokenizer: PreTrainedTokenizerBase,
+    gathers: bool,
+    **settings: float | None,
+) -> Iterator[tuple[PreTrainedModel | PeftModel, GenerationConfig]]:
+    """Opens a model to generate with; yields it unwrapped, and how it generates."""
+    from trl.models import unwrap_model_for_generation  # imports data sets: evaluate.py answers a mistake before that
+
+    with (
+        unwrap_model_for_generation(model, accelerator, gather_deepspeed3_params=gathers) as unwrapped,
+        generating(unwrapped, generation_config(unwrapped, tokenizer, **settings)) as config,
+        torch.no_grad(),
+    ):
+        was_training = unwrapped.training
+        unwrapped.eval()
+        yield unwrapped, config
+        unwrapped.train(was_training)
+
+
+# --- Generating -----------------------------------------------------------------------------------------------------------
+
+
+def _by_engine(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[Prompt],
+    batch_size: int,
+    config: GenerationConfig,
+) -> list[Decoded]:
+    """Answers prompts by the recorded steps of `common.generate.engine`."""
+    ids = tokenizer([prompt.text for prompt in prompts], add_special_tokens=False)["input_ids"]
+    names = [prompt.adapter for prompt in prompts] if prompts[0].adapter else None
+    seed = int(torch.randint(2**62, ())) if config.do_sample else 0  # a greedy answer draws no random number
+    with working(f"answering {len(prompts):,} prompts"):
+        return Decoder(config, batch_size)(model, ids, config.max_new_tokens, names, seed)
+
+
+# --- After ----------------------------------------------------------------------------------------------------------------
 
 
 def _completion(decoded: Decoded, tokenizer: PreTrainedTokenizerBase, config: GenerationConfig) -> Completion:
@@ -183,22 +200,14 @@ def _completion(decoded: Decoded, tokenizer: PreTrainedTokenizerBase, config: Ge
     return Completion(text, len(tokens), raw, confidence, tokens[-1] not in config.eos_token_id)
 
 
-def _by_generate(
-    model: PreTrainedModel | PeftModel,
-    inputs: BatchEncoding,
-    config: GenerationConfig,
-    logits_processor: LogitsProcessor | None,
-) -> list[Decoded]:
-    """Generates by transformers' `generate`; log-probabilities are those of greedy completions."""
-    confidence = _Confidence()
-    processors = [logits_processor] if logits_processor else []
-    if not config.do_sample:
-        processors.append(confidence)
-    output = model.generate(**inputs, generation_config=config, logits_processor=LogitsProcessorList(processors))
-    generated = output[:, inputs["input_ids"].shape[1] :].tolist()
-    logprobs = [[]] * len(generated) if config.do_sample else torch.stack(confidence.steps, dim=1).tolist()
-    ends = [
-        next((place for place, token in enumerate(tokens, 1) if token in config.eos_token_id), len(tokens))
-        for tokens in generated
+def _gathered(
+    prompts: list[Prompt], done: list[Decoded], tokenizer: PreTrainedTokenizerBase, config: GenerationConfig
+) -> list[Completion]:
+    """Returns the completions of all processes in the order of the prompts."""
+    completions = [
+        (prompt.number, _completion(decoded, tokenizer, config))
+        for prompt, decoded in zip(prompts, done, strict=True)
+        if prompt.counts
     ]
-    return [Decoded(tokens[:end], logs[:end]) for tokens, logs, end in zip(generated, logprobs, ends, strict=True)]
+    found = dict(gather_object(completions))
+    return [found[number] for number in range(len(found))]

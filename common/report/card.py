@@ -161,6 +161,23 @@ def card_of_export(card: str, folder: Path, settings: dict[str, Any], exported: 
     return f"{card.rstrip()}\n\n{usage(folder, settings)}\n## Export\n\n{exported}\n"
 
 
+def _header(folder: Path, name: str, settings: dict[str, Any], after: dict[str, dict[str, Any]]) -> str:
+    """Returns what the hub reads of a card: its first lines, in YAML."""
+    base = _on_a_line(settings["model_name_or_path"])
+    data, on_hub = _data_of(_on_a_line(settings["dataset_name"]))
+    task = "image-text-to-text" if (folder / "processor_config.json").exists() else "text-generation"
+    header: dict[str, Any] = {
+        "library_name": "peft" if settings["use_peft"] else "transformers",
+        "pipeline_tag": task,
+        "tags": ["zero-recipes", "trl"],
+        **_license_of(base),
+        **({"base_model": base} if _is_of_hub(base) else {}),
+        **({"datasets": on_hub} if on_hub else {}),
+        **({"model-index": _model_index(name, task, data, after)} if after else {}),
+    }
+    return yaml.safe_dump(header, width=math.inf, allow_unicode=True).strip()
+
+
 def write_card(
     folder: Path,
     *,
@@ -183,22 +200,12 @@ def write_card(
         model_name: The model's name; the folder's if not given.
     """
     name, base = model_name or folder.name, _on_a_line(settings["model_name_or_path"])
-    data, on_hub = _data_of(_on_a_line(settings["dataset_name"]))
+    data, _ = _data_of(_on_a_line(settings["dataset_name"]))
     evaluations = [row for row in rows if "split" in row]
     before, after = ({row["split"]: row for row in order} for order in (reversed(evaluations), evaluations))
-    task = "image-text-to-text" if (folder / "processor_config.json").exists() else "text-generation"
-    header: dict[str, Any] = {
-        "library_name": "peft" if settings["use_peft"] else "transformers",
-        "pipeline_tag": task,
-        "tags": ["zero-recipes", "trl"],
-        **_license_of(base),
-        **({"base_model": base} if _is_of_hub(base) else {}),
-        **({"datasets": on_hub} if on_hub else {}),
-        **({"model-index": _model_index(name, task, data, after)} if after else {}),
-    }
     lines = [
         "---",
-        yaml.safe_dump(header, width=math.inf, allow_unicode=True).strip(),
+        _header(folder, name, settings, after),
         "---",
         f"# {_as_text(name)}: {title}",
         "",

@@ -79,6 +79,34 @@ def _chosen(problems: list[dict]) -> list[dict]:
     return [problem | {"outcome": outcome(problem)} for problem in chosen(problems)]
 
 
+def _recorded(output_dir: Path, rows: list[dict], curves: list[Curve]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what a run has recorded so far: what the page's script shows of it, and what its template shows."""
+    rollouts = read_rows(output_dir / "rollouts.jsonl")
+    steps, problems = problems_of(read_rows(output_dir / "samples.jsonl"))
+    config = output_dir / "config.yaml"
+    splits = _by_split(rows)
+    evaluations = _before_and_after(splits)
+    in_script = {
+        "curves": [drawable(curve, rows) for curve in curves],
+        "more": [drawable(curve, rows) for curve in others(rows, curves)],
+        "span": max((row["step"] for row in rows), default=0),
+        "problems": fitting([f"step {step}" for step in steps], problems),
+        "rollouts": rollouts_of(rollouts),
+    }
+    in_text = {
+        "evaluations": evaluations,
+        "every_evaluation": _every_evaluation(splits),
+        "health": health_of(rows, rollouts),
+        "matrices": _matrices(evaluations),
+        "steps": steps,
+        "samples": _chosen(problems),
+        "outcomes": outcomes(problems),
+        "kept_note": in_script["problems"]["left_out"],
+        "config": config.read_text(encoding="utf-8") if config.is_file() else "",
+    }
+    return in_script, in_text
+
+
 def write_report(
     output_dir: Path,
     *,
@@ -94,14 +122,9 @@ def write_report(
 ) -> Path:
     """Writes the self-contained page `report.html` from what a run has recorded so far, and of a complete one `curves.png`.
 
-    A line of `samples.jsonl` has `step`, `split`, `question`, `answer`, `completion`, `correct`. It may have `id`, which tells
-    samples of one question apart; `image`, a data URI that is shown above the question; `marked`, the completion as pairs of a
-    kind ("equal", "wrong", or "missing" for what it should have said) and a text; `calls` and `gold_calls`, the calls of tools
-    that were made and that were right, each a `name` and `arguments`; and `mistake`, what is wrong in a word.
-
     Args:
-        output_dir: The run's folder, with `metrics.jsonl`, `samples.jsonl`, `rollouts.jsonl`, `config.yaml`; a missing one is
-            left out.
+        output_dir: The run's folder, with `metrics.jsonl`, `samples.jsonl` (see `samples.problems_of`), `rollouts.jsonl`,
+            `config.yaml`; a missing one is left out.
         title: The heading of the page.
         summary: One sentence on what was trained and how.
         curves: The plots, in order; series and plots without any data are left out. What else was logged follows them.
@@ -115,46 +138,16 @@ def write_report(
     Returns:
         The path of `report.html`.
     """
-    rows, rollouts = (read_rows(output_dir / f"{name}.jsonl") for name in ("metrics", "rollouts"))
-    steps, problems = problems_of(read_rows(output_dir / "samples.jsonl"))
-    config = output_dir / "config.yaml"
+    rows = read_rows(output_dir / "metrics.jsonl")
     curves = present(rows, curves)
     if curves and state == "complete":
         from common.report.plot import plot  # matplotlib takes a second to import
 
         replace(output_dir / "curves.png", plot(curves, rows))
-    splits = _by_split(rows)
-    evaluations = _before_and_after(splits)
-    shown = fitting([f"step {step}" for step in steps], problems)
-    data = {
-        "state": state,
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "every": every,
-        "curves": [drawable(curve, rows) for curve in curves],
-        "more": [drawable(curve, rows) for curve in others(rows, curves)],
-        "span": max((row["step"] for row in rows), default=0),
-        "problems": shown,
-        "rollouts": rollouts_of(rollouts),
-    }
-    page = render(
-        "page.html.jinja",
-        data,
-        title=title,
-        summary=summary,
-        refresh=max(5, round(every)) if state == "training" else None,
-        evaluations=evaluations,
-        every_evaluation=_every_evaluation(splits),
-        health=health_of(rows, rollouts),
-        tables=tables,
-        matrices=_matrices(evaluations),
-        steps=steps,
-        samples=_chosen(problems),
-        outcomes=outcomes(problems),
-        kept_note=shown["left_out"],
-        notes=notes,
-        left_out=dict(left_out or {}),
-        facts=facts,
-        config=config.read_text(encoding="utf-8") if config.is_file() else "",
-    )
+    in_script, in_text = _recorded(output_dir, rows, curves)
+    in_script |= {"state": state, "written": datetime.now(UTC).isoformat(timespec="seconds"), "every": every}
+    in_text |= {"title": title, "summary": summary, "facts": facts, "tables": tables, "notes": notes}
+    in_text |= {"left_out": dict(left_out or {}), "refresh": max(5, round(every)) if state == "training" else None}
+    page = render("page.html.jinja", in_script, **in_text)
     replace(output_dir / "report.html", page)
     return output_dir / "report.html"

@@ -21,6 +21,10 @@ def problems_of(samples: list[dict[str, Any]]) -> tuple[list[int], list[dict[str
 
     Args:
         samples: The rows of samples.jsonl. The last evaluation stands last whatever its step: it is that of the kept weights.
+            A row has `step`, `split`, `question`, `answer`, `completion`, `correct`. It may have `id`, which tells samples of
+            one question apart; `image`, a data URI that is shown above the question; `marked`, the completion as pairs of a
+            kind ("equal", "wrong", or "missing" for what it should have said) and a text; `calls` and `gold_calls`, the calls
+            of tools that were made and that were right, each a `name` and `arguments`; and `mistake`, what is wrong in a word.
 
     Returns:
         Steps, and for each problem `split`, `question`, `answer`, perhaps `image`, and `answers`: for each step what the row

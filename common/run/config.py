@@ -106,7 +106,34 @@ def _gather(argv: list[str], recipe: Path, parser: Parser, run_flag: str | None)
     if run_flag:
         settings |= _settings_of_run(chosen.get(run_flag), recipe, set(parser.standard) - NOT_OF_THE_RUN - {run_flag})
     by_hand = flags if config and config.resolve().parent == recipe else chosen
+    if not (settings | chosen)["dataset_name"]:
+        fail("dataset_name has no value; write `dataset_name: ...` into config.yaml, or pass --dataset_name")
     return _Found(settings | chosen, chosen, by_hand, usual_data, (config or files[-1]).stem)
+
+
+def _resolve(
+    found: _Found, recipe: str, stem: str, training_class: type[TrainingArguments], trains: bool, prepares: bool
+) -> dict[str, Any]:
+    """Returns every setting by name as the run has it: what was left open is chosen, and what cannot work is refused."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    values = Namespace(**dict(sorted(found.settings.items())))
+    if trains and values.output_dir is None and not prepares:
+        name = found.name + stem.removeprefix("train")  # of train_trainer.py: "tiny_trainer"
+        values.output_dir = default_output_dir(recipe, name, values.dataset_name, found.usual_data)
+    if not trains or prepares:
+        leave_open(values)
+    check_values(values, training_class, world_size, trains)
+    if trains:
+        settle(values, found.chosen, recipe, world_size)
+    choose_precision(values)
+    choose_modules(values)
+    check_deepspeed(values, world_size)
+    if trains:
+        check_run(vars(values))
+    if values.deepspeed:
+        start_alone()
+    check_gpus(trains)
+    return vars(values)
 
 
 def _build(values: dict[str, Any], classes: tuple[type, ...]) -> list[Any]:
@@ -152,35 +179,12 @@ def parse(
     trains = prepares or stem.startswith("train")
     parser = Parser(arguments_class, *([RunArguments] if trains else []), training_class, ModelConfig)
     found = _gather(list(sys.argv[1:] if argv is None else argv), recipe, parser, None if trains else run_flag)
-    settings = found.settings
-
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    values = Namespace(**dict(sorted(settings.items())))
-    if not values.dataset_name:
-        fail("dataset_name has no value; write `dataset_name: ...` into config.yaml, or pass --dataset_name")
     if reads is not None:
         refuse_unread(found.by_hand, parser.standard, reads, Path(script).name)
-    refuse(settings if trains else found.by_hand, parser.standard, training_class, refused or {})
-    has_default_output_dir = values.output_dir is None
-    if trains and has_default_output_dir and not prepares:
-        name = found.name + stem.removeprefix("train")  # of train_trainer.py: "tiny_trainer"
-        values.output_dir = default_output_dir(recipe.name, name, values.dataset_name, found.usual_data)
-    if not trains or prepares:
-        leave_open(values)
-    check_values(values, training_class, world_size, trains)
-    if trains:
-        settle(values, found.chosen, recipe.name, world_size)
-    choose_precision(values)
-    choose_modules(values)
-    check_deepspeed(values, world_size)
-    if trains:
-        check_run(vars(values))
-    if values.deepspeed:
-        start_alone()
-    check_gpus(trains)
-
-    args, training_args, model_args = _build(vars(values), (arguments_class, training_class, ModelConfig))
-    training_args.run_values, training_args.has_default_output_dir = dict(vars(values)), has_default_output_dir
+    refuse(found.settings if trains else found.by_hand, parser.standard, training_class, refused or {})
+    values = _resolve(found, recipe.name, stem, training_class, trains, prepares)
+    args, training_args, model_args = _build(values, (arguments_class, training_class, ModelConfig))
+    training_args.run_values, training_args.has_default_output_dir = values, found.settings["output_dir"] is None
     check_built(training_args, model_args, trains, prepares)
     check_toolchain(training_args)
     end_in_one_line(training_args, model_args)

@@ -59,6 +59,14 @@ def _train(trainer: Trainer, checkpoint: Path | None) -> None:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
 
 
+def _begin(script: str, trainer: Trainer) -> None:
+    """Writes the record of a run, and takes back that it is to be queued again."""
+    write_record(script, trainer.args)
+    trainer.accelerator.wait_for_everyone()
+    if trainer.accelerator.is_main_process:
+        (Path(trainer.args.output_dir) / REQUEUE).unlink(missing_ok=True)
+
+
 def _undo_defaults(trainer: Trainer) -> None:
     """Turns off what the libraries do by themselves, where it would break an evaluation or hide what is measured."""
     config = trainer.model.config.get_text_config()
@@ -67,6 +75,25 @@ def _undo_defaults(trainer: Trainer) -> None:
     trainer.args.logging_nan_inf_filter = False  # it would show a loss that is not a number as the one before
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
+
+
+def _watch(trainer: Trainer) -> Watch:
+    """Returns what stops a run: on request, when its time is over, where it diverges or a checkpoint has no room."""
+    needed = size_of_checkpoint(trainer.model, trainer.is_deepspeed_enabled)
+    settings = trainer.args.run_values
+    limit = settings.get("max_run_time")
+    request = StopRequest(seconds_of(limit) if limit else None)
+    return Watch(trainer, request, DivergenceGuard(trainer, settings.get("stop_on_spike", False)), needed)
+
+
+def _add_callbacks(trainer: Trainer, watch: Watch, recorder: Recorder, report: LiveReport) -> Heartbeat:
+    """Adds all that looks at a training while it goes on, in the order in which it is to be called."""
+    watch.before_leaving = lambda: report.now("interrupted")
+    trainer.callback_handler.callbacks.insert(0, Meter(trainer))  # before the trackers, which log what it adds
+    heartbeat = Heartbeat(trainer.args)
+    for callback in (heartbeat, watch, recorder, KeepRollouts(trainer, recorder.append), report):
+        trainer.add_callback(callback)
+    return heartbeat
 
 
 def _checkpoint_to_continue(trainer: Trainer, needed: int) -> Path | None:
@@ -78,6 +105,25 @@ def _checkpoint_to_continue(trainer: Trainer, needed: int) -> Path | None:
     else:
         check_room(folder, needed, "make room, or choose another --output_dir")
     return checkpoint
+
+
+def _continue(trainer: Trainer, checkpoint: Path | None, recorder: Recorder, report: LiveReport) -> None:
+    """Takes up what was recorded until the checkpoint, and trains on; a run that stops leaves its report."""
+    step = int(checkpoint.name.split("-")[1]) if checkpoint else None
+    recorder.restore(step, is_last=checkpoint is not None and is_last(checkpoint))
+    trainer.accelerator.wait_for_everyone()
+    with loading_converted(Path(trainer.args.output_dir)), loadable(trainer):
+        try:
+            _train(trainer, checkpoint)
+        except SystemExit:  # asked to stop, or diverged
+            report.now("interrupted")
+            for tracker in recorder.trackers:
+                tracker.end(trainer)
+            raise
+
+
+def _where(trainer: Trainer, watch: Watch) -> str:
+    return f" at step {trainer.state.global_step} (a checkpoint needs about {watch.needed / 1e9:.3g} GB)"
 
 
 def _finish(trainer: Trainer, recorder: Recorder, report: LiveReport) -> None:
@@ -121,46 +167,19 @@ def run(
         shown: Label to key of the trainer's log: what the progress lines show.
         more_follows: Whether this is a part of a run, whose folder is the one above: the processes stay connected for the rest.
     """
-    args, accelerator = trainer.args, trainer.accelerator
-    folder = Path(args.output_dir)
-    write_record(script, args)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        (folder / REQUEUE).unlink(missing_ok=True)
-
+    folder = Path(trainer.args.output_dir)
+    _begin(script, trainer)
     _undo_defaults(trainer)
     trackers = set_up(trainer, folder.parent if more_follows else folder)
-    needed = size_of_checkpoint(trainer.model, trainer.is_deepspeed_enabled)
-    limit = args.run_values.get("max_run_time")
-    request = StopRequest(seconds_of(limit) if limit else None)
-    watch = Watch(trainer, request, DivergenceGuard(trainer, args.run_values.get("stop_on_spike", False)), needed)
+    watch = _watch(trainer)
     recorder = Recorder(trainer, evaluate, shown, trackers)
-
     report = LiveReport(trainer, recorder, title, summary, curves)
-    watch.before_leaving = lambda: report.now("interrupted")
-    trainer.callback_handler.callbacks.insert(0, Meter(trainer))  # before the trackers, which log what it adds
-    heartbeat = Heartbeat(args)
-    for callback in (heartbeat, watch, recorder, KeepRollouts(trainer, recorder.append), report):
-        trainer.add_callback(callback)
+    heartbeat = _add_callbacks(trainer, watch, recorder, report)
+    keep_adapters_whole(trainer.model, trainer.args.deepspeed_plugin)
+    checkpoint = _checkpoint_to_continue(trainer, watch.needed)
 
-    keep_adapters_whole(trainer.model, args.deepspeed_plugin)
-    checkpoint = _checkpoint_to_continue(trainer, needed)
-    step = int(checkpoint.name.split("-")[1]) if checkpoint else None
-
-    def where() -> str:
-        return f" at step {trainer.state.global_step} (a checkpoint needs about {watch.needed / 1e9:.3g} GB)"
-
-    with naming_disk_faults(folder, where=where), naming_full_shared_memory():
-        recorder.restore(step, is_last=checkpoint is not None and is_last(checkpoint))
-        accelerator.wait_for_everyone()
-        with loading_converted(folder), loadable(trainer):
-            try:
-                _train(trainer, checkpoint)
-            except SystemExit:  # asked to stop, or diverged
-                report.now("interrupted")
-                for tracker in trackers:
-                    tracker.end(trainer)
-                raise
+    with naming_disk_faults(folder, where=lambda: _where(trainer, watch)), naming_full_shared_memory():
+        _continue(trainer, checkpoint, recorder, report)
         doing("saving the model and its report")
         watch.check_weights()
         trainer.save_model(str(folder))
@@ -168,8 +187,8 @@ def run(
     for tracker in trackers:
         tracker.end(trainer)
     idle()
-    accelerator.wait_for_everyone()
+    trainer.accelerator.wait_for_everyone()
     heartbeat.close()
-    request.close()
+    watch.request.close()
     if not more_follows:
-        accelerator.end_training()
+        trainer.accelerator.end_training()

@@ -8,36 +8,37 @@ how the experts share the work, and the same problem before and after, in output
 Simplified: one question and one answer a row, and no tools.
 """
 
+from typing import TYPE_CHECKING
+
+from common.data.formats import Conversation
+from common.report.page import Curve
 from common.run.config import parse
 from common.run.output_dir import check_output_dir
 
-from trl import SFTConfig
+from transformers import PreTrainedTokenizerBase
+from trl import ModelConfig, SFTConfig
 
 from arguments import MultilingualArguments
 
+if TYPE_CHECKING:
+    from datasets import Dataset
 
-def main() -> None:
-    args, training_args, model_args = parse(__file__, MultilingualArguments, SFTConfig)
-    check_output_dir(__file__, training_args)
 
-    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+def prepare_data(
+    args: MultilingualArguments, training_args: SFTConfig, model_args: ModelConfig
+) -> tuple[PreTrainedTokenizerBase, "Dataset", "Dataset", dict[str, list[Conversation]]]:
+    """Returns the tokenizer, the tokens to train on and to choose by, and the held-out conversations by the name of the set."""
     from common.data.splits import check_parts
     from common.data.tokens import show_trained, tokenize
     from common.errors import say
     from common.generate.limits import warn_of_cut_references
     from common.models.config import check_model
-    from common.models.load import load_model, load_tokenizer
-    from common.report.page import Curve
-    from common.run.loop import run
-
-    from transformers import EarlyStoppingCallback, set_seed
-    from trl import SFTTrainer, get_peft_config
+    from common.models.load import load_tokenizer
 
     from data import load_data, read_date, texts
-    from evaluate import check_held_out, evaluate
+    from evaluate import check_held_out
     from metrics import references
 
-    # 1. Data: conversations as tokens, in harmony format. Only the assistant's thought and its answer have labels.
     check_model(model_args, packing=training_args.packing)
     train, validation, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out, train, validation)
@@ -48,10 +49,40 @@ def main() -> None:
     held_out = check_held_out(held_out, tokenizer, args, training_args)
     warn_of_cut_references(references(held_out), tokenizer, args.max_new_tokens)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
+    return tokenizer, train_dataset, eval_dataset, held_out
+
+
+def curves(held_out: dict[str, list[Conversation]]) -> list[Curve]:
+    """Returns the plots of the report."""
+    return [
+        Curve("Thoughts in the language asked for", {name: f"{name}:thinking_language" for name in held_out}, percent=True),
+        Curve("Right answers", {name: f"{name}:answer" for name in held_out}, percent=True),
+        Curve("Valid harmony format", {name: f"{name}:harmony_format" for name in held_out}, percent=True),
+        Curve("Loss a trained token", {"training": "loss"}),
+    ]
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, MultilingualArguments, SFTConfig)
+    check_output_dir(__file__, training_args)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.models.kernels import use_liger_modules
+    from common.models.load import load_model
+    from common.run.loop import run
+
+    from transformers import EarlyStoppingCallback, set_seed
+    from trl import SFTTrainer, get_peft_config
+
+    from evaluate import evaluate
+
+    # 1. Data: conversations as tokens, in harmony format. Only the assistant's thought and its answer have labels.
+    tokenizer, train_dataset, eval_dataset, held_out = prepare_data(args, training_args, model_args)
 
     # 2. Model: gpt-oss, its MXFP4 weights put back into 16 bits, or any causal language model with experts.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
     model = load_model(model_args, tokenizer)
+    use_liger_modules(model, training_args)
 
     # 3. Trainer: adds adapters if asked to (`use_peft`): in the attention (`lora_target_modules`) and in the experts, whose
     #    weights are parameters and no layers (`lora_target_parameters`).
@@ -73,12 +104,7 @@ def main() -> None:
         evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args),
         title="Thinking in the language asked for",
         summary="Trained on thoughts and answers. The problems below were held out of training, in any language.",
-        curves=[
-            Curve("Thoughts in the language asked for", {name: f"{name}:thinking_language" for name in held_out}, percent=True),
-            Curve("Right answers", {name: f"{name}:answer" for name in held_out}, percent=True),
-            Curve("Valid harmony format", {name: f"{name}:harmony_format" for name in held_out}, percent=True),
-            Curve("Loss a trained token", {"training": "loss"}),
-        ],
+        curves=curves(held_out),
         shown={"loss": "loss"},
     )
 

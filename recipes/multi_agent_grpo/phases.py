@@ -14,8 +14,9 @@ from common.run.loop import run
 from common.run.teaching import WatchRewards, check_positions, counted_rewards
 
 from datasets import Dataset
-from transformers import set_seed
-from trl import GRPOTrainer, get_peft_config
+from peft import PeftModel
+from transformers import PreTrainedModel, set_seed
+from trl import GRPOConfig, GRPOTrainer, get_peft_config
 
 from agents import Agent
 from budget import StopAtTokens, sampled_tokens, steps_of
@@ -29,6 +30,18 @@ from rewards import RewardFunction, correct, formatted, team_rewards
 from turns import OWN, ask_mates, load_for_turn
 
 SCRIPT = str(Path(__file__).with_name("train.py"))  # by which a run is known
+
+
+def prepare_model(
+    setup: Setup, training_args: GRPOConfig, adapters: dict[str, str] | None, dataset: Dataset
+) -> PreTrainedModel | PeftModel:
+    """Returns the model that a phase trains, which has positions for its longest prompt and an answer."""
+    set_seed(training_args.seed)  # adapters, and a `tiny:` model, begin with random weights
+    model = load_for_turn(setup, adapters) if adapters else load_members(setup, {})
+    use_liger_modules(model, training_args)
+    prompts = setup.tokenizer.apply_chat_template(list(dataset["prompt"]), return_dict=False, add_generation_prompt=True)
+    check_positions(max(map(len, prompts)), model.config, training_args.max_completion_length)
+    return model
 
 
 def learn(
@@ -55,12 +68,7 @@ def learn(
     weights = (setup.training_args.reward_weights or [1.0] * 4)[: len(reward_funcs)]
     training_args = fresh(setup.training_args, output_dir=str(folder), reward_weights=weights, **changes)
     reward_funcs = counted_rewards(training_args, reward_funcs)
-
-    set_seed(training_args.seed)  # adapters, and a `tiny:` model, begin with random weights
-    model = load_for_turn(setup, adapters) if adapters else load_members(setup, {})
-    use_liger_modules(model, training_args)
-    prompts = setup.tokenizer.apply_chat_template(list(dataset["prompt"]), return_dict=False, add_generation_prompt=True)
-    check_positions(max(map(len, prompts)), model.config, training_args.max_completion_length)
+    model = prepare_model(setup, training_args, adapters, dataset)
     # For each prompt sample `num_generations` completions, reward each, and make those that did better than the others of their
     # group more likely.
     trainer = GRPOTrainer(

@@ -9,41 +9,36 @@ whom; problems with all answers and the vote, in outputs/multi_agent_grpo/*/repo
 Simplified: one pass over the problems, no KL term (beta: 0), and no agent but the aggregator hears the others.
 """
 
+from typing import TYPE_CHECKING
+
 from common.run.config import parse
 from common.run.grpo import check_reward_weights
 from common.run.output_dir import check_output_dir
 from common.run.record import write_record
 from common.run.teaching import check_num_prompts, check_positions
 
-from transformers import set_seed
-from trl import GRPOConfig
+from transformers import PreTrainedTokenizerBase, set_seed
+from trl import GRPOConfig, ModelConfig
 
-from agents import check_team, load_team
+from agents import Agent, check_team, load_team
 from arguments import TeamArguments
 from budget import prompts_a_step
 from rewards import correct, formatted, team_rewards
 
+if TYPE_CHECKING:
+    from data import Problem
 
-def main() -> None:
-    args, training_args, model_args = parse(__file__, TeamArguments, GRPOConfig)
-    check_reward_weights(training_args, [correct, formatted, *team_rewards()])
-    team, aggregator = load_team(args.agents_file)
-    check_team(team, args.single_agent, args.adapter_per_agent, training_args, model_args)
-    check_output_dir(__file__, training_args)
 
-    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+def prepare_data(
+    args: TeamArguments, training_args: GRPOConfig, model_args: ModelConfig, team: list[Agent]
+) -> tuple[PreTrainedTokenizerBase, list["Problem"], list["Problem"], list["Problem"]]:
+    """Returns the tokenizer, and the problems to train on, to choose by and to report on."""
     from common.data.splits import check_parts
     from common.models.config import check_model, read_config
     from common.models.load import load_tokenizer, with_variables
 
     from data import check_prompts, load_data
-    from evaluate import ask_team, choose_single, measure_team
-    from kept import once
-    from members import Setup, leave, opened, team_weights
-    from phases import learn_alone, learn_team, learn_to_decide
-    from results import finish
 
-    # 1. Data: problems, and for each the number that the rewards look for. Every agent reads every problem.
     check_model(model_args)
     train, validation, sets = load_data(args, training_args.seed)
     check_parts(args.dataset_name, sets, train, validation)
@@ -55,6 +50,25 @@ def main() -> None:
     check_positions(longest, read_config(model_args), answers * training_args.max_completion_length)
     alone = args.adapter_per_agent or args.single_agent  # the fewest rows that a phase has
     check_num_prompts(len(train) * (1 if alone else len(team)), training_args)
+    return tokenizer, train, validation, held_out
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, TeamArguments, GRPOConfig)
+    check_reward_weights(training_args, [correct, formatted, *team_rewards()])
+    team, aggregator = load_team(args.agents_file)
+    check_team(team, args.single_agent, args.adapter_per_agent, training_args, model_args)
+    check_output_dir(__file__, training_args)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from evaluate import ask_team, choose_single, measure_team
+    from kept import once
+    from members import Setup, leave, opened, team_weights
+    from phases import learn_alone, learn_team, learn_to_decide
+    from results import finish
+
+    # 1. Data: problems, and for each the number that the rewards look for. Every agent reads every problem.
+    tokenizer, train, validation, held_out = prepare_data(args, training_args, model_args, team)
     setup = Setup(training_args, model_args, tokenizer)
 
     # 2. Before: the base model in all roles, and the one that is best alone with the budget of the whole team. Which one that

@@ -9,41 +9,39 @@ Simplified: one picture and one answer a row (rows with several pictures, or non
 the text stands.
 """
 
+from typing import TYPE_CHECKING, Any
+
+from common.report.page import Curve
 from common.run.config import parse
 from common.run.output_dir import check_output_dir
 
-from trl import SFTConfig
+from peft import PeftConfig
+from transformers import PreTrainedModel
+from trl import ModelConfig, SFTConfig
 
 from arguments import REFUSED, OcrArguments
 
+if TYPE_CHECKING:
+    from datasets import Dataset
 
-def main() -> None:
-    args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig, refused=REFUSED)
-    check_output_dir(__file__, training_args)
+    from collate import Collator
 
-    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+
+def prepare_data(
+    args: OcrArguments, training_args: SFTConfig, model_args: ModelConfig
+) -> tuple["Collator", "Dataset", "Dataset", dict[str, list[dict[str, Any]]]]:
+    """Returns the collator, the tokens to train on and to choose by, and the held-out rows by the name of the set."""
     from common.data.splits import check_parts
     from common.data.tokens import show_trained
     from common.errors import say
     from common.generate.limits import warn_of_cut_references
     from common.models.config import check_model, check_reads_pictures
-    from common.models.load import load_model
-    from common.models.pictures import freeze_tower
     from common.models.vision import load_processor
-    from common.report.page import Curve
-    from common.run.loop import run
-
-    from transformers import EarlyStoppingCallback, set_seed
-    from trl import SFTTrainer, get_peft_config
 
     from collate import Collator
     from data import load_data
-    from evaluate import evaluate
     from metrics import references
 
-    training_args.remove_unused_columns = False  # the pictures are no argument of the model's, and needed
-
-    # 1. Data: pictures and their text. Only the transcription has labels, so only that is learned.
     check_model(model_args)
     check_reads_pictures(model_args)
     if args.curriculum and args.dataset_name == "synthetic":
@@ -57,16 +55,61 @@ def main() -> None:
     _, held_out["held_out"] = collator.tokenize(held_out["held_out"], where="held_out")
     warn_of_cut_references(references(held_out), processor.tokenizer, args.max_new_tokens)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], processor.tokenizer)}")
+    return collator, train_dataset, eval_dataset, held_out
 
-    # 2. Model: any that reads pictures in Qwen2-VL's way. Under ZeRO-3 each process loads only its part.
+
+def prepare_model(
+    args: OcrArguments, training_args: SFTConfig, model_args: ModelConfig, collator: "Collator"
+) -> tuple[PreTrainedModel, PeftConfig | None]:
+    """Returns the model, and which adapters it gets, if any."""
+    from common.models.kernels import use_liger_modules
+    from common.models.load import load_model
+    from common.models.pictures import freeze_tower
+
+    from transformers import set_seed
+    from trl import get_peft_config
+
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
-    model = load_model(model_args, processor)
+    model = load_model(model_args, collator.processor)
+    use_liger_modules(model, training_args)
     collator.get_positions = model.model.get_rope_index
     peft_config = get_peft_config(model_args)
     if args.freeze_vision_tower:
         freeze_tower(model)
         if peft_config:
             peft_config.exclude_modules = r".*\.visual\..*"
+    return model, peft_config
+
+
+def curves(held_out: dict[str, list[dict[str, Any]]]) -> list[Curve]:
+    """Returns the plots of the report."""
+    return [
+        Curve("Character error rate", {name: f"{name}:character_error_rate" for name in held_out}, percent=True),
+        Curve("Read without a mistake", {name: f"{name}:exact_match" for name in held_out}, percent=True),
+        Curve("Loss a trained token", {"training": "loss"}),
+    ]
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, OcrArguments, SFTConfig, refused=REFUSED)
+    check_output_dir(__file__, training_args)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.run.loop import run
+
+    from transformers import EarlyStoppingCallback
+    from trl import SFTTrainer
+
+    from evaluate import evaluate
+
+    training_args.remove_unused_columns = False  # the pictures are no argument of the model's, and needed
+
+    # 1. Data: pictures and their text. Only the transcription has labels, so only that is learned.
+    collator, train_dataset, eval_dataset, held_out = prepare_data(args, training_args, model_args)
+    processor = collator.processor
+
+    # 2. Model: any that reads pictures in Qwen2-VL's way. Under ZeRO-3 each process loads only its part.
+    model, peft_config = prepare_model(args, training_args, model_args, collator)
 
     # 3. Trainer: opens a batch's pictures, adds adapters if asked to (`use_peft`), and calls DeepSpeed as the launcher says.
     trainer = SFTTrainer(
@@ -88,11 +131,7 @@ def main() -> None:
         evaluate=lambda model: evaluate(model, trainer.accelerator, processor, held_out, args, training_args),
         title="Reading pictures",
         summary="Trained on the transcriptions alone. The texts below were held out of training.",
-        curves=[
-            Curve("Character error rate", {name: f"{name}:character_error_rate" for name in held_out}, percent=True),
-            Curve("Read without a mistake", {name: f"{name}:exact_match" for name in held_out}, percent=True),
-            Curve("Loss a trained token", {"training": "loss"}),
-        ],
+        curves=curves(held_out),
         shown={"loss": "loss"},
     )
 

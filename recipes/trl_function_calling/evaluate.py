@@ -131,6 +131,30 @@ def _leaderboard(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]
     return {"leaderboard": {"metrics": means, "samples": [], "count": count}} if means else {}
 
 
+def answer(
+    model: torch.nn.Module,
+    accelerator: Accelerator,
+    tokenizer: PreTrainedTokenizerBase,
+    requests: list[Request],
+    batch_size: int,
+    max_new_tokens: int,
+) -> list[str]:
+    """Returns what the model writes for each request, with what its template has begun for it."""
+    from common.data.tokens import render
+
+    completions = generate(
+        model,
+        accelerator,
+        tokenizer,
+        [request.messages for request in requests],
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        tools=[request.tools for request in requests],
+    )
+    prompts = [render(request.messages, tokenizer, request.tools, prompt=True) for request in requests]
+    return [begun_by(prompt) + completion.raw for prompt, completion in zip(prompts, completions, strict=True)]
+
+
 def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
@@ -156,7 +180,7 @@ def evaluate(
         For each set `metrics` (see `metrics.score`), `samples` (the first requests with their completions) and `count`; for the
         chat `loss`, in nats a token. Of BFCL's categories also `leaderboard`, its means over them.
     """
-    from common.data.tokens import render, tokenize
+    from common.data.tokens import tokenize
     from common.measure.loss import mean_loss
 
     batch_size = training_args.per_device_eval_batch_size
@@ -168,17 +192,7 @@ def evaluate(
             results[name] = {"metrics": {"loss": loss}, "samples": [], "count": len(rows)}
             continue
         requests = [to_request(row) for row in rows]
-        completions = generate(
-            model,
-            accelerator,
-            tokenizer,
-            [request.messages for request in requests],
-            batch_size=batch_size,
-            max_new_tokens=args.max_new_tokens,
-            tools=[request.tools for request in requests],
-        )
-        prompts = [render(request.messages, tokenizer, request.tools, prompt=True) for request in requests]
-        written = [begun_by(prompt) + completion.raw for prompt, completion in zip(prompts, completions, strict=True)]
+        written = answer(model, accelerator, tokenizer, requests, batch_size, args.max_new_tokens)
         metrics, verdicts = score(rows, written, form)
         shown = islice(zip(requests, written, verdicts, strict=True), SAMPLES_SHOWN)
         samples = [_sample(*sample, form) for sample in shown]

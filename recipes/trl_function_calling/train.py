@@ -8,38 +8,37 @@ to unseen tools fare, what is forgotten of plain chat, and samples, in outputs/t
 Simplified: no tool is really called in training; the results in the conversations are given.
 """
 
+from typing import TYPE_CHECKING
+
+from common.data.formats import Conversation
+from common.report.page import Curve
 from common.run.config import parse
 from common.run.output_dir import check_output_dir
 
-from trl import SFTConfig
+from transformers import PreTrainedTokenizerBase
+from trl import ModelConfig, SFTConfig
 
 from arguments import CallingArguments
 
+if TYPE_CHECKING:
+    from datasets import Dataset
 
-def main() -> None:
-    args, training_args, model_args = parse(__file__, CallingArguments, SFTConfig)
-    check_output_dir(__file__, training_args)
+    from forms import Form
 
-    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+
+def prepare_data(
+    args: CallingArguments, training_args: SFTConfig, model_args: ModelConfig
+) -> tuple[PreTrainedTokenizerBase, "Form", "Dataset", "Dataset", dict[str, list[Conversation]]]:
+    """Returns the tokenizer, the form of its calls, the tokens to train on and to choose by, and the held-out sets by name."""
     from common.data.splits import check_parts
     from common.data.tokens import show_trained, tokenize, use_training_template
     from common.errors import say
-    from common.generate.settings import stop_at
     from common.models.config import check_model
-    from common.models.kernels import use_liger_modules
-    from common.models.load import load_model, load_tokenizer
-    from common.report.page import Curve
-    from common.run.loop import run
-
-    from transformers import EarlyStoppingCallback, set_seed
-    from trl import SFTTrainer, get_peft_config
+    from common.models.load import load_tokenizer
 
     from data import load_data
-    from evaluate import check_form, check_held_out, evaluate
-    from forms import end_of_calls
+    from evaluate import check_form, check_held_out
 
-    # 1. Data: conversations with tools as tokens. Only what the assistant writes has labels: its calls and its answers, not
-    #    the tools, the requests and the results.
     check_model(model_args, packing=training_args.packing)
     train, validation, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out, train, validation)
@@ -51,6 +50,51 @@ def main() -> None:
     eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
     held_out = check_held_out(held_out, tokenizer, args, training_args, form)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
+    return tokenizer, form, train_dataset, eval_dataset, held_out
+
+
+def curves() -> list[Curve]:
+    """Returns the plots of the report."""
+    return [
+        Curve(
+            "Held-out requests",
+            {
+                "exact call": "held_out:exact_call",
+                "several calls, exact": "held_out:parallel_call",
+                "no tool fits: none called": "held_out:irrelevance",
+                "final answer": "held_out:final_answer",
+            },
+            percent=True,
+        ),
+        Curve(
+            "Tools never seen in training",
+            {"exact call": "unseen_tools:exact_call", "right function": "unseen_tools:function_name"},
+            percent=True,
+        ),
+        Curve("Loss a trained token", {"training": "loss"}),
+        Curve("Loss on plain chat: what is forgotten", {"plain chat": "plain_chat:loss"}),
+    ]
+
+
+def main() -> None:
+    args, training_args, model_args = parse(__file__, CallingArguments, SFTConfig)
+    check_output_dir(__file__, training_args)
+
+    # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.generate.settings import stop_at
+    from common.models.kernels import use_liger_modules
+    from common.models.load import load_model
+    from common.run.loop import run
+
+    from transformers import EarlyStoppingCallback, set_seed
+    from trl import SFTTrainer, get_peft_config
+
+    from evaluate import evaluate
+    from forms import end_of_calls
+
+    # 1. Data: conversations with tools as tokens. Only what the assistant writes has labels: its calls and its answers, not
+    #    the tools, the requests and the results.
+    tokenizer, form, train_dataset, eval_dataset, held_out = prepare_data(args, training_args, model_args)
 
     # 2. Model: any causal language model whose chat template knows tools. Under ZeRO-3 each process loads only its part.
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
@@ -77,25 +121,7 @@ def main() -> None:
         evaluate=lambda model: evaluate(model, trainer.accelerator, tokenizer, held_out, args, training_args, form),
         title="Function calling",
         summary="Trained on conversations with tools. The requests below were held out of training.",
-        curves=[
-            Curve(
-                "Held-out requests",
-                {
-                    "exact call": "held_out:exact_call",
-                    "several calls, exact": "held_out:parallel_call",
-                    "no tool fits: none called": "held_out:irrelevance",
-                    "final answer": "held_out:final_answer",
-                },
-                percent=True,
-            ),
-            Curve(
-                "Tools never seen in training",
-                {"exact call": "unseen_tools:exact_call", "right function": "unseen_tools:function_name"},
-                percent=True,
-            ),
-            Curve("Loss a trained token", {"training": "loss"}),
-            Curve("Loss on plain chat: what is forgotten", {"plain chat": "plain_chat:loss"}),
-        ],
+        curves=curves(),
         shown={"loss": "loss"},
     )
 

@@ -18,8 +18,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config
 
 
-def main() -> None:
-    name, folder = sys.argv[1:]
+def settings(name: str, folder: str) -> tuple[SFTConfig, ModelConfig]:
     args = SFTConfig(
         output_dir=folder,
         max_steps=3,
@@ -44,6 +43,22 @@ def main() -> None:
         lora_target_modules=["q_proj", "k_proj", "v_proj", "o_proj"],
         lora_target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
     )
+    return args, model_args
+
+
+def gathered(engine: deepspeed.DeepSpeedEngine) -> dict[str, torch.Tensor]:
+    """Returns the trained parameters, whole on each process: shards cannot be compared."""
+    trained = {}
+    for name, parameter in engine.module.named_parameters():
+        if parameter.requires_grad:
+            with deepspeed.zero.GatheredParameters(parameter):
+                trained[name.replace(".default", "")] = parameter.detach().clone()
+    return trained
+
+
+def main() -> None:
+    name, folder = sys.argv[1:]
+    args, model_args = settings(name, folder)
     tokenizer = load_tokenizer(model_args)
     tokens = list(range(10, 40))
     rows = Dataset.from_list([{"input_ids": tokens[number:], "labels": tokens[number:]} for number in range(12)])
@@ -61,12 +76,7 @@ def main() -> None:
     engine.eval()
     with torch.no_grad():
         trained_logits = engine(input_ids=text).logits
-    # Shards cannot be compared: the whole parameters are gathered on each process.
-    trained = {}
-    for parameter_name, parameter in engine.module.named_parameters():
-        if parameter.requires_grad:
-            with deepspeed.zero.GatheredParameters(parameter):
-                trained[parameter_name.replace(".default", "")] = parameter.detach().clone()
+    trained = gathered(engine)
     unset_hf_deepspeed_config()  # or the base would be sharded as well when it is loaded again
     saved = load_file(f"{folder}/adapter_model.safetensors")
     with torch.no_grad():
