@@ -12,7 +12,7 @@ import time
 
 from common.generate.decode import Decoder
 from common.generate.rollout import plain_logprobs
-from common.models.kernels import use_liger_modules
+from common.models.liger import use_liger_modules
 
 import torch
 from peft import LoraConfig, get_peft_model

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from common.commands.places import find_recipe, recipe_folders
 from common.commands.plan import configurations
+from common.plan.configs import config_named
 from common.plan.estimate import Job, Plan, estimate
 from common.plan.fit import ALL_STAGES, STAGES, best_fit, host_memory
 from common.plan.records import measured, speed_of
-from common.plan.shapes import config_named
 
 from plan_gpu import recorded
 from plan_measured import beside_others, table

@@ -21,9 +21,9 @@ from statistics import mean
 from common.data.runs import read_rows
 from common.models.families import CHAT_TEMPLATES
 from common.models.tiny import tiny_tokenizer
+from common.plan.configs import config_named
 from common.plan.estimate import estimate
 from common.plan.jobs import job_of
-from common.plan.shapes import config_named
 
 import torch
 import yaml

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common.plan.configs import config_named
 from common.plan.estimate import Job, Plan, estimate
 from common.plan.jobs import job_of
 from common.plan.records import records
-from common.plan.shapes import config_named
 
 import yaml
 

@@ -55,14 +55,14 @@ AT_RUN_TIME = [
     ("transformers.trainer", "self.callback_handler = ", "common/run/loop.py"),
     ("torch.storage", "_cdata", "common/plan/ledger.py"),
     ("transformers.configuration_utils", "_attn_implementation", "common/generate/engine.py"),
-    ("transformers.configuration_utils", "_attn_implementation", "common/generate/scoring.py"),
+    ("transformers.configuration_utils", "_attn_implementation", "common/generate/logprobs.py"),
     ("trl.trainer.grpo_trainer", "_metrics", "common/generate/rollout.py"),
     ("trl.trainer.grpo_trainer", "_logs", "common/run/rollouts.py"),
     ("trl.trainer.grpo_trainer", "return prompt_ids, completion_ids, tool_mask", "common/run/meter.py"),
     ("trl.trainer.grpo_trainer", "_generate", "common/run/meter.py"),
     ("trl.trainer.grpo_trainer", "_generate", "benchmarks/profile_step.py"),
-    ("trl.trainer.grpo_trainer", "_get_per_token_logps_and_entropies", "common/generate/scoring.py"),
-    ("trl.trainer.grpo_trainer", "_get_per_token_logps_and_entropies", "tests/common/generate/test_scoring.py"),
+    ("trl.trainer.grpo_trainer", "_get_per_token_logps_and_entropies", "common/generate/logprobs.py"),
+    ("trl.trainer.grpo_trainer", "_get_per_token_logps_and_entropies", "tests/common/generate/test_logprobs.py"),
     ("trl.trainer.grpo_trainer", "_tokenize_prompts", "tests/common/generate/test_rollout.py"),
 ]
 # Public, but in no documentation.

@@ -88,7 +88,7 @@ def _find(source: str) -> tuple[Path, str | None]:
     names = [folder.name for folder in places.recipe_folders()]
     if source in names or (Path(source) / "train.py").is_file():
         return places.find_recipe(source), None
-    from common.plan.shapes import is_at_hand, shapes  # takes seconds, as below
+    from common.plan.configs import is_at_hand, shapes  # takes seconds, as below
 
     is_model = "/" in source or (Path(source) / "config.json").is_file() or is_at_hand(source)
     if not is_model:
@@ -114,10 +114,10 @@ def make_plan(source: str, num_gpus: int, gpu_memory: float, config: str | None)
     """
     recipe, model = _find(source)
     found = configurations(recipe, config)
+    from common.plan.configs import config_named
     from common.plan.fit import STAGES, best_fit
     from common.plan.passes import Unplanned
     from common.plan.records import measured, speed_of
-    from common.plan.shapes import config_named
 
     planned: dict[str, Any] = {"recipe": recipe.name, "gpus": num_gpus, "gpu_memory": round(gpu_memory, 1)}
     planned |= {"model": model or found[next(iter(found))]["model_name_or_path"], "fits": [], "does_not_fit": []}

@@ -64,5 +64,5 @@ PACKING_MODELS = [
 # Decoders whose attention is what `common.generate.slots` computes: a test compares each with `generate`.
 ENGINE_MODELS = ["llama", "mistral", "qwen2", "qwen3", "smollm3"]
 
-# Whose vision towers pass what `pictures.attend_together` takes: a test compares each with the one after the other.
+# Whose vision towers pass what `vision_tower.attend_together` takes: a test compares each with the one after the other.
 PICTURE_MODELS = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"]

@@ -14,7 +14,7 @@ from common.data.hub import refusal
 from common.data.templates import as_text, with_fixed_date, without_marks
 from common.data.texts import Unreadable, decoded_text
 from common.errors import BadRow, brief, fail
-from common.models import mxfp4, pictures, tiny, vision, zero3
+from common.models import mxfp4, tiny, vision, vision_tower, zero3
 from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
 from common.models.config import config_of_tiny, fail_to_load, read_config, tiny_architecture
@@ -205,7 +205,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
         fail(f"model_name_or_path {name} cannot be loaded: {why}")
     # On a CPU, which waits for no program, padding costs more than it saves.
     if config.model_type in PICTURE_MODELS and settings["attn_implementation"] in (None, "sdpa") and torch.cuda.is_available():
-        pictures.see_together(model)
+        vision_tower.see_together(model)
     adapted = model_args.use_peft
     zero3.register(model, adapted, (model_args.lora_target_parameters or []) if adapted else [])
     for module in model.modules():

@@ -59,10 +59,10 @@ def _planned(args: TrainingArguments, model_args: ModelConfig, memory: float | N
     # Takes seconds, which runs without a GPU do without.
     from common.models.config import read_config
     from common.models.tiny import PREFIX
+    from common.plan.configs import config_named
     from common.plan.estimate import estimate
     from common.plan.jobs import job_of
     from common.plan.passes import Unplanned
-    from common.plan.shapes import config_named
 
     name = model_args.model_name_or_path
     config = read_config(model_args) if name.startswith(PREFIX) else config_named(name)

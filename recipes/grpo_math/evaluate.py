@@ -93,7 +93,7 @@ def main() -> None:
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
     from common.models.devices import prepare
-    from common.models.kernels import use_liger_modules
+    from common.models.liger import use_liger_modules
     from common.models.load import load_model, load_tokenizer, with_variables
 
     from data import check_prompts, load_data

@@ -81,9 +81,9 @@ def main() -> None:
     rewards = counted_rewards(training_args, REWARDS)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
+    from common.generate.logprobs import skip_padding
     from common.generate.rollout import use_rollout_engine
-    from common.generate.scoring import skip_padding
-    from common.models.kernels import use_liger_modules
+    from common.models.liger import use_liger_modules
     from common.models.load import load_model
     from common.run.loop import run
 

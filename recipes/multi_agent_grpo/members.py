@@ -13,7 +13,7 @@ from common.errors import fail
 from common.generate.adapters import BASE
 from common.generate.completions import Completion, generate
 from common.models.devices import prepare
-from common.models.kernels import use_liger_modules
+from common.models.liger import use_liger_modules
 from common.models.load import load_model
 from common.run.grpo import sampling
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from common.data.runs import COMPLETE
 from common.errors import say
+from common.generate.logprobs import skip_padding
 from common.generate.rollout import use_rollout_engine
-from common.generate.scoring import skip_padding
-from common.models.kernels import use_liger_modules
+from common.models.liger import use_liger_modules
 from common.report.page import Curve
 from common.run.loop import run
 from common.run.teaching import WatchRewards, check_positions, counted_rewards

@@ -62,9 +62,9 @@ def prepare_model(
     args: OcrArguments, training_args: SFTConfig, model_args: ModelConfig, collator: "Collator"
 ) -> tuple[PreTrainedModel, PeftConfig | None]:
     """Returns the model, and which adapters it gets, if any."""
-    from common.models.kernels import use_liger_modules
+    from common.models.liger import use_liger_modules
     from common.models.load import load_model
-    from common.models.pictures import freeze_tower
+    from common.models.vision_tower import freeze_tower
 
     from transformers import set_seed
     from trl import get_peft_config

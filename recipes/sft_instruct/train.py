@@ -66,7 +66,7 @@ def main() -> None:
     check_output_dir(__file__, training_args)
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
-    from common.models.kernels import use_liger_modules
+    from common.models.liger import use_liger_modules
     from common.models.load import load_model
     from common.run.loop import run
 

@@ -82,7 +82,7 @@ def main() -> None:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.generate.settings import stop_at
-    from common.models.kernels import use_liger_modules
+    from common.models.liger import use_liger_modules
     from common.models.load import load_model
     from common.run.loop import run
 

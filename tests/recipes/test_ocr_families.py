@@ -5,7 +5,7 @@ from copy import deepcopy
 from types import ModuleType
 
 from common.data.tokens import IGNORED
-from common.models import pictures
+from common.models import vision_tower
 from common.models.families import PICTURE_MODELS
 from common.models.load import load_model
 from common.models.vision import load_processor
@@ -102,14 +102,14 @@ def test_pictures_seen_at_once_are_seen_as_one_after_the_other(recipe, loaded):
 
     expected, written = gradients(), completion()
     assert all(gradient.abs().max() > 0 for name, gradient in expected.items() if "qkv.weight" in name)
-    pictures.see_together(model)
+    vision_tower.see_together(model)
     together = []
-    original = pictures.scaled_dot_product_attention
+    original = vision_tower.scaled_dot_product_attention
     try:
-        pictures.scaled_dot_product_attention = lambda *args, **more: together.append(1) or original(*args, **more)
+        vision_tower.scaled_dot_product_attention = lambda *args, **more: together.append(1) or original(*args, **more)
         found, written_again = gradients(), completion()
     finally:
-        pictures.scaled_dot_product_attention = original
+        vision_tower.scaled_dot_product_attention = original
         model.set_attn_implementation({"vision_config": "sdpa"})
     assert len(together) == 4  # once in each layer of the tower, to train and to write
     assert written_again == written
@@ -126,7 +126,7 @@ def test_nothing_is_computed_backwards_through_a_frozen_tower(recipe, loaded, re
     def gradients(freeze: bool) -> tuple[dict[str, torch.Tensor], list[bool]]:
         copy = deepcopy(model).train()
         if freeze:
-            pictures.freeze_tower(copy)
+            vision_tower.freeze_tower(copy)
         torch.manual_seed(0)
         lora = LoraConfig(r=2, target_modules="all-linear", exclude_modules=r".*\.visual\..*", init_lora_weights=False)
         adapted = get_peft_model(copy, lora)

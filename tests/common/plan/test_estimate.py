@@ -8,10 +8,10 @@ from pathlib import Path
 from common.models.config import read_config
 from common.models.tiny_vision import TINY
 from common.plan import models, passes
+from common.plan.configs import config_named
 from common.plan.estimate import GIB, Job, estimate, shape_of
 from common.plan.jobs import job_of
 from common.plan.passes import Unplanned
-from common.plan.shapes import config_named
 
 import numpy as np
 import pytest

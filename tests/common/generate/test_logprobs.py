@@ -1,6 +1,6 @@
 """GRPO's log-probabilities without padding are those with it."""
 
-from common.generate.scoring import skip_padding
+from common.generate.logprobs import skip_padding
 from common.models.load import load_tokenizer
 from common.models.tiny import tiny_config
 

@@ -14,7 +14,7 @@ SUFFIXES = ("-Instruct", "-Base", "-Chat")
 
 def shapes() -> dict[str, dict]:
     """Returns by a model's name, without its owner and what it was tuned for, what its config.json says of its size."""
-    return json.loads((files("common.plan") / "shapes.json").read_text(encoding="utf-8"))
+    return json.loads((files("common.plan") / "configs.json").read_text(encoding="utf-8"))
 
 
 def _key(name: str) -> str:
