@@ -54,6 +54,8 @@ def both(size: int) -> list[Run]:
 
 
 RUNS = [*both(8), *both(4), *both(1), *both(2)]
+# Stage 1 sends gradients once an update, not once a micro-batch.
+RUNS += [Run(recipe, "config", "zero1", 4, variant) for recipe, variant in ((MATH, "64"), (SFT, ""))]
 RUNS += [Run(SFT, "config", stage, size, "profile", PROFILE) for size in (4, 2) for stage in STAGES]
 RUNS += [Run(GPT_OSS, "config", "zero3", 4)]
 

@@ -80,6 +80,7 @@ def test_two_machines(output_dir: Path):
             "--deepspeed accelerate_configs/ds_zero2.json",
             f"2 x cpu, DeepSpeed ZeRO-2, {CPU_PRECISION}",
             id="deepspeed",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "torchrun --nproc_per_node 2 --master_port {port}",

@@ -83,7 +83,8 @@ def test_pictures(python: Python, tmp_path: Path):
     assert "<|image_pad|>" in found["first"][0]["prompt"]
     said = prepare(python, "ocr_vision_language", *flags, "--max_length", "16", code=2)
     assert "longer      30" in said.stdout
-    assert "has no row of at most max_length 16 tokens" in said.stderr
+    assert "my.jsonl has no row that can be used" in said.stderr
+    assert "and max_length is 16" in said.stderr
 
 
 def test_too_few_rows_to_train_can_be_looked_at(python: Python, tmp_path: Path):
