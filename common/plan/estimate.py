@@ -22,6 +22,9 @@ GATHER_ROOM = 1.25  # of the whole model must be free for an evaluation to gathe
 NF4, NESTED_NF4 = 0.5 + 4 / 64, 0.5 + 1 / 64 + 4 / (64 * 256)
 # Bytes of a moment in 8 bits, with a float32 for each block of 256 (bitsandbytes, Dettmers et al. 2022, arXiv:2110.02861).
 EIGHT_BITS = 1 + 4 / 256
+# A kernel counts them in 31 bits (https://github.com/bitsandbytes-foundation/bitsandbytes/issues/1785): 3.2 billion ended in
+# "invalid argument" on an H200.
+EIGHT_BIT_NUMBERS = 2**31 - 1
 # What a GPU must have beside the tensors: CUDA itself, and what lies between them. Not measured on its own: 74.6 GiB of tensors
 # (3.2B, 4 rows of 2048, no recomputation) did not fit into an H100's 79.2 GiB, and 65.9 did.
 CUDA, BETWEEN = 0.6, 0.07
@@ -122,6 +125,11 @@ def shape_of(job: Job) -> Shape:
         frozen_vision=job.frozen_vision,
         width=job.width,
     )
+
+
+def too_many_for_eight_bits(job: Job, counts: Counts) -> bool:
+    """Returns whether a process's weights are updated as one tensor that an optimizer in 8 bits cannot count."""
+    return job.stage < 3 and counts.trained // job.num_processes > EIGHT_BIT_NUMBERS
 
 
 def _frozen(value: object) -> object:

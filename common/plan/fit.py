@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from common.plan.estimate import GIB, Job, Plan, estimate
+from common.plan.estimate import GIB, Job, Plan, estimate, too_many_for_eight_bits
 from common.plan.jobs import job_of
 
 from transformers import PreTrainedConfig
@@ -127,11 +127,11 @@ def cures(job: Job, rows: int, gpu_memory: float | None = None) -> list[tuple[st
     if job.stage < 3:  # on one GPU ZeRO-3 splits nothing, but updates a part after the other
         following = job.stage + 1
         changes[f"accelerate_configs/zero{following}.yaml"] = replace(job, stage=following)
-    if not (job.offload_optimizer or job.eight_bits or job.lora):
+    plan = estimate(job, gpu_memory)
+    if not (job.offload_optimizer or job.eight_bits or job.lora or too_many_for_eight_bits(job, plan.counts)):
         changes["--optim adamw_bnb_8bit"] = replace(job, eight_bits=True)
     if not job.offload_optimizer and job.lora is None:
         offload = {"offload_optimizer": True, "offload_param": job.stage == 3}
         changes[f"accelerate_configs/zero{max(job.stage, 2)}_offload.yaml"] = replace(job, stage=max(job.stage, 2), **offload)
-    peak = estimate(job, gpu_memory).peak
-    saved = {cure: peak - estimate(changed, gpu_memory).peak for cure, changed in changes.items()}
+    saved = {cure: plan.peak - estimate(changed, gpu_memory).peak for cure, changed in changes.items()}
     return [(cure, gib) for cure, gib in saved.items() if gib >= 0.05]

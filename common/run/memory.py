@@ -18,9 +18,6 @@ from trl import ModelConfig
 if TYPE_CHECKING:
     from common.plan.estimate import Job, Plan
 
-# A kernel counts them in 31 bits (https://github.com/bitsandbytes-foundation/bitsandbytes/issues/1785): 3.2 billion ended in
-# "invalid argument" on an H200.
-EIGHT_BIT_NUMBERS = 2**31 - 1
 # In whose frames memory ran out, the first that is found from the innermost on; other places are the forward pass.
 PHASES = {
     "generating completions": r"common/generate/|transformers/generation/",
@@ -99,9 +96,11 @@ def check_memory(args: TrainingArguments, model_args: ModelConfig) -> None:
     planned = _planned(args, model_args, memory) if memory is not None and asked else None
     if planned is None:
         return
+    from common.plan.estimate import EIGHT_BIT_NUMBERS, too_many_for_eight_bits  # as above
+
     job, plan = planned
-    mine = plan.counts.trained // job.num_processes
-    if job.eight_bits and job.stage < 3 and mine > EIGHT_BIT_NUMBERS:
+    if job.eight_bits and too_many_for_eight_bits(job, plan.counts):
+        mine = plan.counts.trained // job.num_processes
         fail(
             f"optim {args.run_values['optim']}: ZeRO-{job.stage} updates a process's {mine / 1e9:.1f} billion weights as one "
             f"tensor, and bitsandbytes takes {EIGHT_BIT_NUMBERS / 1e9:.1f} billion; launch with zero3.yaml, which updates "
