@@ -89,6 +89,12 @@ def test_an_optimizer_in_8_bits_is_refused_more_numbers_than_it_counts(monkeypat
     line = capsys.readouterr().err
     assert line.startswith("error: optim adamw_bnb_8bit: ZeRO-2 updates a process's 3.2 billion weights as one tensor")
     assert "zero3.yaml" in line
+    monkeypatch.setattr(memory, "gpu_gib", lambda: 40.0)
+    memory.check_memory(arguments()[0], model_args)  # too large as it is, and no cure is named that would be refused
+    said = capsys.readouterr().out
+    assert "--use_peft true" in said
+    assert "8bit" not in said
+    monkeypatch.setattr(memory, "gpu_gib", lambda: 80.0)
     args.world_size = 2
     memory.check_memory(args, model_args)
     args.world_size, args.deepspeed_plugin.deepspeed_config["zero_optimization"]["stage"] = 1, 3
