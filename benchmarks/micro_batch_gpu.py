@@ -74,7 +74,7 @@ RUNS = [
     *(one(OCR, variant) for variant in ("trl_sft_vlm", "", "8x1", "16x2_plain", "32x1_frozen")),
     *(profiled(OCR, variant) for variant in ("8x1", "")),
     *(one(GPT_OSS, variant) for variant in ("trl_example", "", "liger")),
-    *(profiled(GPT_OSS, variant) for variant in ("", "trl_example")),
+    *(profiled(GPT_OSS, variant) for variant in ("", "liger", "trl_example")),
     *(one(GPT_OSS, variant) for variant in ("8x2", "1x16")),
 ]
 
