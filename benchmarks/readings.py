@@ -41,7 +41,7 @@ def read_supervised(run: Run, folder: Path, row_name: str | None = None) -> dict
         "tokens/s/GPU": round(tokens / seconds / run.num_gpus),
         "tokens a step": round(tokens / counted),
         "median loss": round(sorted(row["loss"] for row in steps)[len(steps) // 2], 2),
-        "peak GPU memory GiB": rows[-1]["peak_memory_gib"],
+        "peak GPU memory GiB": max(row["peak_memory_gib"] for row in rows if "peak_memory_gib" in row),
     }
 
 

@@ -11,7 +11,7 @@ from common.report.card import write_card
 from common.report.numbers import format_gain
 from common.report.page import Curve
 from common.run.arguments import seconds_of
-from common.run.checkpoints import best_checkpoint, choose_checkpoint, is_last, loadable, size_of_checkpoint
+from common.run.checkpoints import best_checkpoint, choose_checkpoint, copy_what_is_trained, is_last, loadable, size_of_checkpoint
 from common.run.disk import check_room, naming_disk_faults
 from common.run.divergence import DivergenceGuard
 from common.run.files import open_to_readers
@@ -176,6 +176,7 @@ def run(
     report = LiveReport(trainer, recorder, title, summary, curves)
     heartbeat = _add_callbacks(trainer, watch, recorder, report)
     keep_adapters_whole(trainer.model, trainer.args.deepspeed_plugin)
+    copy_what_is_trained(trainer)
     checkpoint = _checkpoint_to_continue(trainer, watch.needed)
 
     with naming_disk_faults(folder, where=lambda: _where(trainer, watch)), naming_full_shared_memory():

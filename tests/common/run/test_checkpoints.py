@@ -5,9 +5,10 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 from common.data.runs import COMPLETE, checkpoint_steps, damage, newest_complete_checkpoint
-from common.run.checkpoints import choose_checkpoint, loadable, mark, mark_for, rotate
+from common.run.checkpoints import choose_checkpoint, copy_what_is_trained, loadable, mark, mark_for, rotate
 
 import pytest
 import torch
@@ -148,3 +149,31 @@ def test_the_best_experts_are_the_best(tmp_path: Path):
     losses = [AutoModelForCausalLM.from_pretrained(tmp_path / f"checkpoint-{step}").state_dict() for step in (1, 3)]
     assert all(weight.equal(losses[0][name]) for name, weight in kept.items())
     assert not all(weight.equal(losses[1][name]) for name, weight in kept.items())
+
+
+# --- What is copied when adapters are saved -------------------------------------------------------------------------------
+
+
+def state_of(model: torch.nn.Module, stage: int, should_save: bool = True) -> dict[str, torch.Tensor]:
+    """What a trainer is given to save under a stage; accelerate's own function gives all the weights as "accelerate's"."""
+    arguments = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=stage), should_save=should_save)
+    accelerator = SimpleNamespace(unwrap_model=lambda engine: engine, get_state_dict=lambda engine: "accelerate's")
+    copy_what_is_trained(SimpleNamespace(args=arguments, accelerator=accelerator))
+    return accelerator.get_state_dict(model)
+
+
+def test_what_is_frozen_is_not_copied_to_be_saved():
+    model = torch.nn.ModuleDict({"base": torch.nn.Linear(4, 4), "lora": torch.nn.Linear(4, 2)})
+    model["base"].requires_grad_(False)
+    state = state_of(model, stage=2)
+    assert all(state[name].equal(weight) for name, weight in model.state_dict().items())
+    copied = [name for name, weight in model.state_dict().items() if state[name].data_ptr() != weight.data_ptr()]
+    assert copied == ["lora.weight", "lora.bias"]
+
+
+def test_a_process_that_saves_nothing_copies_nothing():
+    assert state_of(torch.nn.Linear(4, 4), stage=2, should_save=False) == {}
+
+
+def test_stage_3_gathers_by_itself():
+    assert state_of(torch.nn.Linear(4, 4), stage=3) == "accelerate's"
