@@ -1,6 +1,7 @@
 """Fused kernels for norms, positions and gated layers on a GPU: mostly the modules of Liger Kernel (arXiv:2410.10989)."""
 
-from types import MethodType
+from functools import partial
+from types import SimpleNamespace
 
 from common.errors import say
 from common.models.base import base_of
@@ -18,10 +19,15 @@ def compile_gates(model: PreTrainedModel) -> None:
     """
     from transformers.models.gpt_oss.modeling_gpt_oss import GptOssExperts
 
-    gate = torch.compile(GptOssExperts._apply_gate, dynamic=True)  # each batch gives the experts another number of rows
-    for module in model.modules():
-        if isinstance(module, GptOssExperts):
-            module._apply_gate = MethodType(gate, module)
+    experts = [module for module in model.modules() if isinstance(module, GptOssExperts)]
+    if not experts:
+        return
+    # Not of the module itself: PEFT gives an adapted one a new class at each forward, which would be compiled anew each time.
+    numbers = SimpleNamespace(alpha=experts[0].alpha, limit=experts[0].limit)
+    # Each batch gives the experts another number of rows.
+    gate = partial(torch.compile(GptOssExperts._apply_gate, dynamic=True), numbers)
+    for module in experts:
+        module._apply_gate = gate
 
 
 def use_liger_modules(model: PreTrainedModel | PeftModel, args: TrainingArguments) -> None:

@@ -8,6 +8,7 @@ from common.models.tiny import tiny_config
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel, set_seed
 from trl import ModelConfig
 
@@ -33,3 +34,18 @@ def test_a_compiled_gate_of_experts_changes_nothing():
         own, fused = loss_and_gradients(model, tokens), loss_and_gradients(compiled, tokens)
         assert fused[0] == pytest.approx(own[0], rel=1e-6)
         torch.testing.assert_close(fused[1], own[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_gate_is_compiled_once_beside_adapters_of_experts():
+    """PEFT gives such a layer a new class at each forward."""
+    tokenizer = load_tokenizer(ModelConfig(model_name_or_path="tiny:gpt_oss"), ["one two three"])
+    model = AutoModelForCausalLM.from_config(tiny_config("gpt_oss", tokenizer))
+    compile_gates(model)
+    adapted = get_peft_model(model, LoraConfig(r=2, target_parameters=["0.mlp.experts.gate_up_proj"]))
+    torch.compiler.reset()
+    counts = []
+    for length in (24, 40, 56):
+        loss_and_gradients(adapted, torch.randint(0, model.config.vocab_size, (2, length)))
+        counts.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert len(set(counts)) == 1, counts
