@@ -128,8 +128,7 @@ def main() -> None:
         return [*launcher, f"recipes/{args.recipe}/train.py", *settings, *flags]
 
     rng = random.Random(0)
-    given = f"python benchmarks/interrupted_gpu.py --recipe {args.recipe}"
-    record = {"date": datetime.date.today().isoformat(), "command": given, **versions(), "runs": []}
+    record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
     whole = args.output_dir / "whole"
     for name in args.stops:
         folder, log = args.output_dir / name, args.output_dir / f"{name}.log"
