@@ -149,9 +149,8 @@ def test_the_bad_reward_rises_while_the_accuracy_falls(output_dir: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_processes", [1, 2])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_every_seed_learns(output_dir: Path, seed: int, num_processes: int):
+@pytest.mark.parametrize(("seed", "num_processes"), [(1, 1), (2, 2)])
+def test_other_seeds_learn(output_dir: Path, seed: int, num_processes: int):
     command = accelerate(GRPO_MATH, "--seed", str(seed), "--output_dir", str(output_dir), num_processes=num_processes)
     finished = run_command(command, timeout=600)
     assert finished.returncode == 0, finished.stderr
