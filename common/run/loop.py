@@ -11,7 +11,14 @@ from common.report.card import write_card
 from common.report.numbers import format_gain
 from common.report.page import Curve
 from common.run.arguments import seconds_of
-from common.run.checkpoints import best_checkpoint, choose_checkpoint, copy_what_is_trained, is_last, loadable, size_of_checkpoint
+from common.run.checkpoints import (
+    best_checkpoint,
+    choose_checkpoint,
+    copy_what_is_trained,
+    is_last,
+    loadable,
+    size_of_checkpoint,
+)
 from common.run.disk import check_room, naming_disk_faults
 from common.run.divergence import DivergenceGuard
 from common.run.files import open_to_readers
