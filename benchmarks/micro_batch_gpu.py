@@ -41,6 +41,7 @@ VARIANTS = {
     "1x16": ROWS(1, 16) + " --activation_checkpointing true",
     "liger": "--use_liger_kernel true",
     "3x5_liger": ROWS(3, 5) + " --use_liger_kernel true",
+    "4x4_liger": ROWS(4, 4) + " --use_liger_kernel true",
     "8bit_adam": "--optim adamw_bnb_8bit",
     "trl_sft_vlm": "",
     # Flex attention: gpt_oss_gpu.py says what of TRL's example this is.
@@ -74,9 +75,8 @@ RUNS = [
     *(profiled(CALLING, variant) for variant in ("4x2", "")),
     *(one(OCR, variant) for variant in ("trl_sft_vlm", "", "8x1", "16x2_plain", "32x1_frozen")),
     *(profiled(OCR, variant) for variant in ("8x1", "")),
-    *(one(GPT_OSS, variant) for variant in ("trl_example", "", "liger")),
+    *(one(GPT_OSS, variant) for variant in ("trl_example", "", "liger", "4x4_liger", "3x5_liger")),
     profiled(GPT_OSS, "liger"),
-    one(GPT_OSS, "3x5_liger"),
     *(profiled(GPT_OSS, variant) for variant in ("", "trl_example")),
     *(one(GPT_OSS, variant) for variant in ("8x2", "1x16")),
 ]
