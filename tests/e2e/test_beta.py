@@ -47,18 +47,22 @@ def metrics(recipe: str, folder: Path) -> Path:
 slow = pytest.mark.slow
 
 
+# The team's runs take minutes and have the same reference: once under stage 3 each.
+TEAM = pytest.param("multi_agent_grpo", 3, marks=slow)
+
+
 @pytest.mark.parametrize("more", ["", pytest.param(LORA, marks=slow)], ids=["full", "lora"])
-@pytest.mark.parametrize("stage", [pytest.param(2, marks=slow), 3])
-@pytest.mark.parametrize("recipe", ["grpo_math", pytest.param("multi_agent_grpo", marks=slow)])
+@pytest.mark.parametrize(("recipe", "stage"), [pytest.param("grpo_math", 2, marks=slow), ("grpo_math", 3), TEAM])
 def test_the_reference_is_the_start(python: Python, tmp_path: Path, recipe: str, stage: int, more: str):
     python(*flags(recipe, tmp_path, stage, *more.split()))
     check_divergence(metrics(recipe, tmp_path))
 
 
 @slow
-@pytest.mark.parametrize("more", ["", LORA], ids=["full", "lora"])
-@pytest.mark.parametrize("stage", [2, 3])
-@pytest.mark.parametrize("recipe", ["grpo_math", "multi_agent_grpo"])
+@pytest.mark.parametrize(
+    ("recipe", "stage", "more"),
+    [("grpo_math", 2, ""), ("grpo_math", 3, ""), ("grpo_math", 3, LORA), ("multi_agent_grpo", 3, "")],
+)
 def test_a_model_with_random_weights_has_a_reference(python: Python, tmp_path: Path, recipe: str, stage: int, more: str):
     """It is built for the run; no folder holds it, and the run leaves no path of where it was for a while."""
     long = ["--max_prompt_length", "900"]  # its tokens are single bytes
@@ -71,8 +75,7 @@ def test_a_model_with_random_weights_has_a_reference(python: Python, tmp_path: P
 
 
 @slow
-@pytest.mark.parametrize("stage", [2, 3])
-@pytest.mark.parametrize("recipe", ["grpo_math", "multi_agent_grpo"])
+@pytest.mark.parametrize(("recipe", "stage"), [("grpo_math", 2), ("grpo_math", 3), TEAM])
 def test_the_reference_is_of_the_revision(tmp_path: Path, recipe: str, stage: int):
     """A hub's cache in which `main` has other weights than the revision that is asked for."""
     repository = tmp_path / "hub" / "models--someone--tiny"
