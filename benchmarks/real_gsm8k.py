@@ -19,19 +19,20 @@ from common.data.runs import read_rows
 from common.report.numbers import format_gain, format_metric
 from common.run.record import versions
 
+from other_numbers import with_versions
 from real_calls import launch, read_printed
 
 HELD_OUT = 1319
 
 
-def split(gsm8k: Path, folder: Path) -> list[str]:
-    """Writes the training and the held-out problems, and returns the flags that name them."""
-    lines = gsm8k.read_text(encoding="utf-8").splitlines()
-    test, train = take(lines, lambda line: json.loads(line)["question"], HELD_OUT)
+def split(gsm8k: Path, folder: Path, versions: int) -> list[str]:
+    """Writes the held-out problems, and those to train on with versions of theirs; returns the flags that name the files."""
+    rows = [json.loads(line) for line in gsm8k.read_text(encoding="utf-8").splitlines()]
+    test, train = take(rows, lambda row: row["question"], HELD_OUT)
     flags = []
-    for name, rows in {"dataset_name": train, "test_dataset_name": test}.items():
+    for name, part in {"dataset_name": with_versions(train, versions), "test_dataset_name": test}.items():
         path = folder / f"{name}.jsonl"
-        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in part), encoding="utf-8")
         flags += [f"--{name}", str(path)]
     return flags
 
@@ -51,12 +52,13 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--model", default="pretrained/SmolLM2-135M-Instruct", help="the model of `make real-model`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--versions", type=int, default=0, help="of each problem to train on, with other numbers")
     parser.add_argument("--supervised_flags", default="", help="more flags of the supervised runs, in one word")
     parser.add_argument("--grpo_flags", default="", help="more flags of the GRPO runs and the evaluation, in one word")
     args = parser.parse_args()
     folder = args.output_dir.resolve()
     folder.mkdir(parents=True)
-    data = split(args.gsm8k, folder)
+    data = split(args.gsm8k, folder, args.versions)
     record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
     asked = ["--config", "real.yaml", "--model_name_or_path", args.model, *data, *args.grpo_flags.split()]
     printed = launch("recipes/grpo_math/evaluate.py", asked, folder / "base.log")
