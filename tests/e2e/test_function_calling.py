@@ -52,9 +52,9 @@ def test_a_run_leaves_what_the_readme_promises(output_dir: Path, python: Python)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "config"), [(0, "zero2"), (1, "zero3")])
-def test_it_learns_to_call(output_dir: Path, seed: int, config: str):
-    command = accelerate(TRAIN, "--seed", str(seed), "--output_dir", str(output_dir), config=config)
+def test_it_learns_to_call(output_dir: Path):
+    """Under ZeRO-3, with another seed; `make learn` trains under ZeRO-2."""
+    command = accelerate(TRAIN, "--seed", "1", "--output_dir", str(output_dir))
     finished = run_command(command, timeout=900)
     assert finished.returncode == 0, finished.stderr
     measured = evaluations(output_dir)
@@ -95,8 +95,7 @@ def test_evaluate_asks_all_questions_of_bfcl(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("config", "num_processes"), [("zero2", 1), ("zero3", 2)])
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, config: str, num_processes: int):
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path):
     settings = "--max_steps 6 --num_train 96 --num_held_out 8 --num_chat 8 --per_device_train_batch_size 8 --eval_steps 3"
     settings += " --save_steps 2"
-    check_interrupted(TRAIN, settings, tmp_path, config, num_processes)
+    check_interrupted(TRAIN, settings, tmp_path)

@@ -171,11 +171,10 @@ def test_an_adapter_saved_under_zero3_is_the_trained_one(stored: Path, output_di
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("config", "num_processes"), [("zero2", 1), ("zero3", 2)])
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, config: str, num_processes: int):
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path):
     settings = "--max_steps 6 --num_train 96 --num_held_out 6 --per_device_train_batch_size 8 --eval_steps 3 --save_steps 2"
     settings += " --warmup_steps 1 --max_new_tokens 8"
-    check_interrupted(TRAIN, settings, tmp_path, config, num_processes)
+    check_interrupted(TRAIN, settings, tmp_path)
 
 
 # --- The tiny run, and the lesson after it ------------------------------------------------------------------------------------

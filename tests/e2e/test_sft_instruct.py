@@ -31,9 +31,9 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "config"), [(0, "zero2"), (1, "zero3")])
-def test_it_learns_the_facts(output_dir: Path, seed: int, config: str):
-    finished = run_command(accelerate(TRAIN, "--seed", str(seed), "--output_dir", str(output_dir), config=config), timeout=600)
+def test_it_learns_the_facts(output_dir: Path):
+    """Under ZeRO-3, with another seed; `make learn` trains under ZeRO-2."""
+    finished = run_command(accelerate(TRAIN, "--seed", "1", "--output_dir", str(output_dir)), timeout=600)
     assert finished.returncode == 0, finished.stderr
     held_out, unseen = evaluations(output_dir, "held_out"), evaluations(output_dir, "unseen_facts")
     assert held_out[0]["exact_match"]["value"] < 0.01
@@ -172,13 +172,12 @@ def test_it_stops_early_with_the_best_weights(output_dir: Path, python: Python, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("config", "num_processes"), [("zero2", 1), ("zero3", 2)])
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, config: str, num_processes: int):
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path):
     """Killed between two evaluations of which the first already counts towards stopping."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
 
     def command(folder: Path) -> list[str]:
-        return accelerate(TRAIN, *STOPPING, "--output_dir", str(folder), config=config, num_processes=num_processes)
+        return accelerate(TRAIN, *STOPPING, "--output_dir", str(folder), num_processes=2)
 
     finished = run_command(command(whole))
     assert finished.returncode == 0, finished.stderr
