@@ -149,9 +149,8 @@ def test_the_bad_reward_rises_while_the_accuracy_falls(output_dir: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "num_processes"), [(1, 1), (2, 2)])
-def test_other_seeds_learn(output_dir: Path, seed: int, num_processes: int):
-    command = accelerate(GRPO_MATH, "--seed", str(seed), "--output_dir", str(output_dir), num_processes=num_processes)
+def test_two_processes_learn_from_another_seed(output_dir: Path):
+    command = accelerate(GRPO_MATH, "--seed", "2", "--output_dir", str(output_dir), num_processes=2)
     finished = run_command(command, timeout=600)
     assert finished.returncode == 0, finished.stderr
     assert last_evaluation(output_dir, "held_out")["accuracy"]["value"] >= 0.85

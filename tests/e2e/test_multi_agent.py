@@ -126,14 +126,13 @@ def test_a_run_stopped_between_or_in_its_parts_continues(trained, python: Python
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("num_processes", "sent"), [(1, signal.SIGKILL), (2, signal.SIGTERM)])
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path, num_processes: int, sent: signal.Signals):
-    settings = [*SHORT.split(), *f"--max_steps 6 --save_steps 2 --per_device_train_batch_size {8 // num_processes}".split()]
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path):
+    settings = [*SHORT.split(), *"--max_steps 6 --save_steps 2 --per_device_train_batch_size 4".split()]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    command = accelerate(TRAIN, *settings, num_processes=num_processes)
+    command = accelerate(TRAIN, *settings, num_processes=2)
     finished = run_command([*command, "--output_dir", str(whole)], timeout=600)
     assert finished.returncode == 0, finished.stderr
-    interrupt([*command, "--output_dir", str(parts)], parts / "team", sent)
+    interrupt([*command, "--output_dir", str(parts)], parts / "team", signal.SIGTERM)
     continued = run_command([*command, "--output_dir", str(parts)], timeout=600)
     assert continued.returncode == 0, continued.stderr
     assert f"Continuing from {parts}/team/checkpoint-" in continued.stdout
