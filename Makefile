@@ -56,7 +56,7 @@ demo-smoke: install
 	    --max_steps 10 --num_held_out 100 --output_dir outputs/smoke
 
 test: install
-	python -m pytest -n 3 --durations=15 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not real"
+	python -m pytest -n 2 --durations=15 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not real"
 
 test-all: install
 	python -m pytest -n 2 --durations=15 --dist loadfile --no-loadscope-reorder -m "not gpu"
