@@ -10,13 +10,13 @@ looked at: somebody may be 9 feet tall. Held-out problems must not be in the fil
 """
 
 import argparse
-import ast
 import json
-import operator
 import random
 import re
 from fractions import Fraction
 from pathlib import Path
+
+from common.measure.math_answers import calculate
 
 # Not a part of a word, of a larger number, or a percentage; the x of 3x4 is a sign.
 NUMBER = re.compile(r"(?<![A-WYZa-wyz\d.,_])(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?![A-WYZa-wyz\d_%]|[.,]\d)")
@@ -24,7 +24,7 @@ NOT_ALONE = re.compile(r"\d\s*[/:]\s*\d")  # a fraction, or a time of day
 UNIT_FRACTION = re.compile(r"(?<![\d.])1/(\d+)")  # its lower number belongs to the story: "a tenth"
 WORDS = "two three four five six seven eight nine ten eleven twelve".split()
 CALCULATION = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")
-OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+OPERAND = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 TRIES = 30  # draws for a version, each of all its numbers at once
 
 
@@ -55,20 +55,10 @@ def computed(calculation: str, values: dict[Fraction, Fraction]) -> Fraction:
         calculation: Such as `48/2`.
         values: The new number for an old one; one that is not in it stays.
     """
-
-    def compute(node: ast.expr) -> Fraction:
-        match node:
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATIONS:
-                return OPERATIONS[type(op)](compute(left), compute(right))
-            case ast.Constant(value=int() | float()):
-                old = value_of(ast.get_source_segment(calculation, node))
-                return values.get(old, old)
+    result = calculate(OPERAND.sub(lambda found: f"({values.get(value_of(found[0]), value_of(found[0]))})", calculation))
+    if result is None:
         raise Unclear(calculation)
-
-    try:
-        return compute(ast.parse(calculation, mode="eval").body)
-    except (SyntaxError, ZeroDivisionError):
-        raise Unclear(calculation) from None
+    return result
 
 
 def calculations_of(answer: str) -> list[tuple[str, str]]:
@@ -88,7 +78,7 @@ def drawn_numbers(question: str, calculations: list[tuple[str, str]]) -> list[st
         Unclear: If one of them is written twice, or is a result as well.
     """
     written = NUMBER.findall(question)
-    used = {value_of(text) for calculation, _ in calculations for text in re.findall(r"\d+(?:\.\d+)?|\.\d+", calculation)}
+    used = {value_of(text) for calculation, _ in calculations for text in OPERAND.findall(calculation)}
     results = [value_of(result) for _, result in calculations]
     numbers = [text for text in written if value_of(text) in used]
     if len({value_of(text) for text in written}) < len(written) or len(set(results)) < len(results):

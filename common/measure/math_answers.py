@@ -114,7 +114,7 @@ OPERATIONS = {
 }
 
 
-def _calculate(text: str) -> Fraction | None:
+def calculate(text: str) -> Fraction | None:
     """Returns the result of a short calculation of numbers with + - * / ^ and brackets, exactly; None for anything else."""
 
     def value(node: ast.expr) -> Fraction:
@@ -154,7 +154,7 @@ def is_same(answer: str | None, other: str | None) -> bool:
     typed = [re.sub(f"[{''.join(TYPED)}]", lambda found: TYPED[found[0]], text) for text in (answer, other)]
     if not all(map(CALCULATION.fullmatch, typed)):
         return False
-    results = [_calculate(text) for text in typed]
+    results = [calculate(text) for text in typed]
     if None not in results:
         return results[0] == results[1]
     from math_verify import LatexExtractionConfig, parse, verify  # takes a second to import, and most answers do without

@@ -1,4 +1,4 @@
-"""The notebooks are those of today's tutorials, and each runs from its first cell to its last."""
+"""The notebooks are those of today's tutorials, and one of them runs from its first cell to its last."""
 
 import re
 import shlex
