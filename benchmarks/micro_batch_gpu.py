@@ -3,7 +3,7 @@
     python benchmarks/micro_batch_gpu.py --output_dir /tmp/bench --results benchmarks/results/micro_batch_gpu.json \
         --timeout 110 --stop_after 370 --only sft_instruct
 
-Models and data are those of sft_gpu.py, ocr_gpu.py and gpt_oss_gpu.py: the recipes' shapes, random weights. Each run is of 12
+Models and data are those of sft_gpu.py, ocr_gpu.py and gpt_oss_model.py: the recipes' shapes, random weights. Each run is of 12
 steps, those of gpt-oss of 8, of which the first four do not count; the profiled ones say which part of a step is what. What
 matters most goes first, and none is begun after `--stop_after` seconds; a call for each recipe fits into ten minutes.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.data.runs import read_rows
 
-import gpt_oss_gpu
+import gpt_oss_model
 import ocr_gpu
 import sft_gpu
 from gpu import SHORT, benchmark
@@ -39,24 +39,24 @@ VARIANTS = {
     "16x2_plain": ROWS(16, 2) + NO_RECOMPUTE,
     "8x2": ROWS(8, 2) + " --activation_checkpointing true",
     "1x16": ROWS(1, 16) + " --activation_checkpointing true",
-    "liger": "--use_liger_kernel true",
-    "3x5_liger": ROWS(3, 5) + " --use_liger_kernel true",
-    "4x4_liger": ROWS(4, 4) + " --use_liger_kernel true",
+    "no_liger": NO_LIGER.strip(),
+    "2x2": ROWS(2, 2),
+    "3x5": ROWS(3, 5),
     "8bit_adam": "--optim adamw_bnb_8bit",
     "trl_sft_vlm": "",
-    # Flex attention: gpt_oss_gpu.py says what of TRL's example this is.
-    "trl_example": ROWS(2, 1) + " --activation_checkpointing true",
+    "trl_sft_gpt_oss": "",
 }
+TRL = {"trl_sft_vlm", "trl_sft_gpt_oss"}  # scripts of TRL's own trainer
 
 
 def one(recipe: str, variant: str, config: str = "config", stage: str = "zero2") -> Run:
     """Returns a run on one GPU."""
-    return Run(recipe, config, stage, 1, variant, "benchmarks/trl_sft_vlm.py" if variant == "trl_sft_vlm" else "")
+    return Run(recipe, config, stage, 1, variant, f"benchmarks/{variant}.py" if variant in TRL else "")
 
 
 def profiled(recipe: str, variant: str) -> Run:
     """Returns a run that ends with the parts of a step."""
-    script = f"benchmarks/profile_step.py recipes/{recipe}/train.py"
+    script = f"benchmarks/profile_step.py --kernels 40 recipes/{recipe}/train.py"
     return Run(recipe, "config", "zero2", 1, f"{variant}_profile".lstrip("_"), script)
 
 
@@ -75,16 +75,15 @@ RUNS = [
     *(profiled(CALLING, variant) for variant in ("4x2", "")),
     *(one(OCR, variant) for variant in ("trl_sft_vlm", "", "8x1", "16x2_plain", "32x1_frozen")),
     *(profiled(OCR, variant) for variant in ("8x1", "")),
-    *(one(GPT_OSS, variant) for variant in ("trl_example", "", "liger", "4x4_liger", "3x5_liger")),
-    profiled(GPT_OSS, "liger"),
-    *(profiled(GPT_OSS, variant) for variant in ("", "trl_example")),
-    *(one(GPT_OSS, variant) for variant in ("8x2", "1x16")),
+    *(one(GPT_OSS, variant) for variant in ("trl_sft_gpt_oss", "")),
+    *(profiled(GPT_OSS, variant) for variant in ("", "2x2")),
+    *(one(GPT_OSS, variant) for variant in ("2x2", "3x5", "no_liger", "8x2", "1x16")),
 ]
 
 
 def make_gpt_oss(folder: Path) -> list[str]:
-    """Saves gpt-oss's model, and rows for updates of 16: see `gpt_oss_gpu.make_model`."""
-    return [*gpt_oss_gpu.make_model(folder, count=180), "--max_steps", "8"]
+    """Saves gpt-oss's model, and rows for updates of 16: see `gpt_oss_model.make_model`."""
+    return [*gpt_oss_model.make_model(folder, count=180), "--max_steps", "8"]
 
 
 def read(run: Run, folder: Path) -> dict:

@@ -34,7 +34,6 @@ VARIANTS = {
         "activation_checkpointing": True,
         "use_liger_kernel": False,
     },
-    "trl_example_flex": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1},
     "trl_sft_vlm": {},
     "sdpa": {"attn_implementation": "sdpa"},
     # Those of micro_batch_gpu.py; its records say the rows at once.
@@ -50,7 +49,8 @@ VARIANTS = {
     "8x1": {},
     "16x2_plain": {"gradient_accumulation_steps": 2, "activation_checkpointing": False},
     "8x2": {"gradient_accumulation_steps": 2, "activation_checkpointing": True},
-    "trl_example": {"gradient_accumulation_steps": 1, "activation_checkpointing": True},
+    "2x2": {"gradient_accumulation_steps": 2},
+    "3x5": {"gradient_accumulation_steps": 5},
     "32x1_frozen": {"freeze_vision_tower": True},
 }
 # GSM8K's prompts in the benchmark's tokens: the longest of the 14 steps of 8 prompts, and of

@@ -91,8 +91,8 @@ def _unlaunched(events: list[FunctionEvent], launched: Counter[tuple[str, float]
     return found
 
 
-def parts_of(events: list[FunctionEvent], on_gpu: bool) -> tuple[dict[str, float], int]:
-    """Returns the seconds of each part of a step, and how many kernels or operators there were.
+def kernels_of(events: list[FunctionEvent], on_gpu: bool) -> list[tuple[str, float, str]]:
+    """Returns the name, the seconds and the part of a step of each kernel or operator.
 
     Args:
         events: What the profiler saw.
@@ -104,10 +104,35 @@ def parts_of(events: list[FunctionEvent], on_gpu: bool) -> tuple[dict[str, float
     else:
         shown = (event for event in events if event.self_cpu_time_total > 0 and not event.is_user_annotation)
         kernels = [(event.name, event.self_cpu_time_total, _ancestors(event)) for event in shown if "::" in event.name]
+    return [(name, duration / 1e6, part_of(name, ancestors)) for name, duration, ancestors in kernels]
+
+
+def parts_of(kernels: list[tuple[str, float, str]]) -> dict[str, float]:
+    """Returns the seconds of each part of a step, the longest first.
+
+    Args:
+        kernels: As `kernels_of` returns them.
+    """
     seconds: Counter[str] = Counter()
-    for name, duration, ancestors in kernels:
-        seconds[part_of(name, ancestors)] += duration / 1e6
-    return dict(seconds.most_common()), len(kernels)
+    for _, duration, part in kernels:
+        seconds[part] += duration
+    return dict(seconds.most_common())
+
+
+def longest(kernels: list[tuple[str, float, str]], shown: int) -> str:
+    """Returns a table of the kernels or operators that took the most, by name.
+
+    Args:
+        kernels: As `kernels_of` returns them.
+        shown: How many rows.
+    """
+    seconds, counts = Counter(), Counter((part, name) for name, _, part in kernels)
+    for name, duration, part in kernels:
+        seconds[part, name] += duration
+    lines = ["| part of a step | ms | calls | name |", "|---|---|---|---|"]
+    for (part, name), taken in seconds.most_common(shown):
+        lines.append(f"| {part} | {1000 * taken:.1f} | {counts[part, name]} | `{name[:100]}` |")
+    return "\n".join(lines)
 
 
 def table(parts: dict[str, float], count: int, step: float, wait: float, on_gpu: bool) -> str:
@@ -132,8 +157,8 @@ def table(parts: dict[str, float], count: int, step: float, wait: float, on_gpu:
 class Profile(TrainerCallback):
     """Times some steps, profiles one, prints what it took, and ends the program."""
 
-    def __init__(self, trainer: Trainer, results: Path | None):
-        self.trainer, self.results = trainer, results
+    def __init__(self, trainer: Trainer, results: Path | None, shown: int):
+        self.trainer, self.results, self.shown = trainer, results, shown
         self.on_gpu = trainer.args.device.type == "cuda"
         self.steps, self.begun, self.step, self.wait, self.profiler = 0, 0.0, 0.0, 0.0, None
         get_batch_samples = trainer.get_batch_samples
@@ -176,9 +201,12 @@ class Profile(TrainerCallback):
         self._synchronize()
         step = self.step if self.on_gpu else time.perf_counter() - self.begun  # a CPU's parts are those of the profiled step
         self.profiler.stop()
-        parts, count = parts_of(list(self.profiler.events()), self.on_gpu)
+        kernels = kernels_of(list(self.profiler.events()), self.on_gpu)
+        parts, count = parts_of(kernels), len(kernels)
         if is_main_process():
             say(table(parts, count, step, self.wait, self.on_gpu))
+            if self.shown:
+                say(longest(kernels, self.shown))
             if self.results:
                 record = {"command": " ".join(["python", *sys.orig_argv[1:]]), **versions(), "step_seconds": step}
                 record |= {"parts": parts, "data_wait": self.wait, "kernels" if self.on_gpu else "operators": count}
@@ -201,13 +229,14 @@ def ranged(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, help="a JSON file to write")
+    parser.add_argument("--kernels", type=int, default=0, help="also show so many kernels, those that take the most")
     parser.add_argument("recipe", type=Path, help="the train.py of a recipe")
     parser.add_argument("flags", nargs=argparse.REMAINDER, help="its flags")
     args = parser.parse_args()
     run = common.run.loop.run
 
     def profiled(script: str, trainer: Trainer, *rest: Any, **more: Any) -> None:
-        trainer.add_callback(Profile(trainer, args.results))
+        trainer.add_callback(Profile(trainer, args.results, args.kernels))
         run(script, trainer, *rest, **more)
 
     common.run.loop.run = profiled

@@ -3,9 +3,9 @@
     python benchmarks/scaling_gpu.py --gsm8k train.jsonl --output_dir /tmp/scale --results benchmarks/results/scaling_gpu.json \
         --timeout 120 --end_after 530
 
-Models and data are those of sft_gpu.py, grpo_gpu.py and gpt_oss_gpu.py: the recipes' shapes, random weights. The most GPUs and
-one go first, because the ratio of the two is what is asked; the runs on one GPU go side by side. Then come those between, where
-the time of a step goes, gpt-oss, and interrupted_gpu.py with one of its processes killed. `--only` picks some by their names
+Models and data are those of sft_gpu.py, grpo_gpu.py and gpt_oss_model.py: the recipes' shapes, random weights. The most GPUs
+and one go first, because the ratio of the two is what is asked; the runs on one GPU go side by side. Then come those between,
+where the time of a step goes, gpt-oss, and interrupted_gpu.py with one of its processes killed. `--only` picks some by name
 (the last one's is `killed`); what no longer fits into `--end_after` seconds is left out or stopped. Tables are printed last.
 """
 
@@ -19,10 +19,10 @@ from common.data.runs import read_rows
 
 import torch
 
-import gpt_oss_gpu
+import gpt_oss_model
 import grpo_gpu
 import sft_gpu
-from gpt_oss_gpu import GPT_OSS
+from gpt_oss_model import GPT_OSS
 from gpu import benchmark
 from grpo_gpu import MATH
 from launching import ROOT, Run
@@ -61,8 +61,8 @@ RUNS += [Run(GPT_OSS, "config", "zero3", 4)]
 
 
 def make_gpt_oss(folder: Path, gsm8k: Path) -> list[str]:
-    """Saves gpt-oss's model and enough rows for four GPUs: see `gpt_oss_gpu.make_model`."""
-    return [*SUPERVISED.split(), *gpt_oss_gpu.make_model(folder, count=280)]
+    """Saves gpt-oss's model and enough rows for four GPUs: see `gpt_oss_model.make_model`."""
+    return [*SUPERVISED.split(), *gpt_oss_model.make_model(folder, count=280)]
 
 
 def make_sft(folder: Path, gsm8k: Path) -> list[str]:

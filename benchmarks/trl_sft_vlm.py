@@ -8,18 +8,17 @@ attention kernels), no limit to the length; adapters where the configuration has
 metrics.jsonl and config.yaml as its runs do.
 """
 
-import json
 import sys
-import time
 from pathlib import Path
 
 from common.run.config import parse
 
 import torch
-import yaml
 from datasets import Dataset
-from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl import SFTConfig, SFTTrainer, get_peft_config
+
+from trl_settings import Record, begin
 
 ROOT = Path(__file__).parent.parent
 RECIPE = ROOT / "recipes" / "ocr_vision_language"
@@ -29,38 +28,11 @@ from data import load_data  # noqa: E402
 from images import fit  # noqa: E402
 
 
-class Record(TrainerCallback):
-    """Writes the rows of metrics.jsonl that benchmarks/readings.py reads."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path, self.began = folder / "metrics.jsonl", time.monotonic()
-
-    def on_log(self, args, state, control, logs, **kwargs) -> None:
-        row = {"step": state.global_step, "seconds": time.monotonic() - self.began, **logs}
-        row["peak_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2) if torch.cuda.is_available() else 0
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-
-
 def main() -> None:
     torch.backends.cuda.enable_cudnn_sdp(True)  # torch's default
     args, given, model_args = parse(str(RECIPE / "train.py"), OcrArguments, SFTConfig)
-    folder = Path(given.output_dir)
-    training_args = SFTConfig(
-        output_dir=str(folder),
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
-        max_length=None,
-        max_steps=given.max_steps,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
+    training_args = begin(given)
     training_args.remove_unused_columns = False
-    folder.mkdir(parents=True)
-    settings = ("per_device_train_batch_size", "gradient_accumulation_steps")
-    (folder / "config.yaml").write_text(yaml.safe_dump({name: getattr(training_args, name) for name in settings}))
 
     rows, _, _ = load_data(args, seed=0)
     rows = rows[: given.max_steps * training_args.per_device_train_batch_size * training_args.world_size]
@@ -75,7 +47,7 @@ def main() -> None:
         train_dataset=Dataset.from_dict(columns),
         processing_class=processor,
         peft_config=get_peft_config(model_args),
-        callbacks=[Record(folder)],
+        callbacks=[Record(Path(training_args.output_dir))],
     )
     trainer.train()
 

@@ -7,12 +7,14 @@
 from typing import Any
 
 from common.errors import fail, say
-from common.models.families import PACKING_MODELS, VARLEN_MODELS
+from common.models.families import PACKING_MODELS, SINK_MODELS, VARLEN_MODELS
+from common.models.sinks import attend_with_sinks, rows_of
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 
 VARLEN = "varlen"
+VARLEN_SINKS = "varlen_sinks"  # what it is for gpt-oss
 # Each kind of mask (sliding, padded, cached) is compiled anew, and an evaluation between steps brings new ones: a run on four
 # GPUs reached torch's limit of 8, after which all goes uncompiled, with every score in memory.
 FLEX_RECOMPILE_LIMIT = 64
@@ -94,7 +96,7 @@ def _varlen_mask(batch_size: int, q_length: int, kv_length: int, **kwargs: Any) 
 def _check_varlen(config: PreTrainedConfig) -> None:
     """Fails if a model's attention is not what `varlen_attention` computes."""
     settings = config.to_dict()
-    if config.model_type not in VARLEN_MODELS:
+    if config.model_type not in (*VARLEN_MODELS, *SINK_MODELS):
         reason = f"computes its attention in a way of its own, or was not tried ({', '.join(VARLEN_MODELS)} were)"
     elif not settings.get("is_causal", True) or settings.get("use_bidirectional_attention"):
         reason = "is set to look ahead"
@@ -157,9 +159,17 @@ def choose_attention(name: str | None, dtype: torch.dtype | str | None, config: 
     if name != VARLEN:
         return name
     _check_varlen(config)
+    sinks = config.model_type in SINK_MODELS
     if compute_capability() < VARLEN_CAPABILITY or dtype not in (torch.bfloat16, torch.float16):
-        say("attn_implementation varlen needs an NVIDIA GPU from Ampere on and 16 bits: using sdpa, which computes the same")
-        return "sdpa"
+        other = "eager" if sinks else "sdpa"
+        say(
+            f"attn_implementation varlen needs an NVIDIA GPU from Ampere on and 16 bits: using {other}, which computes the same"
+        )
+        return other
+    if sinks:
+        AttentionInterface.register(VARLEN_SINKS, attend_with_sinks)
+        AttentionMaskInterface.register(VARLEN_SINKS, rows_of)
+        return VARLEN_SINKS
     AttentionInterface.register(VARLEN, varlen_attention)
     AttentionMaskInterface.register(VARLEN, _varlen_mask)
     return VARLEN

@@ -14,7 +14,7 @@ CHAT_TEMPLATES = {
 }
 
 # Whose attention is what `varlen_attention` computes, causal and perhaps in a window: a test compares each with sdpa. Another
-# model may pass more (attention sinks, a cap of the scores), or less (qwen2_moe its window), and would be another in silence.
+# model may pass more (a cap of the scores), or less (qwen2_moe its window), and would be another in silence.
 VARLEN_MODELS = [
     "gemma",
     "gemma3_text",
@@ -31,6 +31,9 @@ VARLEN_MODELS = [
     "qwen3_moe",
     "smollm3",
 ]
+
+# Whose attention is that of common/models/sinks.py: a test compares it with eager.
+SINK_MODELS = ["gpt_oss"]
 
 # Whose packed documents do not see each other, with sdpa and eager: a test compares each with its documents alone. Those of
 # gpt_oss do (transformers 5.23 makes its masks without the positions), and so do those of layers that carry a state from token

@@ -1,33 +1,10 @@
-"""Fused kernels for norms, positions and gated layers on a GPU: mostly the modules of Liger Kernel (arXiv:2410.10989)."""
-
-from functools import partial
-from types import SimpleNamespace
+"""Fused kernels for norms, positions and gated layers on a GPU: the modules of Liger Kernel (arXiv:2410.10989)."""
 
 from common.errors import say
 from common.models.base import base_of
 
-import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, TrainingArguments
-
-
-def compile_gates(model: PreTrainedModel) -> None:
-    """Compiles the gate of gpt-oss's experts, which Liger leaves as it is: its chain of small kernels becomes one each way.
-
-    Args:
-        model: A model; one of another family stays as it is.
-    """
-    from transformers.models.gpt_oss.modeling_gpt_oss import GptOssExperts
-
-    experts = [module for module in model.modules() if isinstance(module, GptOssExperts)]
-    if not experts:
-        return
-    # Not of the module itself: PEFT gives an adapted one a new class at each forward, which would be compiled anew each time.
-    numbers = SimpleNamespace(alpha=experts[0].alpha, limit=experts[0].limit)
-    # Each batch gives the experts another number of rows.
-    gate = partial(torch.compile(GptOssExperts._apply_gate, dynamic=True), numbers)
-    for module in experts:
-        module._apply_gate = gate
 
 
 def use_liger_modules(model: PreTrainedModel | PeftModel, args: TrainingArguments) -> None:
@@ -50,4 +27,3 @@ def use_liger_modules(model: PreTrainedModel | PeftModel, args: TrainingArgument
         say(f"use_liger_kernel: Liger has no modules for {base.config.model_type}, which keeps its own")
         return
     apply(model=base, cross_entropy=False, fused_linear_cross_entropy=False, **(args.liger_kernel_config or {}))
-    compile_gates(base)

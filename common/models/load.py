@@ -19,6 +19,7 @@ from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
 from common.models.config import config_of_tiny, fail_to_load, read_config, tiny_architecture
 from common.models.end_of_turn import set_end_of_turn
+from common.models.experts import use_sorted_experts
 from common.models.families import CHAT_TEMPLATES, PICTURE_MODELS
 from common.models.folder import config_folder
 from common.models.sampling import mend_sampling
@@ -206,6 +207,7 @@ def load_model(model_args: ModelConfig, tokenizer: PreTrainedTokenizerBase | Pro
     # On a CPU, which waits for no program, padding costs more than it saves.
     if config.model_type in PICTURE_MODELS and settings["attn_implementation"] in (None, "sdpa") and torch.cuda.is_available():
         vision_tower.see_together(model)
+    use_sorted_experts(model)
     adapted = model_args.use_peft
     zero3.register(model, adapted, (model_args.lora_target_parameters or []) if adapted else [])
     for module in model.modules():

@@ -13,6 +13,7 @@ from typing import Any
 from common.data.hub import is_path, refusal, use_cache_if_unreachable
 from common.data.runs import COMPLETE, RECORD, newest_complete_checkpoint, read_record, run_of
 from common.errors import brief, fail, say
+from common.models.experts import keep_adapters_apart, use_sorted_experts
 from common.models.folder import check_folder
 from common.models.in_files import dequantize_in_files, load_in_files
 from common.models.mxfp4 import from_pretrained
@@ -234,6 +235,8 @@ def load_run(
         base, model, tokenizer, processing = _load(folder, settings, files)
     except (OSError, ValueError, SafetensorError) as error:
         fail(f"{folder} cannot be loaded: {brief(error)}; pass another run, or a checkpoint-N of this one")
+    use_sorted_experts(base)
+    keep_adapters_apart(model)
     # It was trained to end a turn with the tokenizer's end of text, which the base model may not have known.
     stops = {*stop_tokens(base.generation_config), tokenizer.eos_token_id}
     base.generation_config.eos_token_id = sorted(stops)

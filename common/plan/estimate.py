@@ -173,6 +173,8 @@ def _pass(job: Job, passed: Pass) -> dict[str, float]:
     if counts.folded:  # the parameters with their adapters added, and their gradient
         kept = max(counts.folded) if job.recompute else sum(counts.folded)
         parts["adapted experts"] = job.width * (kept + max(counts.folded))
+    if counts.beside:  # what the adapters' products read
+        parts["adapted experts"] = job.width * job.tokens * (max if job.recompute else sum)(counts.beside)
     if job.load_in_4bit:
         parts["a layer in 16 bits"] = 2 * counts.largest
     if job.stage == 3 and (job.num_processes > 1 or job.offload_param):  # one process that holds all gathers nothing

@@ -6,12 +6,16 @@ Liger's modules.
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from common.models import experts
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.models.gpt_oss.modeling_gpt_oss import GptOssExperts
 
 ATTENTION, GROUPED = "planned", "planned_grouped"
 # Of TRL's kernel (1.16, `trl.kernels.chunked_logprob`): logits of so many tokens and so many words at once.
@@ -165,6 +169,57 @@ class _Dropout(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         return torch.empty_like(gradient)
+
+
+class _ExpertGate(torch.autograd.Function):
+    """The gate of gpt-oss's experts: keeps what it is given."""
+
+    @staticmethod
+    def forward(ctx: Any, states: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(states)
+        return states.new_empty(states.shape[0], states.shape[1] // 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(ctx.saved_tensors[0])
+
+
+class _ExpertSum(torch.autograd.Function):
+    """The sum of what experts give: keeps what it is given."""
+
+    @staticmethod
+    def forward(ctx: Any, states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(states, weights)
+        return states.new_empty(weights.shape[0], states.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple:
+        return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors)
+
+
+class ExpertKernels:
+    """Those of common/models/expert_kernels.py, which know no meta device."""
+
+    @staticmethod
+    def gate(states: torch.Tensor, *args: Any) -> torch.Tensor:
+        """Stands in for the gate."""
+        return _ExpertGate.apply(states)
+
+    @staticmethod
+    def weighted_sum(states: torch.Tensor, bias: Any, back: Any, ids: Any, weights: torch.Tensor) -> torch.Tensor:
+        """Stands in for the sum."""
+        return _ExpertSum.apply(states, weights)
+
+
+def use_gpu_experts(model: torch.nn.Module) -> None:
+    """Has a model keep what gpt-oss's experts keep on a GPU.
+
+    Args:
+        model: On the meta device.
+    """
+    for module in model.modules():
+        if isinstance(module, GptOssExperts):
+            module.forward = partial(experts.forward, module, kernels=ExpertKernels)
 
 
 def use_gpu_dropout(model: torch.nn.Module) -> None:

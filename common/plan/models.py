@@ -3,9 +3,11 @@
 from copy import deepcopy
 from dataclasses import dataclass
 
+from common.models.attention import VARLEN
 from common.models.base import base_of
+from common.models.families import SINK_MODELS
 from common.models.vision import auto_class, is_vision_language
-from common.plan.ledger import ATTENTION, GROUPED, use_fused_modules, use_gpu_dropout
+from common.plan.ledger import ATTENTION, GROUPED, use_fused_modules, use_gpu_dropout, use_gpu_experts
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -66,6 +68,7 @@ class Counts:
         largest: The largest linear layer.
         layer: The largest decoder layer.
         folded: For each layer with adapters of parameters, those parameters: the adapters are added to them anew at each pass.
+        beside: For each layer of gpt-oss with adapters of its experts, how many numbers they keep for each token.
     """
 
     total: int
@@ -74,6 +77,7 @@ class Counts:
     largest: int
     layer: int
     folded: tuple[int, ...]
+    beside: tuple[int, ...]
 
 
 def build(shape: Shape, config: PreTrainedConfig) -> PreTrainedModel | PeftModel:
@@ -83,7 +87,8 @@ def build(shape: Shape, config: PreTrainedConfig) -> PreTrainedModel | PeftModel
         shape: Says what of it is trained, and with which modules.
         config: Its configuration, or a shortened one.
     """
-    attention = GROUPED if shape.attention in READS_GROUPS else ATTENTION
+    reads_groups = shape.attention in READS_GROUPS or (shape.attention == VARLEN and config.model_type in SINK_MODELS)
+    attention = GROUPED if reads_groups else ATTENTION
     dtype = torch.float32 if shape.width == 4 else torch.bfloat16
     with torch.device("meta"):
         model = auto_class(config).from_config(config, dtype=dtype, attn_implementation=attention)
@@ -95,6 +100,7 @@ def build(shape: Shape, config: PreTrainedConfig) -> PreTrainedModel | PeftModel
         elif shape.frozen_vision:
             model.model.visual.requires_grad_(False)
     use_gpu_dropout(model)
+    use_gpu_experts(model)
     if shape.fused:
         use_fused_modules(model)
     return model
@@ -134,17 +140,22 @@ def depths_of(config: PreTrainedConfig) -> dict[str, int]:
     return depths | ({VISION: config.vision_config.depth} if is_vision_language(config) else {})
 
 
-def _parameter_adapters(shape: Shape, layer: torch.nn.Module, depth: int) -> tuple[dict[int, int], int]:
-    """Returns by layer how many numbers `target_parameters` adapt there, and how many numbers their adapters have."""
-    settings, folded, adapters = dict(shape.lora or ()), {}, 0
+def _parameter_adapters(
+    shape: Shape, config: PreTrainedConfig, layer: torch.nn.Module
+) -> tuple[dict[int, int], dict[int, int], int]:
+    """Returns by layer how many numbers are adapted there, and how many are kept for each token; and the adapters' numbers."""
+    settings, folded, beside, adapters = dict(shape.lora or ()), {}, {}, 0
     shapes = {name: parameter.shape for name, parameter in layer.named_parameters()}
     for target in settings.get("target_parameters") or ():
         number, _, name = target.partition(".") if target[0].isdigit() else ("", "", target)
         size = next((size for known, size in shapes.items() if known.endswith(name)), None)
-        for place in [int(number)] if number else range(depth) if size else ():
-            folded[place] = folded.get(place, 0) + size.numel()
+        for place in [int(number)] if number else range(depths_of(config)[TEXT]) if size else ():
             adapters += settings["r"] * size[0] * sum(size[1:])
-    return folded, adapters
+            if config.model_type == "gpt_oss":
+                beside[place] = beside.get(place, 0) + config.num_experts_per_tok * (size[1] + settings["r"])
+            else:
+                folded[place] = folded.get(place, 0) + size.numel()
+    return folded, beside, adapters
 
 
 def count_numbers(shape: Shape, config: PreTrainedConfig, short: PreTrainedConfig) -> Counts:
@@ -163,7 +174,7 @@ def count_numbers(shape: Shape, config: PreTrainedConfig, short: PreTrainedConfi
         for module in base.modules()
         if isinstance(module, torch.nn.Linear) and not module.weight.requires_grad and module.weight is not head
     } - towers
-    folded, adapters = _parameter_adapters(shape, stacks[TEXT][0], depths[TEXT])
+    folded, beside, adapters = _parameter_adapters(shape, config, stacks[TEXT][0])
     return Counts(
         total=adapters + sum(parameter.numel() * count for parameter, count in times.items()),
         trained=adapters + sum(parameter.numel() * count for parameter, count in times.items() if parameter.requires_grad),
@@ -171,4 +182,5 @@ def count_numbers(shape: Shape, config: PreTrainedConfig, short: PreTrainedConfi
         largest=max((parameter.numel() for parameter in linear), default=0),
         layer=max(_numbers(layer) for layer in stacks[TEXT]),
         folded=tuple(folded.values()),
+        beside=tuple(beside.values()),
     )

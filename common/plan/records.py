@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
-NAMES = ("sft_gpu", "grpo_gpu", "ocr_gpu", "gpt_oss_gpu", "micro_batch_gpu", "scaling_gpu")
+NAMES = ("sft_gpu", "grpo_gpu", "ocr_gpu", "micro_batch_gpu", "scaling_gpu")
 # Of what is measured the units, as the records name them.
 SPEEDS = ("images/s/GPU", "tokens/s/GPU", "tokens/s, prompts included")
 
@@ -13,7 +13,8 @@ SPEEDS = ("images/s/GPU", "tokens/s/GPU", "tokens/s, prompts included")
 def records() -> Iterator[tuple[str, dict]]:
     """Yields each run at full size that was measured: the GPU's name, and what was recorded of the run.
 
-    A run's `settings then` are those of its recipe's config.yaml that have changed since.
+    A run's `settings then` are those of its recipe's config.yaml that have changed since. A run with a `code then` is left
+    out: the code has changed since, and with it the memory that it takes.
     """
     for path in (RESULTS / f"{name}.json" for name in NAMES):
         if not path.exists():  # installed without the repository around it
@@ -21,7 +22,7 @@ def records() -> Iterator[tuple[str, dict]]:
         content = json.loads(path.read_text(encoding="utf-8"))
         for record in content if isinstance(content, list) else [content]:
             for run in record["runs"]:
-                if run["configuration"] != "tiny.yaml" and "peak GPU memory GiB" in run:
+                if run["configuration"] != "tiny.yaml" and "peak GPU memory GiB" in run and "code then" not in run:
                     then = record.get("config.yaml then", {}).get(run["recipe"], {})
                     yield record["GPU"], run | {"settings then": then}
 

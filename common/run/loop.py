@@ -5,6 +5,7 @@ from pathlib import Path
 
 from common.data.runs import COMPLETE, damage
 from common.errors import say
+from common.models.experts import keep_adapters_apart
 from common.models.zero3 import keep_adapters_whole
 from common.progress import doing, idle
 from common.report.card import write_card
@@ -183,6 +184,7 @@ def run(
     report = LiveReport(trainer, recorder, title, summary, curves)
     heartbeat = _add_callbacks(trainer, watch, recorder, report)
     keep_adapters_whole(trainer.model, trainer.args.deepspeed_plugin)
+    keep_adapters_apart(trainer.model)
     copy_what_is_trained(trainer)
     checkpoint = _checkpoint_to_continue(trainer, watch.needed)
 

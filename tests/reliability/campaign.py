@@ -59,7 +59,7 @@ def recipes() -> list[str]:
 
 def samples(recipe: str) -> bool:
     """Returns whether a recipe learns from completions that it samples."""
-    return "GRPOTrainer" in (ROOT / f"recipes/{recipe}/train.py").read_text()
+    return any("GRPOTrainer" in path.read_text() for path in (ROOT / f"recipes/{recipe}").glob("*.py"))
 
 
 def settings() -> list[Setting]:

@@ -7,6 +7,7 @@ trained_model.py, and gets what was `found`.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
 )
+
+DAY = re.compile(r"\d{2} [A-Z][a-z]{2} \d{4}|\d{4}-\d{2}-\d{2}|\d{2} [A-Z][a-z]+ \d{4}")
 
 
 def load_whole(folder: str, **settings: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
@@ -67,7 +70,8 @@ def compare(folder: str, base: str | None, trained: str) -> dict[str, Any]:
         "difference": (found - logits).abs().max().item(),
         "largest": logits.abs().max().item(),
         "wrong": wrong,
-        "same conversation": conversation_of(folder) == conversation,
+        # A run names a fixed day, and its export that on which it is asked.
+        "same conversation": DAY.sub("a day", conversation_of(folder)) == DAY.sub("a day", conversation),
     }
 
 

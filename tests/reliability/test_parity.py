@@ -65,8 +65,8 @@ WAYS = [DDP, ZERO1, ZERO2, ZERO3, *OFFLOADED, EIGHT, *ACCUMULATED]
 
 LOGGED = ("loss", "grad_norm", "eval_loss", "entropy", "num_tokens")
 # What the meter adds to each row of a training, and of one that samples. How many tokens there are does not depend on the way.
-METER = {"train_seconds", "tokens_per_second", "data_wait", "padding_share", "peak_memory_gib", "num_tokens"}
-SAMPLES = {"rollout_share", "rollout_tokens_per_second"}
+METER = {"train_seconds", "tokens_per_second", "data_wait", "padding_share", "peak_memory_gib"}
+SUPERVISES, SAMPLES = {"num_tokens"}, {"rollout_share", "rollout_tokens_per_second"}
 Values = dict[tuple[str, int, str], float]  # by part of the run, step and name
 
 
@@ -121,7 +121,7 @@ def values_of(folder: Path) -> Values:
     for path in sorted(folder.rglob("metrics.jsonl")):
         part = str(path.parent.relative_to(folder))
         for row in map(json.loads, path.read_text().splitlines()):
-            assert "loss" not in row or row.keys() >= METER | (SAMPLES if "reward" in row else set())
+            assert "loss" not in row or row.keys() >= METER | (SAMPLES if "reward" in row else SUPERVISES)
             found |= {(part, row["step"], name): row[name] for name in LOGGED if name in row}
             if "loss" in row.get("metrics", {}):
                 found[part, row["step"], f"loss of {row['split']}"] = row["metrics"]["loss"]["value"]

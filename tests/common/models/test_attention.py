@@ -175,7 +175,6 @@ def test_packing_is_refused_where_documents_would_see_each_other(capsys: pytest.
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (lambda: AutoConfig.for_model("gpt_oss"), "gpt_oss computes its attention in a way of its own"),
         (lambda: AutoConfig.for_model("qwen2_vl"), "qwen2_vl computes"),
         (lambda: AutoConfig.for_model("gemma2"), "gemma2 computes"),
         (lambda: AutoConfig.for_model("bert", is_decoder=True), "bert computes"),
@@ -183,7 +182,7 @@ def test_packing_is_refused_where_documents_would_see_each_other(capsys: pytest.
         (lambda: small_config("llama", is_causal=False), "llama is set to look ahead"),
         (lambda: small_config("mistral", attention_dropout=0.1), "mistral has attention_dropout 0.1"),
     ],
-    ids=["sinks", "vision", "softcap", "encoder", "bidirectional", "not causal", "dropout"],
+    ids=["vision", "softcap", "encoder", "bidirectional", "not causal", "dropout"],
 )
 def test_varlen_is_refused_where_it_would_compute_something_else(capsys: pytest.CaptureFixture[str], config, reason: str):
     with pytest.raises(SystemExit, match="2"):
