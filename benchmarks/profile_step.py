@@ -107,32 +107,24 @@ def kernels_of(events: list[FunctionEvent], on_gpu: bool) -> list[tuple[str, flo
     return [(name, duration / 1e6, part_of(name, ancestors)) for name, duration, ancestors in kernels]
 
 
-def parts_of(kernels: list[tuple[str, float, str]]) -> dict[str, float]:
-    """Returns the seconds of each part of a step, the longest first.
-
-    Args:
-        kernels: As `kernels_of` returns them.
-    """
+def _parts_of(kernels: list[tuple[str, float, str]]) -> dict[str, float]:
+    """Returns the seconds of each part of a step, the longest first."""
     seconds: Counter[str] = Counter()
     for _, duration, part in kernels:
         seconds[part] += duration
     return dict(seconds.most_common())
 
 
-def longest(kernels: list[tuple[str, float, str]], shown: int) -> str:
-    """Returns a table of the kernels or operators that took the most, by name.
-
-    Args:
-        kernels: As `kernels_of` returns them.
-        shown: How many rows.
-    """
+def _longest(kernels: list[tuple[str, float, str]], shown: int) -> str:
+    """Returns a table of the kernels or operators that took the most, by name."""
     seconds, counts = Counter(), Counter((part, name) for name, _, part in kernels)
     for name, duration, part in kernels:
         seconds[part, name] += duration
-    lines = ["| part of a step | ms | calls | name |", "|---|---|---|---|"]
-    for (part, name), taken in seconds.most_common(shown):
-        lines.append(f"| {part} | {1000 * taken:.1f} | {counts[part, name]} | `{name[:100]}` |")
-    return "\n".join(lines)
+    rows = [
+        f"{part} | {1000 * taken:.1f} | {counts[part, name]} | `{name[:100]}`"
+        for (part, name), taken in seconds.most_common(shown)
+    ]
+    return "\n".join(f"| {row} |" for row in ("part of a step | ms | calls | name", "---|---|---|---", *rows))
 
 
 def table(parts: dict[str, float], count: int, step: float, wait: float, on_gpu: bool) -> str:
@@ -202,11 +194,11 @@ class Profile(TrainerCallback):
         step = self.step if self.on_gpu else time.perf_counter() - self.begun  # a CPU's parts are those of the profiled step
         self.profiler.stop()
         kernels = kernels_of(list(self.profiler.events()), self.on_gpu)
-        parts, count = parts_of(kernels), len(kernels)
+        parts, count = _parts_of(kernels), len(kernels)
         if is_main_process():
             say(table(parts, count, step, self.wait, self.on_gpu))
             if self.shown:
-                say(longest(kernels, self.shown))
+                say(_longest(kernels, self.shown))
             if self.results:
                 record = {"command": " ".join(["python", *sys.orig_argv[1:]]), **versions(), "step_seconds": step}
                 record |= {"parts": parts, "data_wait": self.wait, "kernels" if self.on_gpu else "operators": count}

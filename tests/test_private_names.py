@@ -29,7 +29,10 @@ PRIVATE = [
     ("accelerate.state", "AcceleratorState._reset_state", "recipes/multi_agent_grpo/members.py"),
     ("torch", "_dynamo", "common/models/attention.py"),  # its limit of recompilations, which torch's warning names
     ("torch", "_dynamo", "tests/common/models/test_attention.py"),
-    ("transformers.models.gpt_oss.modeling_gpt_oss", "GptOssExperts._apply_gate", "common/models/liger.py"),
+    ("transformers.models.gpt_oss.modeling_gpt_oss", "GptOssExperts._apply_gate", "common/models/experts.py"),
+    ("transformers.models.gpt_oss.modeling_gpt_oss", "GptOssExperts._apply_gate", "tests/common/models/run_expert_kernels.py"),
+    ("torch", "ops.aten._flash_attention_forward", "common/models/sinks.py"),  # what torch's own varlen attention calls
+    ("torch", "ops.aten._flash_attention_backward", "common/models/sinks.py"),
     ("torch.utils", "_python_dispatch", "common/plan/ledger.py"),  # as torch's own trackers of memory
     ("torch.utils", "_pytree", "common/plan/ledger.py"),
     ("accelerate.state", "AcceleratorState._reset_state", "tests/forks.py"),
@@ -57,6 +60,7 @@ AT_RUN_TIME = [
     ("torch.storage", "_cdata", "common/plan/ledger.py"),
     ("transformers.configuration_utils", "_attn_implementation", "common/generate/engine.py"),
     ("transformers.configuration_utils", "_attn_implementation", "common/generate/logprobs.py"),
+    ("transformers.configuration_utils", "_attn_implementation", "tests/common/models/test_sinks.py"),
     ("trl.trainer.grpo_trainer", "_metrics", "common/generate/rollout.py"),
     ("trl.trainer.grpo_trainer", "_logs", "common/run/rollouts.py"),
     ("trl.trainer.grpo_trainer", "return prompt_ids, completion_ids, tool_mask", "common/run/meter.py"),

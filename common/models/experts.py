@@ -1,8 +1,8 @@
 """The experts of gpt-oss in fewer steps, and their adapters beside the frozen weights instead of added to them.
 
 transformers (5.23) takes the tokens by their index, and adds up the gradient of each by a scatter; here it is put back into
-the tokens' order and summed. PEFT (0.21) puts weights and adapters of all
-experts together anew at each forward pass, 1.6 GB a layer of gpt-oss-20b; here x (W + A B) is computed as x W + (x A) B.
+the tokens' order and summed. PEFT (0.21) adds the adapters to the weights of all experts anew at each forward pass, 1.6 GB a
+layer of gpt-oss-20b; here x (W + A B) is computed as x W + (x A) B.
 """
 
 from types import MethodType

@@ -170,11 +170,9 @@ def _pass(job: Job, passed: Pass) -> dict[str, float]:
     step = int((live + gradients).argmax())
     logits = max(0.0, live[step] - live[0]) if step <= passed.loss else 0.0
     parts = {"logits": logits, "activations": live[step] - logits, "gradients": gradients[step]}
-    if counts.folded:  # the parameters with their adapters added, and their gradient
-        kept = max(counts.folded) if job.recompute else sum(counts.folded)
-        parts["adapted experts"] = job.width * (kept + max(counts.folded))
-    if counts.beside:  # what the adapters' products read
-        parts["adapted experts"] = job.width * job.tokens * (max if job.recompute else sum)(counts.beside)
+    at_once = max if job.recompute else sum  # of all layers
+    folded, beside = (0, *counts.folded), (0, *counts.beside)  # of the folded ones the sums with the adapters, and a gradient
+    parts["adapted experts"] = job.width * (at_once(folded) + max(folded) + job.tokens * at_once(beside))
     if job.load_in_4bit:
         parts["a layer in 16 bits"] = 2 * counts.largest
     if job.stage == 3 and (job.num_processes > 1 or job.offload_param):  # one process that holds all gathers nothing

@@ -7,7 +7,7 @@ from common.models.attention import VARLEN
 from common.models.base import base_of
 from common.models.families import SINK_MODELS
 from common.models.vision import auto_class, is_vision_language
-from common.plan.ledger import ATTENTION, GROUPED, use_fused_modules, use_gpu_dropout, use_gpu_experts
+from common.plan.kernels import ATTENTION, GROUPED, use_fused_modules, use_gpu_dropout, use_gpu_experts
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model

@@ -7,7 +7,8 @@ from common.errors import brief
 from common.models.base import base_of
 from common.models.vision import is_vision_language
 from common.models.zero3 import unsharded
-from common.plan.ledger import Ledger, Loss, Mark
+from common.plan.kernels import Loss
+from common.plan.ledger import Ledger, Mark
 from common.plan.models import Counts, Shape, build, count_numbers, depths_of, shortened, stacks_of
 
 import numpy as np

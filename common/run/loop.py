@@ -80,6 +80,7 @@ def _undo_defaults(trainer: Trainer) -> None:
     config = trainer.model.config.get_text_config()
     if getattr(config, "output_router_logits", False):
         config.output_router_logits = False  # TRL asks for them itself at each step; left on, they would break generation
+    keep_adapters_apart(trainer.model)
     trainer.args.logging_nan_inf_filter = False  # it would show a loss that is not a number as the one before
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
@@ -184,7 +185,6 @@ def run(
     report = LiveReport(trainer, recorder, title, summary, curves)
     heartbeat = _add_callbacks(trainer, watch, recorder, report)
     keep_adapters_whole(trainer.model, trainer.args.deepspeed_plugin)
-    keep_adapters_apart(trainer.model)
     copy_what_is_trained(trainer)
     checkpoint = _checkpoint_to_continue(trainer, watch.needed)
 

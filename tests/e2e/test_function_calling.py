@@ -52,6 +52,7 @@ def test_a_run_leaves_what_the_readme_promises(output_dir: Path, python: Python)
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_it_learns_to_call(output_dir: Path):
     """Under ZeRO-3, with another seed; `make learn` trains under ZeRO-2."""
     command = accelerate(TRAIN, "--seed", "1", "--output_dir", str(output_dir))

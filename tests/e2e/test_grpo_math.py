@@ -137,6 +137,7 @@ def test_a_copied_recipe_runs_unchanged(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_the_bad_reward_rises_while_the_accuracy_falls(output_dir: Path):
     lesson = "--reward_weights 0 0 1 --max_steps 100 --eval_steps 10".split()
     finished = run_command(accelerate(GRPO_MATH, *lesson, "--output_dir", str(output_dir)), timeout=600)

@@ -126,6 +126,7 @@ def test_a_run_stopped_between_or_in_its_parts_continues(trained, python: Python
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path):
     settings = [*SHORT.split(), *"--max_steps 6 --save_steps 2 --per_device_train_batch_size 4".split()]
     whole, parts = tmp_path / "whole", tmp_path / "parts"

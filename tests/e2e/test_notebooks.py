@@ -52,6 +52,7 @@ def shortened(cell: str, recipe: str, root: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.timeout(2400)
 def test_a_notebook_runs(checkout: Path):
     """One for all: tests/e2e/test_readme.py gives the commands of every tutorial."""

@@ -63,6 +63,20 @@ EIGHT = Way("ZeRO-3", 3, 8)
 ACCUMULATED = [Way("plain", accumulated=2), Way("ZeRO-2", 2, 2, 2), Way("ZeRO-3", 3, 2, 2)]
 WAYS = [DDP, ZERO1, ZERO2, ZERO3, *OFFLOADED, EIGHT, *ACCUMULATED]
 
+
+def spread_out(ways: list[Way], *first: Way) -> pytest.MarkDecorator:
+    """Parametrizes a test: one recipe in all ways, the others in some; the rest is for `make campaign`."""
+    return pytest.mark.parametrize(
+        ("recipe", "way"),
+        [
+            pytest.param(recipe, way, marks=[] if recipe == "sft_instruct" or way in first else pytest.mark.campaign)
+            for recipe in recipes()
+            for way in ways
+        ],
+        ids=str,
+    )
+
+
 LOGGED = ("loss", "grad_norm", "eval_loss", "entropy", "num_tokens")
 # What the meter adds to each row of a training, and of one that samples. How many tokens there are does not depend on the way.
 METER = {"train_seconds", "tokens_per_second", "data_wait", "padding_share", "peak_memory_gib"}
@@ -167,15 +181,13 @@ def test_two_of_them(spread: Spread, recipe: str, way: Way):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS, ids=str)
-@pytest.mark.parametrize("recipe", recipes())
+@spread_out(WAYS, ZERO3, ACCUMULATED[1])
 def test_all_weights(spread: Spread, recipe: str, way: Way):
     compare(recipe, way, spread(recipe, PLAIN), spread(recipe, way))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [DDP, ZERO2, ZERO3, ACCUMULATED[2]], ids=str)
-@pytest.mark.parametrize("recipe", recipes())
+@spread_out([DDP, ZERO2, ZERO3, ACCUMULATED[2]], ZERO3)
 def test_adapters(spread: Spread, recipe: str, way: Way):
     more = ["--use_peft", "true", "--lora_dropout", "0"]
     more += LORA.get(recipe, ["--lora_target_modules", "all-linear"])

@@ -125,7 +125,7 @@ def report(what: str, whole: Path, third: Path) -> tuple[float, float]:
     return losses, weights
 
 
-SLOW = pytest.mark.slow
+SLOW, REST = pytest.mark.slow, (pytest.mark.slow, pytest.mark.campaign)
 ACCUMULATED, LARGER = ("--gradient_accumulation_steps", "2"), ("--per_device_train_batch_size", "32")
 
 
@@ -133,13 +133,13 @@ ACCUMULATED, LARGER = ("--gradient_accumulation_steps", "2"), ("--per_device_tra
     ("stage", "more", "on_one", "within"),
     [
         pytest.param(3, (), ACCUMULATED, 1e-5, id="zero3", marks=SLOW),
-        pytest.param(3, (), LARGER, 1e-5, id="zero3, a larger batch", marks=SLOW),
+        pytest.param(3, (), LARGER, 1e-5, id="zero3, a larger batch", marks=REST),
         pytest.param(2, (), ACCUMULATED, 1e-5, id="zero2", marks=SLOW),
-        pytest.param(1, (), ACCUMULATED, 1e-5, id="zero1", marks=SLOW),
+        pytest.param(1, (), ACCUMULATED, 1e-5, id="zero1", marks=REST),
         pytest.param(0, (), ACCUMULATED, 1e-5, id="ddp", marks=SLOW),
-        pytest.param(3, LORA, ACCUMULATED, 1e-5, id="zero3, adapters", marks=SLOW),
+        pytest.param(3, LORA, ACCUMULATED, 1e-5, id="zero3, adapters", marks=REST),
         pytest.param(2, LORA, ACCUMULATED, 1e-5, id="zero2, adapters", marks=SLOW),
-        pytest.param(3, BF16, ACCUMULATED, 5e-4, id="zero3, bfloat16", marks=SLOW),
+        pytest.param(3, BF16, ACCUMULATED, 5e-4, id="zero3, bfloat16", marks=REST),
         pytest.param(2, BF16, ACCUMULATED, 5e-4, id="zero2, bfloat16", marks=SLOW),
     ],
 )

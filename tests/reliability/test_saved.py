@@ -130,6 +130,7 @@ def check_template(folder: Path, exported: bool) -> None:
     assert tokenizer_config.get("chat_template") == (template if exported else None)
     turns = [{"role": "user", "content": "Alpha?"}]
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+    environment.globals["strftime_now"] = lambda form: "a day"  # as transformers and vLLM give it to a template
     assert "Alpha?" in environment.from_string(template).render(messages=turns, add_generation_prompt=True)
 
 
@@ -200,8 +201,21 @@ def train(here: Place, stage: int, adapter: bool, best: bool = False) -> tuple[P
     return here.train(name, stage, *more), base if adapter else None, what
 
 
-STAGES = pytest.mark.parametrize("stage", [0, 2, 3])
-KINDS = pytest.mark.parametrize("adapter", [False, True], ids=["whole", "adapter"])
+def kinds(recipes: list[str], *first: tuple[int, bool]) -> pytest.MarkDecorator:
+    """Parametrizes a test: one recipe at all stages, whole and with adapters; of the others the rest is for `make campaign`."""
+    return pytest.mark.parametrize(
+        ("recipe", "stage", "adapter"),
+        [
+            pytest.param(
+                *(recipe, stage, adapter),
+                marks=[] if recipe == "sft_instruct" or (stage, adapter) in first else pytest.mark.campaign,
+                id=f"{recipe}-{stage}-{'adapter' if adapter else 'whole'}",
+            )
+            for recipe in recipes
+            for stage in (0, 2, 3)
+            for adapter in (False, True)
+        ],
+    )
 
 
 @pytest.mark.slow
@@ -220,9 +234,7 @@ def test_from_random_weights(place: Callable[..., Place], recipe: str):
 
 
 @pytest.mark.slow
-@KINDS
-@STAGES
-@pytest.mark.parametrize("recipe", recipes())
+@kinds(recipes(), (2, True), (3, False))
 def test_the_last_weights(place: Callable[..., Place], recipe: str, stage: int, adapter: bool):
     here = place(recipe)
     run, base, what = train(here, stage, adapter)
@@ -233,9 +245,7 @@ def test_the_last_weights(place: Callable[..., Place], recipe: str, stage: int, 
 
 
 @pytest.mark.slow
-@KINDS
-@STAGES
-@pytest.mark.parametrize("recipe", [recipe for recipe in recipes() if not samples(recipe)])
+@kinds([recipe for recipe in recipes() if not samples(recipe)], (3, True))
 def test_the_best_weights(place: Callable[..., Place], recipe: str, stage: int, adapter: bool):
     here = place(recipe)
     run, base, what = train(here, stage, adapter, best=True)
