@@ -186,6 +186,7 @@ def test_recomputation_under_zero3(base: Path, output_dir: Path, frozen: str, ad
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path):
     settings = "--max_steps 6 --save_steps 2 --eval_steps 3 --num_train 48 --num_held_out 4"
     settings += " --per_device_train_batch_size 4 --logging_steps 1"

@@ -154,7 +154,9 @@ def check(here: Place, run: Path, base: Path | None, what: str, exported: bool =
     for one in found:
         assert one["wrong"] == {}
         assert one["same conversation"]
-    assert [one["difference"] for one in found[: len(parts)]] == [0.0] * len(parts)
+    # Plain PEFT adds adapters of experts to the weights; in training they are multiplied by themselves.
+    apart = bool(base) and here.recipe in ADAPTERS
+    assert all(one["difference"] <= apart * 1e-5 * one["largest"] for one in found[: len(parts)])
     for one in found[len(parts) :]:  # a merged adapter adds in another order
         assert one["difference"] <= (1e-5 * one["largest"] if base else 0)
     for part in parts:
