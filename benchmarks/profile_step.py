@@ -107,7 +107,7 @@ def kernels_of(events: list[FunctionEvent], on_gpu: bool) -> list[tuple[str, flo
     return [(name, duration / 1e6, part_of(name, ancestors)) for name, duration, ancestors in kernels]
 
 
-def _parts_of(kernels: list[tuple[str, float, str]]) -> dict[str, float]:
+def parts_of(kernels: list[tuple[str, float, str]]) -> dict[str, float]:
     """Returns the seconds of each part of a step, the longest first."""
     seconds: Counter[str] = Counter()
     for _, duration, part in kernels:
@@ -194,7 +194,7 @@ class Profile(TrainerCallback):
         step = self.step if self.on_gpu else time.perf_counter() - self.begun  # a CPU's parts are those of the profiled step
         self.profiler.stop()
         kernels = kernels_of(list(self.profiler.events()), self.on_gpu)
-        parts, count = _parts_of(kernels), len(kernels)
+        parts, count = parts_of(kernels), len(kernels)
         if is_main_process():
             say(table(parts, count, step, self.wait, self.on_gpu))
             if self.shown:
