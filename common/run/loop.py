@@ -76,7 +76,7 @@ def _begin(script: str, trainer: Trainer) -> None:
 
 
 def _undo_defaults(trainer: Trainer) -> None:
-    """Turns off what the libraries do by themselves, where it would break an evaluation or hide what is measured."""
+    """Turns off what the libraries do by themselves, where it breaks an evaluation, hides what is measured or costs time."""
     config = trainer.model.config.get_text_config()
     if getattr(config, "output_router_logits", False):
         config.output_router_logits = False  # TRL asks for them itself at each step; left on, they would break generation
