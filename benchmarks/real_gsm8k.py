@@ -3,19 +3,20 @@
     python benchmarks/real_gsm8k.py --gsm8k train.jsonl --output_dir /tmp/gsm8k --results benchmarks/results/real_gsm8k.json
 
 Holds 1,319 problems out of every stage, those whose questions have the smallest hashes (as many as GSM8K's test has, which is
-on the hub), and for each seed gives the two commands of docs/gsm8k.md; prints a table of what the runs left. Needs `make
-real-model`, and an idle GPU if the seconds are to mean something.
+on the hub), and for each seed gives the two commands of docs/gsm8k.md; prints a table of what the runs left. The same command
+after an interruption goes on where it was. Needs `make real-model`, and an idle GPU if the seconds are to mean something.
 """
 
 import argparse
 import datetime
 import json
+import statistics
 import sys
-import time
 from pathlib import Path
 
 from common.data.questions import take
 from common.data.runs import read_rows
+from common.measure.statistics import paired_difference
 from common.report.numbers import format_gain, format_metric
 from common.run.record import versions
 
@@ -38,17 +39,31 @@ def split(gsm8k: Path, folder: Path, versions: int) -> list[str]:
 
 
 def train(recipe: str, flags: list[str], folder: Path) -> int:
-    """Trains with a recipe's real.yaml and returns how many seconds it took, its start included."""
-    begun = time.monotonic()
-    flags = ["--config", "real.yaml", *flags, "--output_dir", str(folder)]
-    launch(f"recipes/{recipe}/train.py", flags, folder.with_suffix(".log"))
-    return round(time.monotonic() - begun)
+    """Trains with a recipe's real.yaml, or goes on with it; returns its seconds of training and evaluation."""
+    if not (folder / "model.safetensors").exists():
+        flags = ["--config", "real.yaml", *flags, "--output_dir", str(folder)]
+        launch(f"recipes/{recipe}/train.py", flags, folder.with_suffix(".log"))
+    return round(max(row["seconds"] for row in read_rows(folder / "metrics.jsonl")))
+
+
+def measure_base(flags: list[str], folder: Path) -> str:
+    """Returns the accuracy of the model as it was pretrained, asked once."""
+    log = folder / "base.log"
+    printed = read_printed(log.read_text()) if log.exists() else {}
+    if not printed:
+        printed = read_printed(launch("recipes/grpo_math/evaluate.py", ["--config", "real.yaml", *flags], log))
+    return printed["held_out"]["accuracy"]
+
+
+def share_right(answered: list[str]) -> list[float]:
+    """Returns for each problem in what share of the runs it was right; of each run `right` of a row of metrics.jsonl."""
+    return [statistics.fmean(map(int, problem)) for problem in zip(*answered, strict=True)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gsm8k", type=Path, required=True, help="GSM8K's train.jsonl")
-    parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
+    parser.add_argument("--output_dir", type=Path, required=True, help="a folder for the runs")
     parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--model", default="pretrained/SmolLM2-135M-Instruct", help="the model of `make real-model`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -57,13 +72,13 @@ def main() -> None:
     parser.add_argument("--grpo_flags", default="", help="more flags of the GRPO runs and the evaluation, in one word")
     args = parser.parse_args()
     folder = args.output_dir.resolve()
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     data = split(args.gsm8k, folder, args.versions)
     record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
-    asked = ["--config", "real.yaml", "--model_name_or_path", args.model, *data, *args.grpo_flags.split()]
-    printed = launch("recipes/grpo_math/evaluate.py", asked, folder / "base.log")
-    record["as it was pretrained"] = read_printed(printed)["held_out"]["accuracy"]
+    record["as it was pretrained"] = measure_base(["--model_name_or_path", args.model, *data, *args.grpo_flags.split()], folder)
     print(f"as it was pretrained: {record['as it was pretrained']}", flush=True)
+    answered_before: list[str] = []
+    answered_after: list[str] = []
     for seed in args.seeds:
         supervised, rewarded = folder / f"supervised_{seed}", folder / f"grpo_{seed}"
         common = [*data, "--seed", str(seed)]
@@ -71,11 +86,13 @@ def main() -> None:
         first = train("sft_instruct", flags, supervised)
         flags = ["--model_name_or_path", str(supervised), *common, *args.grpo_flags.split()]
         second = train("grpo_math", flags, rewarded)
-        before, *_, after = (row for row in read_rows(rewarded / "metrics.jsonl") if row.get("split") == "held_out")
+        before, *between, after = (row for row in read_rows(rewarded / "metrics.jsonl") if row.get("split") == "held_out")
+        answered_before.append(before["right"])
+        answered_after.append(after["right"])
         values = {
             "seed": seed,
             "after supervised training": format_metric(before["metrics"]["accuracy"]),
-            "after GRPO": format_metric(after["metrics"]["accuracy"]),
+            **{f"after {row['step']} steps of GRPO": format_metric(row["metrics"]["accuracy"]) for row in (*between, after)},
             "gained by GRPO": format_gain(after["gained"]),
             "seconds": f"{first} + {second}",
         }
@@ -83,7 +100,10 @@ def main() -> None:
             print("| " + " | ".join(values) + " |\n|" + "---|" * len(values), flush=True)
         print("| " + " | ".join(map(str, values.values())) + " |", flush=True)
         record["runs"].append(values)
+        gained = paired_difference(share_right(answered_after), share_right(answered_before))
+        record["gained by GRPO, mean of the seeds"] = format_gain(gained)
         args.results.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"gained by GRPO, mean of the seeds: {record['gained by GRPO, mean of the seeds']}")
 
 
 if __name__ == "__main__":
