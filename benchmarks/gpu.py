@@ -5,6 +5,7 @@ import datetime
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -77,7 +78,7 @@ def parse(description: str, files: dict[str, str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
     parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
-    parser.add_argument("--only", nargs="*", default=[""], help="runs whose folder's name holds one of these: lora_zero3_2 ...")
+    parser.add_argument("--only", nargs="*", default=[""], help="patterns of folders' names: zero3_2, config_zero2_1$")
     parser.add_argument("--timeout", type=float, default=200, help="seconds for each run")
     parser.add_argument("--stop_after", type=float, default=3600, help="seconds after which no run is begun")
     parser.add_argument("--end_after", type=float, default=math.inf, help="seconds after which every run is stopped")
@@ -98,7 +99,7 @@ def _in_turn(
         flags: By the recipes whose models are saved.
         started: When the benchmark was.
     """
-    for run in (run for run in runs if any(part in run.name for part in args.only)):
+    for run in (run for run in runs if any(re.search(part, run.name) for part in args.only)):
         if run.num_gpus > gpus.count:
             print(f"{run.name}: left out, there are {gpus.count} GPUs", flush=True)
             continue
