@@ -71,6 +71,7 @@ def main() -> None:
     )
     trainer.train()
     trainer.save_model(folder)
+    trainer.accelerator.wait_for_everyone()  # the first process writes, each reads
     text = torch.tensor([tokens])
     engine = trainer.model_wrapped
     engine.eval()
