@@ -26,8 +26,8 @@ class Beat:
 
     Attributes:
         process: Its rank.
-        machine: Where it runs.
-        pid: Its number there.
+        machine: Where it runs; empty before its first sign.
+        pid: Its number there; 0 before its first sign.
         count: How many there were before.
         step: The step that it is in.
         place: The function in which its main thread is, with file and line.
@@ -70,7 +70,8 @@ def describe(beats: list[Beat], silent: set[int], seconds: float) -> str:
     parts = []
     for (answers, waits, place), group in groupby(sorted(beats, key=state), key=state):
         first, *more = group
-        who = f"process {first.process} (pid {first.pid} on {first.machine})" + (f" and {len(more)} more" if more else "")
+        who = f"process {first.process}" + (f" (pid {first.pid} on {first.machine})" if first.pid else "")
+        who += f" and {len(more)} more" if more else ""
         where = f"waiting in {place}" if waits else f"in {place}"
         parts.append(f"{who}: {where if answers else 'no answer'}")
     if len(parts) > PARTS:
@@ -95,7 +96,8 @@ class Heartbeat(TrainerCallback):
         self.process, self.count = args.process_index, args.world_size
         self.interval = min(30.0, self.timeout / 20)
         self.step, self.went_on = 0, time.monotonic()
-        self.last: dict[int, tuple[int, float]] = {}  # of each process: its count, and when it was first seen
+        # Of each process its count, and when it was first seen: one that is stopped before its first sign is silent, too.
+        self.last: dict[int, tuple[int, float]] = dict.fromkeys(range(self.count), (0, self.went_on))
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._beat, args=(threading.get_ident(),), daemon=True)
         if self.count > 1:
@@ -145,12 +147,15 @@ class Heartbeat(TrainerCallback):
                 os._exit(1)  # the main thread waits, and is not to be told
 
     def _look(self) -> list[Beat]:
-        """Returns the last signs of life, and notes when they came."""
-        files = [self._file(process) for process in range(self.count)]
-        beats = [Beat(**json.loads(file.read_text(encoding="utf-8"))) for file in files if file.exists()]
-        for beat in beats:
-            if self.last.get(beat.process, (0, 0.0))[0] != beat.count:
-                self.last[beat.process] = (beat.count, time.monotonic())
+        """Returns the last sign of life of every process, and notes when they came."""
+        beats = []
+        for process in range(self.count):
+            file = self._file(process)
+            found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+            beat = Beat(**found) if found else Beat(process, "", 0, 0, self.step, "nowhere", False)
+            if self.last[process][0] != beat.count:
+                self.last[process] = (beat.count, time.monotonic())
+            beats.append(beat)
         return beats
 
     def _say(self, beats: list[Beat], silent: set[int], seconds: float, then: str) -> None:

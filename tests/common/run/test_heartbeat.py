@@ -1,5 +1,7 @@
 """The line on a process that hangs."""
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,3 +43,17 @@ def test_a_sign_of_life_comes_twice_a_minute_or_more_often(tmp_path: Path, ddp_t
     alone = SimpleNamespace(output_dir=str(tmp_path), ddp_timeout=ddp_timeout, process_index=0, world_size=1)
     assert Heartbeat(alone).interval == seconds
     assert not list(tmp_path.iterdir()), "one process has nobody to tell"
+
+
+def test_a_process_that_is_stopped_before_its_first_sign_ends_the_run_too(tmp_path: Path):
+    waits = f"""
+import time
+from types import SimpleNamespace
+from common.run.heartbeat import Heartbeat
+Heartbeat(SimpleNamespace(output_dir={str(tmp_path)!r}, ddp_timeout=2, process_index=0, world_size=2))
+time.sleep(30)
+"""
+    run = subprocess.run([sys.executable, "-c", waits], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "has not gone on for 2 s: process 1: no answer; process 0 (pid " in run.stderr
+    assert run.stderr.endswith("that is more than ddp_timeout, 2 s: the run ends\n")
