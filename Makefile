@@ -37,7 +37,7 @@ install: $(VENV)/installed
 # uv itself is taken from the lock as well, its hash checked by pip.
 $(VENV)/packages: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; make PYTHON=python3.12")'
-	@echo "Installing into $(VENV) (about 5 GB, once) ..."
+	@echo "Installing into $(VENV) (about 7 GB, once) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@awk '/^uv==/,!/\\$$/' requirements.lock > $(VENV)/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock

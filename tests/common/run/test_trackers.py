@@ -66,7 +66,8 @@ def test_a_run_that_is_continued_is_one_run_in_wandb(start: Callable, tmp_path: 
     assert first.id == again.id != other.id
     assert again.settings.resume == "allow"
     assert start(tmp_path / "run", "team").id == first.id, "a part of it"
-    assert {path.name.rpartition("-")[2] for path in tmp_path.glob("wandb/offline-run-*")} == {first.id, other.id}
+    # Of two in one second wandb numbers the second folder: offline-run-DATE_TIME-ID-1.
+    assert {path.name.split("-")[3] for path in tmp_path.glob("wandb/offline-run-*")} == {first.id, other.id}
 
 
 def test_project_and_run_are_named_after_recipe_and_folder(start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
