@@ -157,6 +157,7 @@ def benchmark(
     """
     args, started = parse(description, files or {}), time.monotonic()
     signal.signal(signal.SIGTERM, end_runs)
+    args.output_dir = args.output_dir.resolve()  # the runs begin in the repository's root
     args.output_dir.mkdir(parents=True)
     paths = {name: getattr(args, name).resolve() for name in files or {}}
     flags: dict[str, list[str]] = {}
@@ -168,15 +169,19 @@ def benchmark(
         limit = min(args.timeout, args.end_after - (time.monotonic() - started))
         limited = argparse.Namespace(output_dir=args.output_dir, timeout=limit)
         try:
-            entry = launch(run, [*own, *variants.get(run.variant, "").split()], taken, limited, read)
+            variant = variants[run.variant] if run.variant else variants.get("", "")
+            entry = launch(run, [*own, *variant.split()], taken, limited, read)
             with writing:
                 _keep(entry, record, args.results, started)
         finally:
             gpus.give_back(taken)
 
+    measuring = []
     with ThreadPoolExecutor(gpus.count) as pool:
         for run in _in_turn(runs, args, gpus, flags, started):
             if _needs_model(run, flags):
                 flags[run.recipe] = [*short.split(), *_make(models[run.recipe], args.output_dir / run.recipe, paths, started)]
-            pool.submit(measure, run, gpus.take(run.num_gpus))
+            measuring.append(pool.submit(measure, run, gpus.take(run.num_gpus)))
+    for each in measuring:
+        each.result()  # raises what went wrong beside the run itself
     return args, record["runs"]

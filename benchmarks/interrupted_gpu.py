@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from common.data.runs import read_rows
@@ -64,7 +65,8 @@ def stop(launcher: psutil.Process, how: str) -> list[psutil.Process]:
         next(one for one in launcher.children() if one.environ().get("RANK") == "1").kill()
     elif how == "SIGKILL":
         for one in [*family, launcher]:
-            one.kill()
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
     else:
         launcher.terminate()
     return family

@@ -87,14 +87,15 @@ def launch(run: Run, flags: list[str], gpus: list[str], args: argparse.Namespace
 
 def end_run(launcher: int) -> None:
     """Ends a launcher and what it launched, which is in a session of its own and would keep the GPU's memory."""
-    process = psutil.Process(launcher)
-    for each in [*process.children(recursive=True), process]:
-        with suppress(psutil.NoSuchProcess):
-            each.kill()
+    with suppress(psutil.NoSuchProcess):  # it has ended by itself
+        process = psutil.Process(launcher)
+        for each in [*process.children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 def end_runs(number: int, frame: object) -> None:
     """Ends the runs that go on, and the benchmark with them: a handler of SIGTERM, as `timeout` sends it."""
-    for launcher in launched:
+    for launcher in list(launched):  # the threads take out what ends
         end_run(launcher)
     os._exit(128 + number)

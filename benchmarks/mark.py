@@ -10,6 +10,7 @@ import argparse
 import datetime
 import json
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -64,7 +65,7 @@ def main() -> None:
             print(json.dumps(row), flush=True)
             rows.append(row)
     if args.results:
-        record = {"date": f"{datetime.date.today()}", "command": "python benchmarks/mark.py", **versions(), "saves": rows}
+        record = {"date": f"{datetime.date.today()}", "command": " ".join(["python", *sys.argv]), **versions(), "saves": rows}
         args.results.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from common.data.questions import take
-from common.data.runs import read_rows
+from common.data.runs import COMPLETE, read_rows
 from common.measure.statistics import paired_difference
 from common.report.numbers import format_gain, format_metric
 from common.run.record import versions
@@ -40,7 +40,7 @@ def split(gsm8k: Path, folder: Path, versions: int) -> list[str]:
 
 def train(recipe: str, flags: list[str], folder: Path) -> int:
     """Trains with a recipe's real.yaml, or goes on with it; returns its seconds of training and evaluation."""
-    if not (folder / "model.safetensors").exists():
+    if not (folder / COMPLETE).exists():
         flags = ["--config", "real.yaml", *flags, "--output_dir", str(folder)]
         launch(f"recipes/{recipe}/train.py", flags, folder.with_suffix(".log"))
     return round(max(row["seconds"] for row in read_rows(folder / "metrics.jsonl")))

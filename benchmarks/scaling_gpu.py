@@ -9,6 +9,7 @@ where the time of a step goes, gpt-oss, and interrupted_gpu.py with one of its p
 (the last one's is `killed`); what no longer fits into `--end_after` seconds is left out or stopped. Tables are printed last.
 """
 
+import re
 import subprocess
 import sys
 import time
@@ -130,7 +131,7 @@ def main() -> None:
     print(table(entries, SFT, "tokens/s/GPU", ("MFU", "step s", memory)))
     print(table(entries, MATH, "completions/s/GPU", ("step s", "rollout s", memory)))
     print(table(entries, GPT_OSS, "tokens/s/GPU", ("step s", memory)), flush=True)
-    if any(part in "killed" for part in args.only):
+    if any(re.search(part, "killed") for part in args.only):
         kill_one(args.output_dir, args.results, args.end_after - (time.monotonic() - started))
 
 

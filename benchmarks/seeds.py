@@ -33,11 +33,11 @@ def cpu_seconds() -> float:
 
 def measure(recipe: str, seed: int, folder: Path, stage: str, num_processes: int, flags: str = "") -> dict[str, int | str]:
     """Runs a recipe once and returns a row of the table."""
-    arguments = f"--config_file accelerate_configs/{stage}.yaml --num_processes {num_processes} --main_process_port 0 "
-    arguments += f"recipes/{recipe}/train.py --seed {seed} --output_dir {folder} {flags}"
+    arguments = f"--config_file accelerate_configs/{stage}.yaml --num_processes {num_processes} --main_process_port 0".split()
+    arguments += [f"recipes/{recipe}/train.py", "--seed", str(seed), "--output_dir", str(folder), *flags.split()]
     used = cpu_seconds()
     with open(folder.with_suffix(".log"), "w") as log:
-        command = [sys.executable, "-m", "accelerate.commands.launch", *arguments.split()]
+        command = [sys.executable, "-m", "accelerate.commands.launch", *arguments]
         subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
     used = cpu_seconds() - used
     values: dict[str, int | str] = {"seed": seed, "stage": stage, "processes": num_processes}
@@ -60,7 +60,7 @@ def main() -> None:
     for launch in expected_of(args.recipe)["launches"]:
         stage, num_processes, *flags = launch.split(maxsplit=2)
         for seed in args.seeds:
-            folder = args.output_dir / f"{seed}_{stage}_{num_processes}"
+            folder = args.output_dir.resolve() / f"{seed}_{stage}_{num_processes}"
             values = measure(args.recipe, seed, folder, stage, int(num_processes), *flags)
             if not record["runs"]:
                 print("| " + " | ".join(values) + " |\n|" + "---|" * len(values), flush=True)

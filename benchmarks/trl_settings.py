@@ -18,6 +18,8 @@ class Record(TrainerCallback):
         self.path, self.began = folder / "metrics.jsonl", time.monotonic()
 
     def on_log(self, args, state, control, logs, **kwargs) -> None:
+        if not state.is_world_process_zero:
+            return
         row = {"step": state.global_step, "seconds": time.monotonic() - self.began, **logs}
         row["peak_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2) if torch.cuda.is_available() else 0
         with self.path.open("a") as file:
@@ -44,7 +46,7 @@ def begin(given: SFTConfig, **settings: Any) -> SFTConfig:
         **settings,
     )
     folder = Path(args.output_dir)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)  # each process comes by
     kept = ("per_device_train_batch_size", "gradient_accumulation_steps")
     (folder / "config.yaml").write_text(yaml.safe_dump({name: getattr(args, name) for name in kept}))
     return args

@@ -1,6 +1,7 @@
 """The folder of a run, read: its record, and which checkpoint is complete."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,15 @@ RECORD = "run.json"
 # In a run's folder an empty file: the run is finished. In a checkpoint its mark, written when every process has written its
 # part: {rank: {file: [bytes, checksum]}}. Empty marks are of 0.1.0, which kept no checksums.
 COMPLETE = "complete"
+
+
+def finite(data: Any) -> Any:
+    """Returns data for JSON, which knows no NaN and no infinity: None in their place, also within lists and dictionaries."""
+    if isinstance(data, dict):
+        return {key: finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def run_of(folder: str | Path) -> Path:

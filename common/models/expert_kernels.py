@@ -19,7 +19,11 @@ def _clamped(states, bias, places, inside, LIMIT: tl.constexpr):
     pairs = tl.load(states + places, mask=inside, other=0.0).to(tl.float32)
     pairs += tl.load(bias + places, mask=inside, other=0.0).to(tl.float32)
     gate, up = tl.split(tl.reshape(pairs, [places.shape[0] // 2, 2]))  # they stand in turn
-    return tl.minimum(gate, LIMIT), tl.minimum(tl.maximum(up, -LIMIT), LIMIT), gate <= LIMIT, tl.abs(up) <= LIMIT
+    # As torch's clamp, not as Triton's minimum by itself: what is no number stays none, and is seen in the loss.
+    clamped_gate = tl.minimum(gate, LIMIT, propagate_nan=tl.PropagateNan.ALL)
+    clamped_up = tl.maximum(up, -LIMIT, propagate_nan=tl.PropagateNan.ALL)
+    clamped_up = tl.minimum(clamped_up, LIMIT, propagate_nan=tl.PropagateNan.ALL)
+    return clamped_gate, clamped_up, gate <= LIMIT, tl.abs(up) <= LIMIT
 
 
 @triton.jit

@@ -40,6 +40,8 @@ from transformers import (
 )
 from trl import ModelConfig, get_quantization_config
 
+SET_LINE = r"\{%%- set %s = .*? %%\}"  # what `with_variables` writes
+
 
 def _trl_chat_template(model_type: str) -> str:
     return (files("trl") / "chat_templates" / f"{CHAT_TEMPLATES[model_type]}.jinja").read_text(encoding="utf-8")
@@ -52,9 +54,13 @@ def with_variables(tokenizer: PreTrainedTokenizerBase, variables: dict[str, obje
         tokenizer: The model's tokenizer, with its chat template.
         variables: TRL's `chat_template_kwargs`, for example `{"enable_thinking": False}`.
     """
-    lines = "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in (variables or {}).items())
-    if not tokenizer.chat_template.startswith(lines):
-        tokenizer.chat_template = lines + tokenizer.chat_template
+    lines = ""
+    for name, value in (variables or {}).items():
+        # One of a stage before, which would win, goes.
+        earlier = rf"\A((?:{SET_LINE % '[a-zA-Z0-9_]+'})*?){SET_LINE % name}"
+        tokenizer.chat_template = re.sub(earlier, r"\1", tokenizer.chat_template)
+        lines += f"{{%- set {name} = {_literal(value)} %}}"
+    tokenizer.chat_template = lines + tokenizer.chat_template
 
 
 def _literal(value: object) -> str:

@@ -140,7 +140,10 @@ def _join_shards(folder: Path) -> PreTrainedModel:
         fail(f"{folder}: its ZeRO shards hold more than weights and numbers, and reading that could run code; nothing was run")
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     model = auto_class(config).from_config(config, dtype=config.dtype)
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        fail(f"{folder}: its ZeRO shards do not fit its config.json: {brief(error)}; put back the one that was saved with them")
     if (folder / "generation_config.json").exists():
         model.generation_config = GenerationConfig.from_pretrained(folder)
     return model
@@ -161,7 +164,11 @@ def _load(
         with warnings.catch_warnings():
             # Says how to merge an adapter of tied embeddings; common.commands.export does so.
             warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
-            model = PeftModel.from_pretrained(base, folder)
+            try:
+                model = PeftModel.from_pretrained(base, folder)
+            except RuntimeError as error:
+                what = f"{folder}: the adapter does not fit its base model {base.config.name_or_path}"
+                fail(f"{what}: {brief(error)}; put back the one it was trained on")
     elif kind == "whole":
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         base = model = _load_whole(str(folder), config, files)

@@ -129,7 +129,8 @@ def attend_with_sinks(
     attention_mask: Rows,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    s_aux: torch.Tensor | None = None,
+    *,
+    s_aux: torch.Tensor,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attends causally within each row, with a sink for each head.

@@ -1,5 +1,6 @@
 """Models on the meta device, with adapters and few layers: what decides their memory, and how many numbers they have."""
 
+import re
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 SIMULATED = 3  # layers: the one in the middle is as all between the first and the last
 TEXT, VISION = "text", "vision"
 # Attention that reads keys shared by several queries as they are.
-READS_GROUPS = ("flash_attention_2", "flash_attention_3", "flex_attention", "kernels-community/vllm-flash-attn3")
+READS_GROUPS = ("flash_attention_2", "flash_attention_3", "flex_attention")
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,10 @@ def _parameter_adapters(
     settings, folded, beside, adapters = dict(shape.lora or ()), {}, {}, 0
     shapes = {name: parameter.shape for name, parameter in layer.named_parameters()}
     for target in settings.get("target_parameters") or ():
-        number, _, name = target.partition(".") if target[0].isdigit() else ("", "", target)
-        size = next((size for known, size in shapes.items() if known.endswith(name)), None)
-        for place in [int(number)] if number else range(depths_of(config)[TEXT]) if size else ():
+        of_one = re.fullmatch(r"(?:.*\.)?(\d+)\.(.+)", target)  # layers.7.mlp.experts.gate_up_proj
+        name = of_one[2] if of_one else target
+        size = next((size for known, size in shapes.items() if f".{known}".endswith(f".{name}")), None)
+        for place in () if size is None else [int(of_one[1])] if of_one else range(depths_of(config)[TEXT]):
             adapters += settings["r"] * size[0] * sum(size[1:])
             if config.model_type == "gpt_oss":
                 beside[place] = beside.get(place, 0) + config.num_experts_per_tok * (size[1] + settings["r"])

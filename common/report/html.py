@@ -3,11 +3,11 @@
 import base64
 import hashlib
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
 
+from common.data.runs import finite
 from common.report.numbers import format_interval, format_value
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -21,18 +21,9 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _finite(data: Any) -> Any:
-    """Returns data without numbers that JSON does not know: a model may write NaN as the argument of a call."""
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
-
-
 def _in_script(data: dict[str, Any]) -> str:
     """Returns data as JSON in which nothing can end the element that holds it."""
-    text = json.dumps(_finite(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(finite(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

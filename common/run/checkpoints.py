@@ -113,7 +113,8 @@ def best_checkpoint(checkpoint: Path) -> Path | None:
 def size_of_checkpoint(model: PreTrainedModel, sharded: bool) -> int:
     """Returns about how many bytes a checkpoint will take.
 
-    The weights are saved, and for what is trained Adam's two moments in float32; DeepSpeed saves float32 weights besides.
+    The weights are saved, beside adapters without those of the base model, and for what is trained Adam's two moments in
+    float32; DeepSpeed saves float32 weights besides.
 
     Args:
         model: The model to be trained.
@@ -122,8 +123,10 @@ def size_of_checkpoint(model: PreTrainedModel, sharded: bool) -> int:
     total = 0
     for parameter in model.parameters():
         numel = getattr(parameter, "ds_numel", parameter.numel())  # under ZeRO-3 a parameter is empty between its uses
-        trained = numel if parameter.requires_grad else 0
-        total += trained * (parameter.element_size() + (12 if sharded else 8))
+        if parameter.requires_grad:
+            total += numel * (parameter.element_size() + (12 if sharded else 8))
+        elif not hasattr(model, "peft_config"):
+            total += numel * parameter.element_size()
     return total
 
 

@@ -1,7 +1,6 @@
 """The rows of a run: what is measured before, during and after training, and what the trainer logs."""
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common.data.runs import read_rows
+from common.data.runs import finite, read_rows
 from common.errors import say
 from common.measure.statistics import paired_difference
 from common.progress import working
@@ -63,10 +62,8 @@ class Recorder(TrainerCallback):
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         if self.trainer.accelerator.is_main_process:
-            # JSON knows no NaN and no infinity.
-            row = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
             with open(self.folder / name, "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(finite(row), allow_nan=False) + "\n")
 
     def seconds(self) -> float:
         return round(time.monotonic() - self.started, 2)

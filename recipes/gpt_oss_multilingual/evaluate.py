@@ -47,7 +47,6 @@ def check_held_out(
     held_out: dict[str, list[Conversation]],
     tokenizer: PreTrainedTokenizerBase,
     args: MultilingualArguments,
-    training_args: SFTConfig,
 ) -> dict[str, list[Conversation]]:
     """Returns the held-out rows that can be measured, before a model loads; see `common.data.held_out.check_prompts`."""
     from common.data.held_out import check_prompts
@@ -118,7 +117,7 @@ def main() -> None:
     _, _, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out)
     tokenizer = load_tokenizer(model_args, day=read_date(args))
-    held_out = check_held_out(held_out, tokenizer, args, training_args)
+    held_out = check_held_out(held_out, tokenizer, args)
     warn_of_cut_references(references(held_out), tokenizer, args.max_new_tokens)
     model, accelerator = prepare(load_model(model_args, tokenizer), training_args)
     results = evaluate(model, accelerator, tokenizer, held_out, args, training_args)

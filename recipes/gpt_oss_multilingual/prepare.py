@@ -25,7 +25,7 @@ def prepare(argv: list[str], show: int) -> Prepared:
     check_model(model_args, packing=training_args.packing)
     train, validation, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, texts(train, args), read_date(args))
-    held_out = check_held_out(held_out, tokenizer, args, training_args)
+    held_out = check_held_out(held_out, tokenizer, args)
     return supervised(
         train,
         validation,

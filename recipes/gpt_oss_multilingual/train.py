@@ -46,7 +46,7 @@ def prepare_data(
     settings = {"max_length": training_args.max_length, "skip_bad_rows": args.skip_bad_rows}
     train_dataset = tokenize(train, tokenizer, where=args.dataset_name, **settings)
     eval_dataset = tokenize(validation, tokenizer, where="validation", **settings)
-    held_out = check_held_out(held_out, tokenizer, args, training_args)
+    held_out = check_held_out(held_out, tokenizer, args)
     warn_of_cut_references(references(held_out), tokenizer, args.max_new_tokens)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], tokenizer)}")
     return tokenizer, train_dataset, eval_dataset, held_out

@@ -20,7 +20,7 @@ from trl import GRPOConfig, GRPOTrainer, get_peft_config
 
 from agents import Agent
 from budget import StopAtTokens, sampled_tokens, steps_of
-from combine import Measured, Said, answers_of
+from combine import Outcome, Said, answers_of
 from data import Problem, aggregator_dataset, to_dataset
 from evaluate import measure_aggregator, measure_single
 from in_training import aggregator_in_training, in_training
@@ -125,7 +125,7 @@ def learn_team(setup: Setup, team: list[Agent], train: list[Problem], held_out: 
 
 def learn_to_decide(
     setup: Setup, aggregator: Agent, steps: int, problems: list[Problem], heard: Said, held_out: list[Problem], said: Said
-) -> Measured:
+) -> dict[str, Outcome]:
     """Trains the aggregator, which reads what the trained team says and is rewarded for the right decision; measures it."""
     learn(
         setup,
@@ -136,12 +136,12 @@ def learn_to_decide(
         max_steps=steps,
     )
     with opened(setup, {"aggregator": setup.folder / "aggregator"}) as ask:
-        return once(setup.folder / "aggregator.json", lambda: measure_aggregator(ask, held_out, said, aggregator))
+        return once(setup.folder / "aggregator.json", lambda: measure_aggregator(ask, held_out, said, aggregator))[0]
 
 
 def learn_alone(
     setup: Setup, single: Agent, train: list[Problem], held_out: list[Problem], team_size: int, phases: list[str]
-) -> Measured:
+) -> dict[str, Outcome]:
     """Trains one agent alone until it has sampled as many tokens as the team; measures it.
 
     Its answers may be as long as those of the whole team together; or it answers as often as the team has agents, and its
@@ -158,4 +158,4 @@ def learn_alone(
         max_completion_length=team_size * setup.training_args.max_completion_length,
     )
     with opened(setup, {"single": setup.folder / "single"}) as ask:
-        return once(setup.folder / "single.json", lambda: measure_single(ask, held_out, single, team_size))
+        return once(setup.folder / "single.json", lambda: measure_single(ask, held_out, single, team_size))[0]

@@ -91,11 +91,11 @@ def main() -> None:
 
     # 5. The second phase: the aggregator reads what the trained team says, and is rewarded for the right decision.
     if args.aggregator_steps:
-        outcomes |= learn_to_decide(setup, aggregator, args.aggregator_steps, heard_problems, heard, held_out, said)[0]
+        outcomes |= learn_to_decide(setup, aggregator, args.aggregator_steps, heard_problems, heard, held_out, said)
 
     # 6. The baseline: the team's best agent, trained alone until it has sampled as many tokens as the team.
     if single is not None:
-        outcomes |= learn_alone(setup, single, train, held_out, len(team), phases)[0]
+        outcomes |= learn_alone(setup, single, train, held_out, len(team), phases)
 
     # 7. The report of it all.
     singles = [agent for agent in (first, single) if agent is not None]

@@ -59,6 +59,18 @@ def _sample(row: "Row", completion: Completion, verdict: dict[str, Any]) -> dict
     }
 
 
+def check_held_out(
+    held_out: dict[str, list["Row"]], processor: ProcessorMixin, args: OcrArguments, training_args: SFTConfig
+) -> dict[str, list["Row"]]:
+    """Returns the held-out rows that can be measured, before a model loads; see `collate.Collator.tokenize`."""
+    from collate import Collator
+
+    return {
+        name: Collator(processor, args, training_args.max_length).tokenize(rows, where=name)[1] if rows else []
+        for name, rows in held_out.items()
+    }
+
+
 def evaluate(
     model: torch.nn.Module,
     accelerator: Accelerator,
@@ -120,6 +132,7 @@ def main() -> None:
     _, _, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels)
+    held_out = check_held_out(held_out, processor, args, training_args)
     warn_of_cut_references(references(held_out), processor.tokenizer, args.max_new_tokens)
     model, accelerator = prepare(load_model(model_args, processor), training_args)
     results = evaluate(model, accelerator, processor, held_out, args, training_args)

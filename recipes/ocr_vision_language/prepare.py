@@ -41,7 +41,7 @@ def prepare(argv: list[str], show: int) -> Prepared:
         lengths[where] = [num_tokens(row, len(ids), processor, args) for row, ids in zip(rows, inputs, strict=True)]
 
     def check() -> None:
-        for where in (args.dataset_name, "validation", "held_out"):
+        for where in parts:
             if max(lengths[where], default=0) > training_args.max_length:
                 Collator(processor, args, training_args.max_length).tokenize(parts[where], where=where)
 

@@ -40,6 +40,7 @@ def prepare_data(
 
     from collate import Collator
     from data import load_data
+    from evaluate import check_held_out
     from metrics import references
 
     check_model(model_args)
@@ -52,7 +53,7 @@ def prepare_data(
     collator = Collator(processor, args, training_args.max_length)
     train_dataset, _ = collator.tokenize(train, where=args.dataset_name)
     eval_dataset, _ = collator.tokenize(validation, where="validation")
-    _, held_out["held_out"] = collator.tokenize(held_out["held_out"], where="held_out")
+    held_out = check_held_out(held_out, processor, args, training_args)
     warn_of_cut_references(references(held_out), processor.tokenizer, args.max_new_tokens)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], processor.tokenizer)}")
     return collator, train_dataset, eval_dataset, held_out

@@ -16,7 +16,7 @@ import torch
 from conftest import GRPO_MATH, ROOT, SHORT, accelerate, command_env, run_command
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 TINY_BASE = ROOT / "recipes" / "grpo_math" / "lesson" / "tiny_base"
 QUESTION = "Ada has 6 jars with 7 pens in each. How many pens does Ada have?"
@@ -323,6 +323,13 @@ def test_what_cannot_be_loaded_is_said_in_a_line(like_lora_run: Path, lora_run: 
         f"{like_lora_run}: its base model {elsewhere} is not there; put it back, or write where it is as "
         f"`base_model_name_or_path` in {config}"
     )
+    smaller = AutoConfig.from_pretrained(TINY_BASE)
+    smaller.hidden_size //= 2
+    other = like_lora_run.parent / "smaller"
+    AutoModelForCausalLM.from_config(smaller).save_pretrained(other)
+    for written in (config, record):
+        written.write_text(written.read_text().replace(elsewhere, str(other)))
+    assert error(like_lora_run).startswith(f"{like_lora_run}: the adapter does not fit its base model {other}: ")
     (like_lora_run / "complete").unlink()
     assert error(like_lora_run) == f"{like_lora_run} is not complete; the command that started the run continues it"
     shutil.copytree(lora_run / "checkpoint-1", like_lora_run / "checkpoint-1")

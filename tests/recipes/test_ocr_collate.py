@@ -1,7 +1,7 @@
 """Batches with pictures equal the processor's own, for pictures of any size, several in a row, or none; labels on answers."""
 
 from collections.abc import Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 from common.data.tokens import IGNORED
 from common.models.load import load_model
@@ -19,7 +19,7 @@ LIMITS = {"min_pixels": 28 * 28, "max_pixels": 20 * 28 * 28}
 
 @pytest.fixture(scope="module")
 def recipe() -> Iterator[dict[str, ModuleType]]:
-    with recipe_modules("ocr_vision_language", ["collate", "data", "images", "rows"]) as modules:
+    with recipe_modules("ocr_vision_language", ["collate", "data", "evaluate", "images", "rows"]) as modules:
         yield modules
 
 
@@ -173,4 +173,10 @@ def test_rows_that_are_too_long_are_refused_or_left_out(recipe, processor, capsy
 
     with pytest.raises(SystemExit):
         collator(20, True).tokenize(rows[1:], where="my.jsonl")
+
+    # The same of every set that is measured.
+    args = recipe["data"].OcrArguments(dataset_name="test", skip_bad_rows=True, **LIMITS)
+    sets = {"held_out": rows, "unseen_font": rows[:2], "none": []}
+    kept = recipe["evaluate"].check_held_out(sets, processor, args, SimpleNamespace(max_length=30))
+    assert kept == {"held_out": rows[:1], "unseen_font": rows[:1], "none": []}
     assert "my.jsonl has no row that can be used" in capsys.readouterr().err

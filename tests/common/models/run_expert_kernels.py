@@ -14,14 +14,18 @@ EXPERTS, COPIES = 3, 2
 
 def compare(ours: torch.Tensor, expected: torch.Tensor, inputs: list[torch.Tensor]) -> None:
     """Fails unless outputs are alike, and the gradients of each input."""
-    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
     given = torch.randn_like(ours)
     found = [torch.autograd.grad(output, inputs, given) for output in (ours, expected)]
-    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
 def numbers(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, device=DEVICE, requires_grad=True)
+
+
+def expected_gate(states: torch.Tensor, bias: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    return GptOssExperts._apply_gate(SimpleNamespace(alpha=ALPHA, limit=LIMIT), states + bias[ids])
 
 
 def main() -> None:
@@ -31,8 +35,11 @@ def main() -> None:
         ids, order = torch.randint(0, EXPERTS, (rows,), device=DEVICE).sort(stable=True)
         back = order[torch.randperm(rows, device=DEVICE)].argsort()
         states, bias = numbers(rows, 2 * size), numbers(EXPERTS, 2 * size)
-        expected = GptOssExperts._apply_gate(SimpleNamespace(alpha=ALPHA, limit=LIMIT), states + bias[ids])
-        compare(gate(states, bias, ids, ALPHA, LIMIT), expected, [states, bias])
+        compare(gate(states, bias, ids, ALPHA, LIMIT), expected_gate(states, bias, ids), [states, bias])
+        diverged = states.detach().clone()
+        diverged[0, :2], diverged[-1, -1] = torch.nan, torch.inf  # seen in what comes out, not clamped
+        diverged.requires_grad_()
+        compare(gate(diverged, bias, ids, ALPHA, LIMIT), expected_gate(diverged, bias, ids), [diverged, bias])
         states, bias, weights = numbers(rows, size), numbers(EXPERTS, size), numbers(tokens, COPIES)
         expected = ((states + bias[ids])[back].view(tokens, COPIES, size) * weights[..., None]).sum(1)
         compare(weighted_sum(states, bias, back, ids, weights), expected, [states, bias, weights])

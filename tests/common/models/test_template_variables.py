@@ -23,3 +23,12 @@ def test_they_are_as_if_given_each_time(tmp_path: Path):
     assert tokenizer.chat_template.count("enable_thinking = false") == 1
     tokenizer.save_pretrained(tmp_path)
     assert AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(TURNS, **render) == given
+
+
+def test_those_of_a_second_stage_take_the_place_of_the_first_ones():
+    tokenizer = load_tokenizer(ModelConfig(model_name_or_path="tiny:qwen3"), ["How much is 6 * 7?"])
+    template = tokenizer.chat_template
+    with_variables(tokenizer, {"name": "a", "enable_thinking": False, "words": ["b"]})
+    with_variables(tokenizer, {"enable_thinking": True, "words": None})
+    lines = ("{%- set enable_thinking = true %}", "{%- set words = none %}", '{%- set name = "a" %}')
+    assert tokenizer.chat_template == "".join(lines) + template

@@ -9,14 +9,14 @@ from common.models.config import read_config
 from common.models.tiny_vision import TINY
 from common.plan import models, passes
 from common.plan.configs import config_named
-from common.plan.estimate import GIB, Job, estimate, shape_of
+from common.plan.estimate import GIB, Job, Plan, estimate, shape_of
 from common.plan.jobs import job_of
 from common.plan.passes import Unplanned
 
 import numpy as np
 import pytest
 import yaml
-from transformers import AutoConfig, LlamaConfig, Qwen2VLConfig
+from transformers import AutoConfig, GptOssConfig, LlamaConfig, Qwen2VLConfig
 from trl import ModelConfig
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -128,6 +128,21 @@ def test_the_settings_of_a_recipe_are_a_job():
     job = job_of(pictures | {"lora_target_modules": ["all-linear"]}, tiny(2))
     assert (job.tokens, job.picture_share) == (2048, 0.25)
     assert job.lora["target_modules"] == "all-linear"
+
+
+@pytest.mark.parametrize("prefix", ["layers.", "model.layers."])
+def test_adapters_of_the_experts_of_one_layer_are_planned_by_any_of_their_names(prefix: str):
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "vocab_size": 100, "num_hidden_layers": 4, "num_local_experts": 4}
+    config = GptOssConfig(**sizes, num_attention_heads=2, num_key_value_heads=1, head_dim=16)
+    named = ["1.mlp.experts.gate_up_proj", "2.mlp.experts.down_proj"]
+
+    def plan(*targets: str) -> Plan:
+        lora = LORA | {"lora_dropout": 0.0, "target_parameters": list(targets)}
+        return estimate(Job(config, tokens=512, recompute=False, lora=lora))
+
+    assert plan(*(prefix + name for name in named)) == plan(*named)
+    assert plan(*named).counts.trained > plan().counts.trained
+    assert plan("1.mlp.experts.nothing").counts == plan().counts
 
 
 def test_a_model_that_computes_with_what_its_tensors_hold_is_not_planned():

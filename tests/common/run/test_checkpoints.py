@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from common.data.runs import COMPLETE, checkpoint_steps, damage, newest_complete_checkpoint
-from common.run.checkpoints import choose_checkpoint, copy_what_is_trained, loadable, mark, mark_for, rotate
+from common.run.checkpoints import choose_checkpoint, copy_what_is_trained, loadable, mark, mark_for, rotate, size_of_checkpoint
 
 import pytest
 import torch
@@ -177,3 +177,11 @@ def test_a_process_that_saves_nothing_copies_nothing():
 
 def test_stage_3_gathers_by_itself():
     assert state_of(torch.nn.Linear(4, 4), stage=3) == "accelerate's"
+
+
+def test_what_is_frozen_is_saved_unless_it_is_a_base_model():
+    model = torch.nn.Sequential(torch.nn.Linear(10, 10, bias=False), torch.nn.Linear(10, 2, bias=False, dtype=torch.bfloat16))
+    model[0].requires_grad_(False)
+    assert size_of_checkpoint(model, sharded=True) == 100 * 4 + 20 * (2 + 12)
+    model.peft_config = {}
+    assert size_of_checkpoint(model, sharded=False) == 20 * (2 + 8)

@@ -30,3 +30,13 @@ def test_eval_steps_alone_says_when(tmp_path: Path, eval_strategy: str, eval_ste
     recorder.on_train_end(args, state, control)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == measured
+
+
+def test_what_is_no_number_is_json(tmp_path: Path):
+    trainer = SimpleNamespace(
+        args=TrainingArguments(str(tmp_path), use_cpu=True, report_to="none"), accelerator=SimpleNamespace(is_main_process=True)
+    )
+    row = {"loss": float("nan"), "metrics": {"loss": {"value": float("nan"), "low": 0.5}}, "matrix": [[float("inf"), 1.0]]}
+    Recorder(trainer, lambda model: {}, {}).append("metrics.jsonl", row)
+    expected = {"loss": None, "metrics": {"loss": {"value": None, "low": 0.5}}, "matrix": [[None, 1.0]]}
+    assert json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=pytest.fail) == expected
