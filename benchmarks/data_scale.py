@@ -68,10 +68,10 @@ def own_memory(pid: int) -> int:
     """Returns the bytes that a process and its children hold of their own, each page once."""
     total = 0
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
             if line.startswith("Pss_Anon:"):
                 total += int(line.split()[1]) * 1024
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
     except OSError:  # it has ended
         return total
     return total + sum(own_memory(int(child)) for child in children)

@@ -76,7 +76,8 @@ class Gpus:
 def parse(description: str, files: dict[str, str]) -> argparse.Namespace:
     """Returns the command line of a benchmark: see `benchmark`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
+    # The runs begin in the repository's root.
+    parser.add_argument("--output_dir", type=lambda path: Path(path).resolve(), required=True, help="a new folder for the runs")
     parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--only", nargs="*", default=[""], help="patterns of folders' names: zero3_2, config_zero2_1$")
     parser.add_argument("--timeout", type=float, default=200, help="seconds for each run")
@@ -127,7 +128,7 @@ def _keep(entry: dict, record: dict, results: Path, started: float) -> None:
     """Adds what a run measured to the record, and writes it anew."""
     record["runs"].append(entry)
     print("RESULT", json.dumps(entry), f"at {time.monotonic() - started:.0f} s", flush=True)
-    results.write_text(json.dumps(record, indent=1) + "\n")
+    results.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def benchmark(
@@ -143,11 +144,9 @@ def benchmark(
 
     Args:
         description: The benchmark's docstring.
-        runs: They begin in this order, each as soon as the GPUs that it takes are free, so side by side where there are enough.
-            One with a configuration named `tiny` takes the model that is built on the spot, and goes to its end.
+        runs: Each begins as soon as its GPUs are free; one with the configuration `tiny` builds its model and goes to its end.
         variants: By name the flags that differ from the configuration.
-        models: For each recipe what saves its model into a folder, and returns the flags that name its data. It is given the
-            folder and, by name, the paths of `files`, before the recipe's first run, while nothing else runs.
+        models: For each recipe what saves its model, given a folder and the paths of `files`; returns the flags of its data.
         read: Returns what a run measured, from the run and the folder that it left.
         short: The flags that end every run after a few steps.
         files: By name what the command line must name, with its help.
@@ -157,26 +156,23 @@ def benchmark(
     """
     args, started = parse(description, files or {}), time.monotonic()
     signal.signal(signal.SIGTERM, end_runs)
-    args.output_dir = args.output_dir.resolve()  # the runs begin in the repository's root
     args.output_dir.mkdir(parents=True)
     paths = {name: getattr(args, name).resolve() for name in files or {}}
     flags: dict[str, list[str]] = {}
     record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
-    gpus, writing = Gpus(), threading.Lock()
+    gpus, writing, measuring = Gpus(), threading.Lock(), []
 
     def measure(run: Run, taken: list[str]) -> None:
         own = [] if run.config == "tiny" else flags[run.recipe]
-        limit = min(args.timeout, args.end_after - (time.monotonic() - started))
-        limited = argparse.Namespace(output_dir=args.output_dir, timeout=limit)
+        left = args.end_after - (time.monotonic() - started)
+        limited = argparse.Namespace(output_dir=args.output_dir, timeout=min(args.timeout, left))
         try:
-            variant = variants[run.variant] if run.variant else variants.get("", "")
-            entry = launch(run, [*own, *variant.split()], taken, limited, read)
+            entry = launch(run, [*own, *({"": ""} | variants)[run.variant].split()], taken, limited, read)
             with writing:
                 _keep(entry, record, args.results, started)
         finally:
             gpus.give_back(taken)
 
-    measuring = []
     with ThreadPoolExecutor(gpus.count) as pool:
         for run in _in_turn(runs, args, gpus, flags, started):
             if _needs_model(run, flags):

@@ -73,14 +73,14 @@ def make_model(recipe: str, folder: Path, gsm8k: Path) -> list[str]:
     Returns:
         The flags that name the data, and how much of it is used.
     """
-    tokenizer = tiny_tokenizer(gsm8k.read_text().splitlines()[:2000], vocab_size=8192)
+    tokenizer = tiny_tokenizer(gsm8k.read_text(encoding="utf-8").splitlines()[:2000], vocab_size=8192)
     config = Qwen2Config(
         **SHAPE,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     save_random_model(AutoModelForCausalLM, config, tokenizer, folder)
-    rows = gsm8k.read_text().splitlines(keepends=True)
+    rows = gsm8k.read_text(encoding="utf-8").splitlines(keepends=True)
     parts = {"dataset_name": rows[1319:], "test_dataset_name": rows[:1319]}  # as many as GSM8K has to report on
     for name, lines in parts.items():
         (folder / f"{name}.jsonl").write_text("".join(lines))

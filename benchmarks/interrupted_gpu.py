@@ -74,7 +74,7 @@ def stop(launcher: psutil.Process, how: str) -> list[psutil.Process]:
 
 def launch(command: list[str], log: Path, timeout: float, stop_at: Path | None = None, how: str = "", wait: float = 0) -> int:
     """Gives a command; perhaps stops it some seconds after a file has appeared. Returns its exit code."""
-    with open(log, "a") as file:
+    with open(log, "a", encoding="utf-8") as file:
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True)
     deadline = time.monotonic() + timeout
     while process.poll() is None and time.monotonic() < deadline:

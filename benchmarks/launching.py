@@ -61,7 +61,7 @@ def launch(run: Run, flags: list[str], gpus: list[str], args: argparse.Namespace
     entry |= {"gpus": run.num_gpus, "variant": run.variant}
     env = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
     log_path = folder.with_suffix(".log")
-    with open(log_path, "w") as log:
+    with open(log_path, "w", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
         launched.add(process.pid)
         try:
@@ -72,12 +72,19 @@ def launch(run: Run, flags: list[str], gpus: list[str], args: argparse.Namespace
             measured = {}
             with suppress(Exception):  # perhaps the steps were done and only the saving was not
                 measured = read(run, folder)
-            return entry | measured | {"stopped by the time limit, s": args.timeout, "log": log_path.read_text()[-1500:]}
+            return (
+                entry
+                | measured
+                | {
+                    "stopped by the time limit, s": args.timeout,
+                    "log": log_path.read_text(encoding="utf-8", errors="replace")[-1500:],
+                }
+            )
         finally:
             launched.discard(process.pid)
     if process.returncode != 0:
-        return entry | {"exit code": process.returncode, "log": log_path.read_text()[-3000:]}
-    warnings = sum("warn" in line.lower() for line in log_path.read_text().splitlines())
+        return entry | {"exit code": process.returncode, "log": log_path.read_text(encoding="utf-8", errors="replace")[-3000:]}
+    warnings = sum("warn" in line.lower() for line in log_path.read_text(encoding="utf-8", errors="replace").splitlines())
     try:
         measured = read(run, folder)
     except Exception as error:  # a run that cannot be read is not the end of the others

@@ -45,7 +45,7 @@ def measured(metrics: Path) -> dict[str, dict[str, Any]]:
         By `before.SPLIT.METRIC` and `after.SPLIT.METRIC` the metric, with `value` and perhaps `low` and `high`.
     """
     found = {}
-    for row in map(json.loads, metrics.read_text().splitlines()):
+    for row in map(json.loads, metrics.read_text(encoding="utf-8").splitlines()):
         for name, metric in row["metrics"].items() if "split" in row else ():
             found.setdefault(f"before.{row['split']}.{name}", metric)
             found[f"after.{row['split']}.{name}"] = metric
@@ -82,7 +82,7 @@ def learn(recipe: str, output_dir: Path, flags: list[str], is_shuffled: bool = F
     env |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     print(f"{recipe}: started, {log}", flush=True)
     started = time.monotonic()
-    with open(log, "w") as output:
+    with open(log, "w", encoding="utf-8") as output:
         words = launch_command(recipe)[2:]
         if is_shuffled:
             words.insert(words.index(f"recipes/{recipe}/train.py"), "benchmarks/shuffled_labels.py")

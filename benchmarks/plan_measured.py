@@ -108,7 +108,9 @@ def _job(run: dict) -> Job:
 
 
 def measured(recipes: list[str] | None = None) -> list[Measured]:
-    """Returns every run at full size whose peak is recorded; eager attention, which keeps every score, is not planned.
+    """Returns the runs at full size whose peak is recorded and whose variant `VARIANTS` knows how to plan.
+
+    Not planned are eager attention, which keeps every score, evaluations, and the scripts of TRL's own trainer.
 
     Args:
         recipes: Those of these recipes alone.

@@ -36,9 +36,9 @@ COLUMNS = {
 def launch(script: str, flags: list[str], log_path: Path) -> str:
     """Runs a recipe's script by its launch command; returns what it printed, which is kept in a file as well."""
     command = [*LAUNCHER, "--config_file", "accelerate_configs/zero2.yaml", "--num_processes", "1", script, *flags]
-    with open(log_path, "w") as log:
+    with open(log_path, "w", encoding="utf-8") as log:
         subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=True)
-    return log_path.read_text()
+    return log_path.read_text(encoding="utf-8")
 
 
 def read_printed(text: str) -> dict[str, dict[str, str]]:

@@ -49,7 +49,7 @@ def train(folder: Path, flags: list[str]) -> tuple[int, int]:
     """
     script = "recipes/ocr_vision_language/train.py"
     command = [*LAUNCHER, "--config_file", "accelerate_configs/zero2.yaml", script, *flags, "--output_dir", str(folder)]
-    with open(folder.with_suffix(".log"), "w") as log:
+    with open(folder.with_suffix(".log"), "w", encoding="utf-8") as log:
         code = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=False).returncode
     if code:
         raise SystemExit(f"{' '.join(command)} ended with {code}:\n{folder.with_suffix('.log').read_text()[-3000:]}")

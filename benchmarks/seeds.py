@@ -36,7 +36,7 @@ def measure(recipe: str, seed: int, folder: Path, stage: str, num_processes: int
     arguments = f"--config_file accelerate_configs/{stage}.yaml --num_processes {num_processes} --main_process_port 0".split()
     arguments += [f"recipes/{recipe}/train.py", "--seed", str(seed), "--output_dir", str(folder), *flags.split()]
     used = cpu_seconds()
-    with open(folder.with_suffix(".log"), "w") as log:
+    with open(folder.with_suffix(".log"), "w", encoding="utf-8") as log:
         command = [sys.executable, "-m", "accelerate.commands.launch", *arguments]
         subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
     used = cpu_seconds() - used

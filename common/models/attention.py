@@ -139,6 +139,8 @@ def compute_capability() -> tuple[int, int]:
 def choose_attention(name: str | None, dtype: torch.dtype | str | None, config: PreTrainedConfig) -> str | None:
     """Registers `varlen` with transformers if it is asked for; takes what computes the same, only slower, where it cannot run.
 
+    For `flex_attention` it also lets torch compile more often than usual in this process.
+
     Args:
         name: The attention implementation in the configuration.
         dtype: What the model computes in.

@@ -167,8 +167,7 @@ def _load(
             try:
                 model = PeftModel.from_pretrained(base, folder)
             except RuntimeError as error:
-                what = f"{folder}: the adapter does not fit its base model {base.config.name_or_path}"
-                fail(f"{what}: {brief(error)}; put back the one it was trained on")
+                fail(f"{folder} does not fit its base model {base.config.name_or_path}: {brief(error)}; put the right one back")
     elif kind == "whole":
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         base = model = _load_whole(str(folder), config, files)

@@ -78,7 +78,7 @@ def main() -> None:
     args, training_args, model_args = parse(__file__, MathArguments, GRPOConfig)
     check_reward_weights(training_args, REWARDS)
     check_output_dir(__file__, training_args)
-    rewards = counted_rewards(training_args, REWARDS)
+    rewards = counted_rewards(training_args, REWARDS)  # and `reward_weights` become theirs
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.generate.logprobs import skip_padding

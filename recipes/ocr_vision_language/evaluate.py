@@ -62,13 +62,20 @@ def _sample(row: "Row", completion: Completion, verdict: dict[str, Any]) -> dict
 def check_held_out(
     held_out: dict[str, list["Row"]], processor: ProcessorMixin, args: OcrArguments, training_args: SFTConfig
 ) -> dict[str, list["Row"]]:
-    """Returns the held-out rows that can be measured, before a model loads; see `collate.Collator.tokenize`."""
+    """Returns the held-out rows that can be measured, before a model loads; see `collate.Collator.tokenize`.
+
+    Also says of how many the transcription is longer than what may be read.
+    """
+    from common.generate.limits import warn_of_cut_references
+
     from collate import Collator
 
-    return {
+    usable = {
         name: Collator(processor, args, training_args.max_length).tokenize(rows, where=name)[1] if rows else []
         for name, rows in held_out.items()
     }
+    warn_of_cut_references(references(usable), processor.tokenizer, args.max_new_tokens)
+    return usable
 
 
 def evaluate(
@@ -120,7 +127,6 @@ def main() -> None:
 
     # A mistake in the settings is answered by now: what takes seconds to import comes after it.
     from common.data.splits import check_parts
-    from common.generate.limits import warn_of_cut_references
     from common.models.config import check_reads_pictures
     from common.models.devices import prepare
     from common.models.load import load_model
@@ -133,7 +139,6 @@ def main() -> None:
     check_parts(args.dataset_name, held_out)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels)
     held_out = check_held_out(held_out, processor, args, training_args)
-    warn_of_cut_references(references(held_out), processor.tokenizer, args.max_new_tokens)
     model, accelerator = prepare(load_model(model_args, processor), training_args)
     results = evaluate(model, accelerator, processor, held_out, args, training_args)
     print_results(model_args.model_name_or_path, results)

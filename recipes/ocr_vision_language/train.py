@@ -34,14 +34,12 @@ def prepare_data(
     from common.data.splits import check_parts
     from common.data.tokens import show_trained
     from common.errors import say
-    from common.generate.limits import warn_of_cut_references
     from common.models.config import check_model, check_reads_pictures
     from common.models.vision import load_processor
 
     from collate import Collator
     from data import load_data
     from evaluate import check_held_out
-    from metrics import references
 
     check_model(model_args)
     check_reads_pictures(model_args)
@@ -54,7 +52,6 @@ def prepare_data(
     train_dataset, _ = collator.tokenize(train, where=args.dataset_name)
     eval_dataset, _ = collator.tokenize(validation, where="validation")
     held_out = check_held_out(held_out, processor, args, training_args)
-    warn_of_cut_references(references(held_out), processor.tokenizer, args.max_new_tokens)
     say(f"The first row; what is trained stands in » «:\n{show_trained(train_dataset[0], processor.tokenizer)}")
     return collator, train_dataset, eval_dataset, held_out
 

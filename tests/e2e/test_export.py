@@ -329,7 +329,7 @@ def test_what_cannot_be_loaded_is_said_in_a_line(like_lora_run: Path, lora_run: 
     AutoModelForCausalLM.from_config(smaller).save_pretrained(other)
     for written in (config, record):
         written.write_text(written.read_text().replace(elsewhere, str(other)))
-    assert error(like_lora_run).startswith(f"{like_lora_run}: the adapter does not fit its base model {other}: ")
+    assert error(like_lora_run).startswith(f"{like_lora_run} does not fit its base model {other}: ")
     (like_lora_run / "complete").unlink()
     assert error(like_lora_run) == f"{like_lora_run} is not complete; the command that started the run continues it"
     shutil.copytree(lora_run / "checkpoint-1", like_lora_run / "checkpoint-1")

@@ -33,7 +33,7 @@ def _talk(rng: random.Random, held_out: bool) -> dict[str, Any]:
 
 
 def _convert(rng: random.Random, held_out: bool) -> dict[str, Any]:
-    """Times and durations in other words."""
+    """Times and durations in other words; those of held-out rows may be trained ones."""
     if rng.random() < 0.5:
         words, arguments = draw_timer(rng)
         return _chat("", f"How many seconds are {words['number']} {words['unit']}?", str(arguments["seconds"]))
