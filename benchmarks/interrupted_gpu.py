@@ -108,7 +108,7 @@ def compare(folder: Path, whole: Path) -> dict[str, float | int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
+    parser.add_argument("--output_dir", type=lambda path: Path(path).resolve(), required=True, help="a new folder for the runs")
     parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--recipe", choices=list(FLAGS), default="sft_instruct")
     parser.add_argument("--stage", default="zero3", help="name of one of accelerate's configurations")

@@ -100,7 +100,7 @@ def settings_of(configuration: str, length: int, update: int, recompute: bool) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
+    parser.add_argument("--output_dir", type=lambda path: Path(path).resolve(), required=True, help="a new folder for the runs")
     parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--timeout", type=float, default=75, help="seconds for each run")
     parser.add_argument("--stop_after", type=float, default=240, help="seconds after which no run is begun")

@@ -171,7 +171,7 @@ def table(entries: list[dict]) -> Iterator[str]:
         yield f"| {entry['recipe']} | {config} | {entry['gpus']} | {last}"
     yield ""
     within = sum(abs(error) <= 0.1 for error in errors)
-    yield f"{within} of {len(errors)} are within 10 %, the farthest {max(map(abs, errors)):.1%} off."
+    yield f"{within} of {len(errors)} are within 10 %, the farthest {max(map(abs, errors), default=0):.1%} off."
 
 
 def recorded() -> Iterator[str]:

@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--bfcl", type=Path, required=True, help="the folder with BFCL's files")
     parser.add_argument("--glaive", type=Path, required=True, help="real conversations with tools to train on")
     parser.add_argument("--chat", type=Path, required=True, help="plain chat")
-    parser.add_argument("--output_dir", type=Path, required=True, help="a new folder for the runs")
+    parser.add_argument("--output_dir", type=lambda path: Path(path).resolve(), required=True, help="a new folder for the runs")
     parser.add_argument("--results", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--model", default=str(ROOT / "pretrained" / "SmolLM2-135M-Instruct"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
