@@ -72,24 +72,21 @@ def launch(run: Run, flags: list[str], gpus: list[str], args: argparse.Namespace
             measured = {}
             with suppress(Exception):  # perhaps the steps were done and only the saving was not
                 measured = read(run, folder)
-            return (
-                entry
-                | measured
-                | {
-                    "stopped by the time limit, s": args.timeout,
-                    "log": log_path.read_text(encoding="utf-8", errors="replace")[-1500:],
-                }
-            )
+            return entry | measured | {"stopped by the time limit, s": args.timeout, "log": _text(log_path)[-1500:]}
         finally:
             launched.discard(process.pid)
     if process.returncode != 0:
-        return entry | {"exit code": process.returncode, "log": log_path.read_text(encoding="utf-8", errors="replace")[-3000:]}
-    warnings = sum("warn" in line.lower() for line in log_path.read_text(encoding="utf-8", errors="replace").splitlines())
+        return entry | {"exit code": process.returncode, "log": _text(log_path)[-3000:]}
+    warnings = sum("warn" in line.lower() for line in _text(log_path).splitlines())
     try:
         measured = read(run, folder)
     except Exception as error:  # a run that cannot be read is not the end of the others
         measured = {"not read": repr(error)}
     return entry | measured | {"warnings in the log": warnings}
+
+
+def _text(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")  # a killed process may leave half a letter
 
 
 def end_run(launcher: int) -> None:
