@@ -13,6 +13,8 @@ from pathlib import Path
 
 from common.data.runs import read_rows
 
+import yaml
+
 import gpt_oss_model
 import ocr_gpu
 import sft_gpu
@@ -30,6 +32,7 @@ VARIANTS = {
     "16x2": ROWS(16, 2) + NO_LIGER,
     "8x4_plain": ROWS(8, 4) + NO_RECOMPUTE,
     "4x8_plain": ROWS(4, 8) + NO_RECOMPUTE,
+    "2x16_plain": ROWS(2, 16) + NO_RECOMPUTE,
     "auto": "--tokens_per_update 65536 --per_device_train_batch_size auto --activation_checkpointing auto" + NO_LIGER,
     "4x2": ROWS(4, 2) + NO_LIGER,
     "8x1_liger_plain": ROWS(8, 1) + NO_RECOMPUTE,
@@ -65,7 +68,7 @@ RUNS = [
     *(profiled(SFT, variant) for variant in ("4x1", "")),
     *(one(SFT, "4x8", "lora", stage) for stage in ("zero3", "zero2")),
     *(one(SFT, variant, "lora") for variant in ("8x4_plain", "")),
-    *(one(SFT, variant) for variant in ("4x8_plain", "auto")),
+    *(one(SFT, variant) for variant in ("2x16_plain", "4x8_plain", "auto")),
     # With the optimizer on two GPUs there is room for activations.
     *(Run(SFT, "config", stage, 2, variant) for stage, variant in (("zero2", "8x4_plain"), ("zero2", "4x8_plain"))),
     Run(SFT, "config", "zero3", 2, "8x4_plain"),
@@ -88,8 +91,10 @@ def make_gpt_oss(folder: Path) -> list[str]:
 
 def read(run: Run, folder: Path) -> dict:
     """Returns the speed and memory of a run, and what the meter wrote of the steps that count; of a profiled one its parts."""
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    at_once = {"rows a device at once": settings["per_device_train_batch_size"]}
     if run.variant.endswith("profile"):
-        return read_profile(folder)
+        return read_profile(folder) | at_once
     steps = [row for row in read_rows(folder / "metrics.jsonl") if "train_seconds" in row][SKIPPED_STEPS:]
     entry = {}
     if steps:  # TRL's script has no meter
@@ -99,7 +104,7 @@ def read(run: Run, folder: Path) -> dict:
         entry["data wait s"] = sum(row["data_wait"] for row in steps) / len(steps)
         if "mfu" in steps[0]:
             entry["MFU"] = round(sum(row["mfu"] * row["train_seconds"] for row in steps) / seconds, 4)
-    return read_supervised(run, folder, "images" if run.recipe == OCR else None) | entry
+    return read_supervised(run, folder, "images" if run.recipe == OCR else None) | entry | at_once
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ VARIANTS = {
     "auto": NO_LIGER | {"gradient_accumulation_steps": 1},
     "8x4_plain": {"gradient_accumulation_steps": 4, "activation_checkpointing": False},
     "4x8_plain": {"gradient_accumulation_steps": 8, "activation_checkpointing": False},
+    "2x16_plain": {"gradient_accumulation_steps": 16, "activation_checkpointing": False},
     "4x2": NO_LIGER | {"gradient_accumulation_steps": 2},
     "8x1_liger_plain": {"activation_checkpointing": False},
     "4x2_liger_plain": {"gradient_accumulation_steps": 2, "activation_checkpointing": False},

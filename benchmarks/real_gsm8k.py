@@ -4,7 +4,8 @@
 
 Holds 1,319 problems out of every stage, those whose questions have the smallest hashes (as many as GSM8K's test has, which is
 on the hub), and for each seed gives the two commands of docs/gsm8k.md; prints a table of what the runs left. The same command
-after an interruption goes on where it was. Needs `make real-model`, and an idle GPU if the seconds are to mean something.
+after an interruption goes on where it was, and other seeds join those of the file of results. Needs `make real-model`, and an
+idle GPU if the seconds are to mean something.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import datetime
 import json
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.data.questions import take
@@ -55,7 +57,7 @@ def measure_base(flags: list[str], folder: Path) -> str:
     return printed["held_out"]["accuracy"]
 
 
-def share_right(answered: list[str]) -> list[float]:
+def share_right(answered: Sequence[str]) -> list[float]:
     """Returns for each problem in what share of the runs it was right; of each run `right` of a row of metrics.jsonl."""
     return [statistics.fmean(map(int, problem)) for problem in zip(*answered, strict=True)]
 
@@ -74,11 +76,11 @@ def main() -> None:
     folder = args.output_dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     data = split(args.gsm8k, folder, args.versions)
-    record = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions(), "runs": []}
+    now = {"date": datetime.date.today().isoformat(), "command": " ".join(["python", *sys.argv]), **versions()}
+    earlier = json.loads(args.results.read_text(encoding="utf-8")) if args.results.exists() else {"runs": [], "right": {}}
+    record = {**earlier, **now, "runs": [run for run in earlier["runs"] if run["seed"] not in args.seeds]}
     record["as it was pretrained"] = measure_base(["--model_name_or_path", args.model, *data, *args.grpo_flags.split()], folder)
     print(f"as it was pretrained: {record['as it was pretrained']}", flush=True)
-    answered_before: list[str] = []
-    answered_after: list[str] = []
     for seed in args.seeds:
         supervised, rewarded = folder / f"supervised_{seed}", folder / f"grpo_{seed}"
         common = [*data, "--seed", str(seed)]
@@ -87,8 +89,7 @@ def main() -> None:
         flags = ["--model_name_or_path", str(supervised), *common, *args.grpo_flags.split()]
         second = train("grpo_math", flags, rewarded)
         before, *between, after = (row for row in read_rows(rewarded / "metrics.jsonl") if row.get("split") == "held_out")
-        answered_before.append(before["right"])
-        answered_after.append(after["right"])
+        record["right"][str(seed)] = [before["right"], after["right"]]
         values = {
             "seed": seed,
             "after supervised training": format_metric(before["metrics"]["accuracy"]),
@@ -96,12 +97,12 @@ def main() -> None:
             "gained by GRPO": format_gain(after["gained"]),
             "seconds": f"{first} + {second}",
         }
-        if not record["runs"]:
+        if seed == args.seeds[0]:
             print("| " + " | ".join(values) + " |\n|" + "---|" * len(values), flush=True)
         print("| " + " | ".join(map(str, values.values())) + " |", flush=True)
         record["runs"].append(values)
-        gained = paired_difference(share_right(answered_after), share_right(answered_before))
-        record["gained by GRPO, mean of the seeds"] = format_gain(gained)
+        answered_before, answered_after = map(share_right, zip(*record["right"].values(), strict=True))
+        record["gained by GRPO, mean of the seeds"] = format_gain(paired_difference(answered_after, answered_before))
         args.results.write_text(json.dumps(record, indent=1) + "\n")
     print(f"gained by GRPO, mean of the seeds: {record['gained by GRPO, mean of the seeds']}")
 
