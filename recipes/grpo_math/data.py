@@ -70,7 +70,7 @@ def conversation(question: str, system_prompt: str) -> list[dict[str, str]]:
     return [*system, {"role": "user", "content": question}]
 
 
-def check_prompts(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, args: MathArguments) -> int:
+def measure_prompts(problems: list[Problem], tokenizer: PreTrainedTokenizerBase, args: MathArguments) -> int:
     """Returns the tokens of the longest prompt; ends with a line on a problem that cannot be asked whole."""
     asked = (
         (problem.where or repr(problem.question), conversation(problem.question, args.system_prompt)) for problem in problems

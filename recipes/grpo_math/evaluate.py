@@ -96,13 +96,13 @@ def main() -> None:
     from common.models.liger import use_liger_modules
     from common.models.load import load_model, load_tokenizer, with_variables
 
-    from data import check_prompts, load_data
+    from data import load_data, measure_prompts
 
     _, _, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out)
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
-    check_prompts([problem for problems in held_out.values() for problem in problems], tokenizer, args)
+    measure_prompts([problem for problems in held_out.values() for problem in problems], tokenizer, args)
     model = load_model(model_args, tokenizer)
     use_liger_modules(model, training_args)
     model, accelerator = prepare(model, training_args)

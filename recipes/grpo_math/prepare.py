@@ -20,13 +20,15 @@ def prepare(argv: list[str], show: int) -> Prepared:
     from common.models.config import check_model
     from common.models.load import load_tokenizer, with_variables
 
-    from data import check_prompts, conversation, load_data
+    from data import conversation, load_data, measure_prompts
 
     check_model(model_args)
     train, validation, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args, texts=[text for problem in train for text in (problem.question, problem.solution)])
     with_variables(tokenizer, training_args.chat_template_kwargs)
-    check_prompts([*train, *validation, *(problem for problems in held_out.values() for problem in problems)], tokenizer, args)
+    measure_prompts(
+        [*train, *validation, *(problem for problems in held_out.values() for problem in problems)], tokenizer, args
+    )
     return prompted(
         train,
         validation,

@@ -39,14 +39,14 @@ def prepare_data(
     from common.models.config import check_model, read_config
     from common.models.load import load_tokenizer, with_variables
 
-    from data import check_prompts, load_data, to_dataset
+    from data import load_data, measure_prompts, to_dataset
 
     check_model(model_args)
     train, _, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out, train)
     tokenizer = load_tokenizer(model_args, texts=[text for problem in train for text in (problem.question, problem.solution)])
     with_variables(tokenizer, training_args.chat_template_kwargs)
-    longest = check_prompts([*train, *(problem for problems in held_out.values() for problem in problems)], tokenizer, args)
+    longest = measure_prompts([*train, *(problem for problems in held_out.values() for problem in problems)], tokenizer, args)
     check_positions(longest, read_config(model_args), training_args.max_completion_length)
     train_dataset = to_dataset(train, args)
     check_num_prompts(len(train_dataset), training_args)

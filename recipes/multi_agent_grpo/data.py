@@ -78,7 +78,7 @@ def aggregator_question(question: str, answers: dict[str, str | None]) -> str:
     return "\n".join([question, "", *(f"{name}: {answer or 'no answer'}" for name, answer in answers.items())])
 
 
-def check_prompts(problems: list[Problem], team: list[Agent], tokenizer: PreTrainedTokenizerBase, args: TeamArguments) -> int:
+def measure_prompts(problems: list[Problem], team: list[Agent], tokenizer: PreTrainedTokenizerBase, args: TeamArguments) -> int:
     """Returns the tokens of the longest prompt; ends with a line on a problem that some agent cannot be asked whole."""
     agent = max(team, key=lambda agent: len(tokenizer(agent.prompt)["input_ids"]))
     asked = ((problem.where or repr(problem.question), conversation(problem.question, agent.prompt)) for problem in problems)

@@ -175,7 +175,7 @@ def main() -> None:
     from common.data.splits import check_parts
     from common.models.load import load_tokenizer, with_variables
 
-    from data import check_prompts, load_data
+    from data import load_data, measure_prompts
     from members import Setup, leave, opened, team_weights
 
     _, _, sets = load_data(args, training_args.seed)
@@ -183,7 +183,7 @@ def main() -> None:
     problems = sets["held_out"]
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
-    check_prompts(problems, team, tokenizer, args)
+    measure_prompts(problems, team, tokenizer, args)
     setup = Setup(training_args, model_args, tokenizer)
     run = Path(args.run_dir)
     weights = team_weights(run, team) if args.run_dir else {}

@@ -21,14 +21,14 @@ def prepare(argv: list[str], show: int) -> Prepared:
     from common.models.config import check_model
     from common.models.load import load_tokenizer, with_variables
 
-    from data import check_prompts, conversation, load_data
+    from data import conversation, load_data, measure_prompts
 
     team, _ = load_team(args.agents_file)
     check_model(model_args)
     train, validation, held_out = load_data(args, training_args.seed)
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
-    check_prompts([*train, *validation, *held_out["held_out"]], team, tokenizer, args)
+    measure_prompts([*train, *validation, *held_out["held_out"]], team, tokenizer, args)
     return prompted(
         train,
         validation,

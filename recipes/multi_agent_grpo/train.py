@@ -37,7 +37,7 @@ def prepare_data(
     from common.models.config import check_model, read_config
     from common.models.load import load_tokenizer, with_variables
 
-    from data import check_prompts, load_data
+    from data import load_data, measure_prompts
 
     check_model(model_args)
     train, validation, sets = load_data(args, training_args.seed)
@@ -45,7 +45,7 @@ def prepare_data(
     held_out = sets["held_out"]
     tokenizer = load_tokenizer(model_args)
     with_variables(tokenizer, training_args.chat_template_kwargs)
-    longest = check_prompts([*train, *validation, *held_out], team, tokenizer, args)
+    longest = measure_prompts([*train, *validation, *held_out], team, tokenizer, args)
     answers = len(team) if args.single_agent else 1  # that share the longest one
     check_positions(longest, read_config(model_args), answers * training_args.max_completion_length)
     alone = args.adapter_per_agent or args.single_agent  # the fewest rows that a phase has
