@@ -62,6 +62,20 @@ def share_right(answered: Sequence[str]) -> list[float]:
     return [statistics.fmean(map(int, problem)) for problem in zip(*answered, strict=True)]
 
 
+def samples(folder: Path, most: int = 2) -> list[dict[str, str]]:
+    """Returns what a run said to problems before and after: of each change of the verdict as many as `most`."""
+    rows = [row for row in read_rows(folder / "samples.jsonl") if row["split"] == "held_out"]
+    last = max(row["step"] for row in rows)
+    before, after = ({row["question"]: row for row in rows if row["step"] == step} for step in (0, last))
+    chosen: dict[str, list[dict[str, str]]] = {}
+    for question in sorted(before.keys() & after.keys()):
+        first, then = before[question], after[question]
+        change = " to ".join("right" if row["correct"] else "wrong" for row in (first, then))
+        said = {"change": change, "before": first["completion"], "after": then["completion"]}
+        chosen.setdefault(change, []).append({"question": question, "answer": first["answer"], **said})
+    return [sample for change in sorted(chosen) for sample in chosen[change][:most]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gsm8k", type=Path, required=True, help="GSM8K's train.jsonl")
@@ -103,6 +117,7 @@ def main() -> None:
         record["runs"].append(values)
         answered_before, answered_after = map(share_right, zip(*record["right"].values(), strict=True))
         record["gained by GRPO, mean of the seeds"] = format_gain(paired_difference(answered_after, answered_before))
+        record["samples of the last seed"] = samples(rewarded)
         args.results.write_text(json.dumps(record, indent=1) + "\n")
     print(f"gained by GRPO, mean of the seeds: {record['gained by GRPO, mean of the seeds']}")
 
