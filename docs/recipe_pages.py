@@ -47,6 +47,7 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     """Called by mkdocs with each page's text; of a link to the rest of the repository the name stays, and the link goes."""
+    markdown = re.sub(r"\]\(\.\./recipes/(\w+)/README\.md", r"](recipes/\1.md", markdown)
 
     def kept(link: re.Match) -> str:
         file = normpath(join(dirname(page.file.src_uri), link[2].partition("#")[0]))

@@ -54,8 +54,6 @@ def copy_recipe(source: str, new: str) -> None:
     except OSError as error:
         fail(f"{places.shown(recipe)} cannot be copied to {places.shown(folder)}: {error.strerror or error}")
     say(f"Copied {recipe.name if places.IS_INSTALLED else places.shown(recipe)} to {places.shown(folder)}. Run it with")
-    say(
-        shlex.join(
-            ["accelerate", "launch", "--config_file", places.shown(configs / "zero3.yaml"), places.shown(folder / "train.py")]
-        )
-    )
+    stage = re.search(r"accelerate_configs/(\w+\.yaml)", (recipe / "train.py").read_text(encoding="utf-8"))
+    config = configs / (stage[1] if stage else "zero3.yaml")
+    say(shlex.join(["accelerate", "launch", "--config_file", places.shown(config), places.shown(folder / "train.py")]))

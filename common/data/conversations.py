@@ -170,7 +170,11 @@ def _check_calls(calls: list[dict[str, Any]], offered: list[str], where: str) ->
     for call in calls:
         name = call["function"]["name"]
         if name not in offered:
-            hint = nearest(name, offered) or (f"; there is: {', '.join(offered)}" if offered else "; the row has no `tools`")
+            hint = nearest(name, offered) or (
+                f"; there is: {', '.join(offered)}"
+                if offered
+                else "; the row has no `tools`: write its definition there, or remove the row"
+            )
             raise BadRow(f"{where}: a call to `{name}`, which is not among the row's tools{hint}")
 
 

@@ -27,4 +27,7 @@ def prepare(model: PreTrainedModel, training_args: TrainingArguments) -> tuple[t
         return prepare_deepspeed(model, accelerator), accelerator
     if getattr(model, "is_quantized", False):  # it was loaded onto its device, and its dtypes are those of its kernels
         return model, accelerator
-    return model.to(accelerator.device, dtype=torch.bfloat16 if training_args.bf16 else None), accelerator
+    if training_args.bf16:
+        for weight in model.parameters():  # and no buffer: positions are computed from frequencies in 32 bits, as in training
+            weight.data = weight.data.to(torch.bfloat16)
+    return model.to(accelerator.device), accelerator

@@ -92,13 +92,10 @@ class Recorder(TrainerCallback):
             results = self.evaluate(self.trainer.model_wrapped)
         took = self.measure_seconds = round(time.monotonic() - begun, 2)
         for number, (split, result) in enumerate(results.items()):
-            row = {
-                "step": step,
-                "seconds": self.seconds(),
-                "split": split,
-                "count": result["count"],
-                "metrics": result["metrics"],
+            metrics = {
+                name: found if isinstance(found, dict) else {"value": found} for name, found in result["metrics"].items()
             }
+            row = {"step": step, "seconds": self.seconds(), "split": split, "count": result["count"], "metrics": metrics}
             if number == 0:
                 row["evaluation_seconds"] = took  # of all sets
             if "matrices" in result:
@@ -110,10 +107,10 @@ class Recorder(TrainerCallback):
             self.append("metrics.jsonl", row)
             for sample in result["samples"]:
                 self.append("samples.jsonl", {"step": step, "split": split, **sample})
-            name, first = next(iter(result["metrics"].items()))
+            name, first = next(iter(metrics.items()))
             say(f"step {step:>4}  {split} {name} {format_metric(first)} on {result['count']}, {self.seconds():.0f} s")
             # transformers shows what begins with eval_ under eval/, and everything else under train/.
-            self._track({f"eval_{split}/{name}": metric["value"] for name, metric in result["metrics"].items()})
+            self._track({f"eval_{split}/{name}": metric["value"] for name, metric in metrics.items()})
         self.last_line = time.monotonic()
 
     def _gained(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -151,9 +148,9 @@ class Recorder(TrainerCallback):
         row = {"step": state.global_step, "seconds": self.seconds(), **logs}
         self.rows.append(row)
         self.append("metrics.jsonl", row)
-        if time.monotonic() - self.last_line > 10:
+        values = "  ".join(f"{label} {logs[key]:.3g}" for label, key in self.shown.items() if key in logs)
+        if values and time.monotonic() - self.last_line > 10:
             self.last_line = time.monotonic()
-            values = "  ".join(f"{label} {logs[key]:.3g}" for label, key in self.shown.items() if key in logs)
             left = self._seconds_left(args, state)
             say(f"step {state.global_step:>4}/{state.max_steps}  {values}  {speed(logs)}  about {left:.0f} s left")
 
@@ -173,4 +170,6 @@ class Recorder(TrainerCallback):
         # With `load_best_model_at_end` these may be the weights of an earlier step: the ones that are saved are measured, under
         # the step that they are of.
         best = state.best_global_step if args.load_best_model_at_end else None
+        if best and best != state.global_step:
+            say(f"The weights of step {best} are kept: the best by {args.metric_for_best_model} (load_best_model_at_end).")
         self.measure(best or state.global_step)

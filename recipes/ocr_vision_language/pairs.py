@@ -122,7 +122,7 @@ def _read(picture: Path, texts: list[Path], units: list[str]) -> list[Found]:
         return [Found({"text": said[1].strip("\r\n"), "fields": facts}, [picture])]
     if facts:  # a row of its own
         return [Found(facts, [picture], [picture.parent])]
-    raise BadRow(f"no text beside it; write {_stem(picture)}.gt.txt, or remove the picture")
+    raise BadRow(f"no text beside it; write {_stem(picture)}.txt or {_stem(picture)}.gt.txt, or remove the picture")
 
 
 def read_pairs(pairs: list[tuple[Path, list[Path]]], units: list[str]) -> Made:
