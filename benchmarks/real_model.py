@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from common.errors import brief, fail, say
+from common.run.files import open_to_readers
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "SmolLM2-135M-Instruct"
@@ -89,6 +90,7 @@ def convert(gguf: Path, folder: Path) -> None:
     model.generation_config = restored.generation_config
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    open_to_readers(folder)
     (folder / "README.md").write_text(CARD, encoding="utf-8")
 
 

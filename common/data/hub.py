@@ -45,6 +45,8 @@ def refusal(error: BaseException | None) -> str | None:
             return f"the hub has no such repository, or does not show it to everybody; correct the name, or {LOG_IN}"
         if isinstance(error, RevisionNotFoundError):
             return "it has no such branch, tag or commit; correct --model_revision"
+        if isinstance(error, httpx.ConnectError):
+            return f"the hub cannot be reached ({brief(error)}); give the same command where it answers"
         if isinstance(error, httpx.TransportError):
             return f"the connection to the hub broke ({brief(error)}); give the same command again, whole files are kept"
         if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):

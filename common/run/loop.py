@@ -84,6 +84,7 @@ def _undo_defaults(trainer: Trainer) -> None:
     trainer.args.logging_nan_inf_filter = False  # it would show a loss that is not a number as the one before
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
+    trainer.create_model_card = lambda *args, **kwargs: None  # TRL's own, at each checkpoint; ours is written at the end
 
 
 def _watch(trainer: Trainer) -> Watch:

@@ -121,6 +121,8 @@ def write_record(script: str, args: TrainingArguments) -> None:
         if not (folder / "config.yaml").exists():
             header = [f"# {Path(script).resolve().parent.name}: {launcher(args)}"]
             header += [f"# {name}: {value}" for name, value in versions().items()]
-            given = {name: value for name, value in args.run_values.items() if value is not None and name != "output_dir"}
+            # gradient_checkpointing is the name that activation_checkpointing had before, with a default of its own.
+            left_out = {"output_dir", "gradient_checkpointing"}
+            given = {name: value for name, value in args.run_values.items() if value is not None and name not in left_out}
             values = yaml.safe_dump(json.loads(json.dumps(given, default=str)))
             write_whole(folder / "config.yaml", "\n".join(header) + "\n" + values)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.runs import read_rows
+from common.errors import say
 
 from transformers import TrainerCallback
 from trl import GRPOConfig
@@ -43,5 +44,6 @@ class StopAtTokens(TrainerCallback):
         self.tokens, self.training_args = tokens, training_args
 
     def on_log(self, args, state, control, **kwargs):
-        if _sampled(state.log_history, self.training_args) >= self.tokens:
+        if not control.should_training_stop and _sampled(state.log_history, self.training_args) >= self.tokens:
             control.should_training_stop = True
+            say(f"The team's {self.tokens:,.0f} tokens are sampled at step {state.global_step}: this training ends.")
