@@ -43,6 +43,7 @@ def check_interrupted(script: str, settings: str, folder: Path) -> None:
     assert finished.returncode == 0, finished.stderr
     command = accelerate(script, *settings.split(), "--output_dir", str(parts), num_processes=2)
     interrupt(command, parts, signal.SIGKILL)
+    assert not (parts / "README.md").exists()  # TRL's card knows neither the data nor the model
     continued = run_command(command)
     assert continued.returncode == 0, continued.stderr
     assert "Continuing from" in continued.stdout

@@ -83,6 +83,11 @@ def test_copy_takes_what_git_would_carry(recipes, own_recipes: Path):
     assert files(mine) == carried
 
 
+def test_copy_shows_the_launch_of_the_recipe(recipes, own_recipes: Path):
+    launch = recipes("copy", str(GRPO_MATH.parent / "sft_instruct"), "mine")[1].splitlines()[-1]
+    assert launch == f"accelerate launch --config_file accelerate_configs/zero2.yaml {own_recipes / 'mine' / 'train.py'}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -21,7 +21,7 @@ def test_eval_steps_alone_says_when(tmp_path: Path, eval_strategy: str, eval_ste
         model_wrapped=None,
         callback_handler=SimpleNamespace(callbacks=[]),
     )
-    result = {"held_out": {"count": 4, "metrics": {"accuracy": {"value": 0.5}}, "samples": []}}
+    result = {"held_out": {"count": 4, "metrics": {"accuracy": {"value": 0.5}, "length": 3.5}, "samples": []}}
     recorder = Recorder(trainer, lambda model: result, {})
     state, control = TrainerState(max_steps=5), TrainerControl()
     recorder.on_train_begin(args, state, control)
@@ -30,6 +30,7 @@ def test_eval_steps_alone_says_when(tmp_path: Path, eval_strategy: str, eval_ste
     recorder.on_train_end(args, state, control)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == measured
+    assert rows[0]["metrics"] == {"accuracy": {"value": 0.5}, "length": {"value": 3.5}}
 
 
 def test_what_is_no_number_is_json(tmp_path: Path):
