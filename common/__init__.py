@@ -21,6 +21,8 @@ if sys.platform == "win32":
 if not sys.stderr.isatty():
     # Progress bars are for a terminal; in a file each step of one is a line. Read when tqdm is imported, which torch does.
     os.environ.setdefault("TQDM_DISABLE", "1")
+# On a terminal common.progress has a bar of its own, which those of datasets would cross. Read when datasets is imported.
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 for stream in (sys.stdout, sys.stderr):
     # A terminal that knows no UTF-8, or a text that is not valid, must not end a run: what cannot be shown is its number.

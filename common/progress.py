@@ -21,14 +21,15 @@ class _Work:
     done: int = 0
     began: float = field(default_factory=time.monotonic)
     begun_at: int = 0  # what was done before: a run that continues
+    seconds_left: Callable[[], float] | None = None
 
     def left(self) -> str:
-        """Returns how much time is left, at the pace so far."""
+        """Returns how much time is left, at the pace so far if nobody knows it better."""
         here = self.done - self.begun_at
         if not self.total or here <= 0:
             return ""
-        seconds = (time.monotonic() - self.began) / here * (self.total - self.done)
-        return f", about {seconds:.0f} s left"
+        at_this_pace = (time.monotonic() - self.began) / here * (self.total - self.done)
+        return f", about {self.seconds_left() if self.seconds_left else at_this_pace:.0f} s left"
 
     def as_text(self) -> str:
         count = f" {self.done:,}/{self.total:,}" if self.total else ""
@@ -81,20 +82,21 @@ def _watch() -> None:
         time.sleep(min(0.5, EVERY / 4))
 
 
-def doing(what: str, total: int | None = None, done: int = 0) -> None:
+def doing(what: str, total: int | None = None, done: int = 0, seconds_left: Callable[[], float] | None = None) -> None:
     """Says from now on that a part of the process goes on, in place of the one before, until `idle`.
 
     Args:
         what: What goes on.
         total: How many parts it has.
         done: How many of them are done; a later call with the same `what` goes on with its pace.
+        seconds_left: Returns how long the rest takes; without it, what the pace so far says.
     """
     global _part, _begun, _thread
     if _part and (_part.what, _part.total) == (what, total):
         _part.done = done
         return
     _begun = _begun if _part else time.monotonic()
-    _part = _Work(what, total, done, begun_at=done)
+    _part = _Work(what, total, done, begun_at=done, seconds_left=seconds_left)
     if os.environ.get("RANK", "0") == "0" and not (_thread and _thread.is_alive()):
         _thread = threading.Thread(target=_watch, daemon=True)
         _thread.start()

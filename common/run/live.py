@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sized
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class LiveReport(TrainerCallback):
         self.shown, self.due, self.every = -1, 0.0, EVERY
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        doing("training", total=state.max_steps, done=state.global_step)
+        left = partial(self.recorder.seconds_left, args, state)
+        doing("training", total=state.max_steps, done=state.global_step, seconds_left=left)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.recorder.measured() != self.shown or time.monotonic() > self.due:

@@ -151,10 +151,10 @@ class Recorder(TrainerCallback):
         values = "  ".join(f"{label} {logs[key]:.3g}" for label, key in self.shown.items() if key in logs)
         if values and time.monotonic() - self.last_line > 10:
             self.last_line = time.monotonic()
-            left = self._seconds_left(args, state)
+            left = self.seconds_left(args, state)
             say(f"step {state.global_step:>4}/{state.max_steps}  {values}  {speed(logs)}  about {left:.0f} s left")
 
-    def _seconds_left(self, args: TrainingArguments, state: TrainerState) -> float:
+    def seconds_left(self, args: TrainingArguments, state: TrainerState) -> float:
         """Returns how long the steps and evaluations that are left take, at the pace of the last ones.
 
         The first step of a process compiles and allocates, so it counts only where there is no other.
