@@ -4,6 +4,7 @@ import base64
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -16,6 +17,11 @@ import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (`apt-get install chromium`)")
+NAVIGATED = re.compile("target navigated or closed|context was destroyed|Cannot find context")
+
+
+class Navigated(Exception):
+    """The page has gone to another one, or loaded itself again, before it answered."""
 
 
 class Page:
@@ -42,6 +48,8 @@ class Page:
         while True:
             answer = self._next()
             if answer.get("id") == self.number:
+                if NAVIGATED.search(answer.get("error", {}).get("message", "")):
+                    raise Navigated
                 assert "error" not in answer, answer
                 return answer["result"]
 
@@ -74,7 +82,14 @@ class Page:
 
     def wait_for(self, expression: str, timeout: float = 20) -> None:
         deadline = time.monotonic() + timeout
-        while not self.value(expression):
+
+        def holds() -> bool:
+            try:
+                return bool(self.value(expression))
+            except Navigated:  # a page that writes itself anew has been asked meanwhile
+                return False
+
+        while not holds():
             assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {expression}"
             time.sleep(0.05)
 
