@@ -6,6 +6,11 @@ from typing import Any
 from common.errors import say
 
 
+def as_metric(measured: Mapping[str, float] | float) -> Mapping[str, float]:
+    """Returns what a recipe measured, a number or `value` with perhaps `low` and `high`, in the second form."""
+    return measured if isinstance(measured, Mapping) else {"value": measured}
+
+
 def print_results(name: str, results: dict[str, dict[str, Any]]) -> None:
     """Prints the metrics of each held-out set.
 
@@ -16,7 +21,8 @@ def print_results(name: str, results: dict[str, dict[str, Any]]) -> None:
     say(name)
     for split, result in results.items():
         say(f"\n{split}: {result['count']} problems")
-        for metric, values in result["metrics"].items():
+        for metric, measured in result["metrics"].items():
+            values = as_metric(measured)
             interval = f"   95 % interval {format_interval(values)}" if "low" in values else ""
             say(f"  {metric:<24}{format_value(values):>7}{interval}")
 

@@ -12,7 +12,7 @@ from common.data.runs import finite, read_rows
 from common.errors import say
 from common.measure.statistics import paired_difference
 from common.progress import working
-from common.report.numbers import format_metric
+from common.report.numbers import as_metric, format_metric
 from common.run.meter import speed
 from common.run.trackers import Tracker
 
@@ -92,9 +92,7 @@ class Recorder(TrainerCallback):
             results = self.evaluate(self.trainer.model_wrapped)
         took = self.measure_seconds = round(time.monotonic() - begun, 2)
         for number, (split, result) in enumerate(results.items()):
-            metrics = {
-                name: found if isinstance(found, dict) else {"value": found} for name, found in result["metrics"].items()
-            }
+            metrics = {name: as_metric(measured) for name, measured in result["metrics"].items()}
             row = {"step": step, "seconds": self.seconds(), "split": split, "count": result["count"], "metrics": metrics}
             if number == 0:
                 row["evaluation_seconds"] = took  # of all sets
