@@ -25,7 +25,7 @@ class StopRequest:
 
     Attributes:
         received: The number of the signal that came, 0 before.
-        leave: What is done with a signal instead, once nothing is left to be saved.
+        leave: What is done with a signal instead, while there is nothing to be saved.
     """
 
     REQUEUES = int(signal.SIGUSR1)  # the signal, and the clock, after which the run wants to go on in another job

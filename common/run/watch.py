@@ -35,7 +35,7 @@ class Watch(TrainerCallback):
         needed: How many bytes a checkpoint takes; corrected by the first one.
 
     Attributes:
-        before_leaving: Called before a process ends that is asked to stop after the last step.
+        before_leaving: Called before a process ends that is asked to stop before the first step or after the last.
     """
 
     def __init__(self, trainer: Trainer, request: StopRequest, guard: DivergenceGuard, needed: int):
@@ -46,7 +46,12 @@ class Watch(TrainerCallback):
         self.before_leaving: Callable[[], None] = lambda: None
         self.step_ended = time.monotonic()
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:  # the first evaluation follows, which may take longer than a launcher waits
+            self._leave_when_asked()
+
     def on_step_begin(self, args, state, control, **kwargs):
+        self.request.leave = None
         self.guard.begin_step()
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -92,9 +97,7 @@ class Watch(TrainerCallback):
             raise SystemExit(exit_code(self.stopping))
 
     def on_train_end(self, args, state, control, **kwargs):
-        self.request.leave = self._leave_now
-        if self.request.received:
-            self._leave_now(self.request.received)
+        self._leave_when_asked()
 
     def check_weights(self) -> None:
         """Ends the run if any weight on any process is not finite, so that it is neither marked nor saved as a model."""
@@ -122,8 +125,14 @@ class Watch(TrainerCallback):
         if is_main_process() and number == StopRequest.REQUEUES:
             (self.folder / REQUEUE).touch()
 
+    def _leave_when_asked(self) -> None:
+        """Lets a signal end the process at once, before the first step and after the last: there is nothing to be saved."""
+        self.request.leave = self._leave_now
+        if self.request.received:
+            self._leave_now(self.request.received)
+
     def _leave_now(self, number: int) -> None:
-        """Ends after the last step: there is nothing more to be saved, and the other processes may be anywhere."""
+        """Ends the process without waiting for the others, which may be anywhere."""
         try:
             self._leave(what_is_saved(self.folder), number)
             self.before_leaving()

@@ -16,6 +16,11 @@ from safetensors.torch import load_file
 
 SFT = Setting("sft_instruct", 0, 1)
 LAST = ("--load_best_model_at_end", "false", "--early_stopping_patience", "0")  # keeps the last weights instead
+IN_THE_FIRST_EVALUATION = """
+import signal
+from common.run.recorder import Recorder
+Recorder.measure = lambda recorder, step: (signal.raise_signal(signal.SIGUSR1), print("measured"))
+"""
 LORA = Setting("sft_instruct", 3, 2, ("--use_peft", "true", "--lora_target_modules", "all-linear"))
 
 
@@ -60,7 +65,7 @@ def finish(run: Run) -> str:
 
 
 def has_trained(folder: Path) -> bool:
-    return (folder / "metrics.jsonl").exists() and '"loss"' in (folder / "metrics.jsonl").read_text()
+    return (folder / "metrics.jsonl").exists() and '"grad_norm"' in (folder / "metrics.jsonl").read_text()
 
 
 def refused(run: Run, *words: str) -> None:
@@ -183,6 +188,17 @@ def test_ctrl_c_before_training_promises_nothing(start, tmp_path: Path):
     assert run.text().splitlines()[-1] == "nothing was saved yet; the same command begins anew"
     # On a busy machine the signal comes when the record has been written: only then something is left.
     assert not (tmp_path / "run").exists() or (tmp_path / "run/run.json").exists()
+    assert not list(tmp_path.glob("run/checkpoint-*"))
+
+
+def test_a_signal_in_the_first_evaluation_ends_at_once(start, tmp_path: Path):
+    """Nothing is trained by then, and an evaluation may take longer than a launcher waits."""
+    measuring = tmp_path / "measuring.py"
+    measuring.write_text(IN_THE_FIRST_EVALUATION)
+    run = start(FIRST=str(measuring))
+    assert run.wait() == [143], run.text()
+    assert run.text().splitlines()[-1] == "nothing was saved yet; the same command begins anew"
+    assert (tmp_path / "run/requeue").exists()
     assert not list(tmp_path.glob("run/checkpoint-*"))
 
 
