@@ -30,7 +30,7 @@ from common.run.record import write_record
 from common.run.recorder import Evaluation, Recorder
 from common.run.rollouts import KeepRollouts
 from common.run.shared_memory import naming_full_shared_memory
-from common.run.signals import REQUEUE, StopRequest
+from common.run.signals import StopRequest
 from common.run.trackers import set_up
 from common.run.universal import loading_converted
 from common.run.watch import Watch
@@ -68,11 +68,9 @@ def _train(trainer: Trainer, checkpoint: Path | None) -> None:
 
 
 def _begin(script: str, trainer: Trainer) -> None:
-    """Writes the record of a run, and takes back that it is to be queued again."""
+    """Writes the record of a run; no process goes on before it is there."""
     write_record(script, trainer.args)
     trainer.accelerator.wait_for_everyone()
-    if trainer.accelerator.is_main_process:
-        (Path(trainer.args.output_dir) / REQUEUE).unlink(missing_ok=True)
 
 
 def _undo_defaults(trainer: Trainer) -> None:
@@ -81,19 +79,20 @@ def _undo_defaults(trainer: Trainer) -> None:
     if getattr(config, "output_router_logits", False):
         config.output_router_logits = False  # TRL asks for them itself at each step; left on, they would break generation
     keep_adapters_apart(trainer.model)
+    keep_adapters_whole(trainer.model, trainer.args.deepspeed_plugin)
     trainer.args.logging_nan_inf_filter = False  # it would show a loss that is not a number as the one before
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     trainer.create_model_card = lambda *args, **kwargs: None  # TRL's own, at each checkpoint; ours is written at the end
 
 
-def _watch(trainer: Trainer) -> Watch:
+def _watch(trainer: Trainer, folder: Path) -> Watch:
     """Returns what stops a run: on request, when its time is over, where it diverges or a checkpoint has no room."""
     needed = size_of_checkpoint(trainer.model, trainer.is_deepspeed_enabled)
     settings = trainer.args.run_values
     limit = settings.get("max_run_time")
     request = StopRequest(seconds_of(limit) if limit else None)
-    return Watch(trainer, request, DivergenceGuard(trainer, settings.get("stop_on_spike", False)), needed)
+    return Watch(trainer, request, DivergenceGuard(trainer, settings.get("stop_on_spike", False)), needed, folder)
 
 
 def _add_callbacks(trainer: Trainer, watch: Watch, recorder: Recorder, report: LiveReport) -> Heartbeat:
@@ -178,14 +177,14 @@ def run(
         more_follows: Whether this is a part of a run, whose folder is the one above: the processes stay connected for the rest.
     """
     folder = Path(trainer.args.output_dir)
+    whole = folder.parent if more_follows else folder
     _begin(script, trainer)
     _undo_defaults(trainer)
-    trackers = set_up(trainer, folder.parent if more_follows else folder)
-    watch = _watch(trainer)
+    trackers = set_up(trainer, whole)
+    watch = _watch(trainer, whole)
     recorder = Recorder(trainer, evaluate, shown, trackers)
     report = LiveReport(trainer, recorder, title, summary, curves)
     heartbeat = _add_callbacks(trainer, watch, recorder, report)
-    keep_adapters_whole(trainer.model, trainer.args.deepspeed_plugin)
     copy_what_is_trained(trainer)
     checkpoint = _checkpoint_to_continue(trainer, watch.needed)
 

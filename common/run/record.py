@@ -14,6 +14,7 @@ from common.errors import is_main_process
 from common.run.disk import naming_disk_faults
 from common.run.files import write_whole
 from common.run.fingerprint import fingerprints
+from common.run.signals import REQUEUE
 
 import torch
 import yaml
@@ -103,7 +104,8 @@ def versions() -> dict[str, str]:
 def write_record(script: str, args: TrainingArguments) -> None:
     """Writes run.json, which later starts are compared with, and config.yaml, the resolved settings for people.
 
-    config.yaml can be passed to `--config` to run the same again. The record of an interrupted run stays as it is.
+    config.yaml can be passed to `--config` to run the same again. The record of an interrupted run stays as it is; that it is
+    to be queued again is taken back.
 
     Args:
         script: The recipe's `__file__`.
@@ -114,6 +116,7 @@ def write_record(script: str, args: TrainingArguments) -> None:
         return
     with naming_disk_faults(folder, then="give the same command again"):
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / REQUEUE).unlink(missing_ok=True)
         if parse_record(folder) is None:
             record = record_of(script, args) | {"id": uuid4().hex[:8]}  # by which a tracker knows it when it is continued
             write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n")

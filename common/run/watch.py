@@ -33,14 +33,15 @@ class Watch(TrainerCallback):
         request: What a signal or the clock asks for.
         guard: Looks for numbers that are not finite.
         needed: How many bytes a checkpoint takes; corrected by the first one.
+        run: The folder of the run; that of the trainer is in it where this is a part of a run.
 
     Attributes:
         before_leaving: Called before a process ends that is asked to stop before the first step or after the last.
     """
 
-    def __init__(self, trainer: Trainer, request: StopRequest, guard: DivergenceGuard, needed: int):
+    def __init__(self, trainer: Trainer, request: StopRequest, guard: DivergenceGuard, needed: int, run: Path):
         self.trainer, self.request, self.guard, self.needed = trainer, request, guard, needed
-        self.folder = Path(trainer.args.output_dir)
+        self.run, self.folder = run, Path(trainer.args.output_dir)
         self.limit, trainer.args.save_total_limit = trainer.args.save_total_limit, None  # here, after the mark
         self.stopping, self.slow = 0, False
         self.before_leaving: Callable[[], None] = lambda: None
@@ -123,7 +124,7 @@ class Watch(TrainerCallback):
         say(line)
         tell_launcher(line)
         if is_main_process() and number == StopRequest.REQUEUES:
-            (self.folder / REQUEUE).touch()
+            (self.run / REQUEUE).touch()
 
     def _leave_when_asked(self) -> None:
         """Lets a signal end the process at once, before the first step and after the last: there is nothing to be saved."""
@@ -134,7 +135,7 @@ class Watch(TrainerCallback):
     def _leave_now(self, number: int) -> None:
         """Ends the process without waiting for the others, which may be anywhere."""
         try:
-            self._leave(what_is_saved(self.folder), number)
+            self._leave(what_is_saved(self.run), number)
             self.before_leaving()
         finally:
             os._exit(exit_code(number))

@@ -116,9 +116,12 @@ def test_a_run_stopped_between_or_in_its_parts_continues(trained, python: Python
         (parts / name).unlink()
     (parts / "aggregator" / "checkpoint-2" / "complete").unlink()
     shutil.rmtree(parts / "single")
-    continued = python(TRAIN, *flags, "--output_dir", str(parts))
-    assert f"Continuing from {parts}/aggregator/checkpoint-1" in continued.stdout
-    assert "\nteam\n" not in continued.stdout
+    stopped = python(TRAIN, *flags, "--output_dir", str(parts), "--max_run_time", "0:00:01", code=143)
+    assert f"Continuing from {parts}/aggregator/checkpoint-1" in stopped.stdout
+    assert "\nteam\n" not in stopped.stdout
+    assert (parts / "requeue").exists()
+    python(TRAIN, *flags, "--output_dir", str(parts))
+    assert not (parts / "requeue").exists()
     for phase in ("team", "aggregator", "single"):
         expected, found = weights_of(whole / phase), weights_of(parts / phase)
         assert all(expected[name].equal(found[name]) for name in expected), phase

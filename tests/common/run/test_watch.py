@@ -20,7 +20,8 @@ def test_a_save_that_takes_longer_than_the_launcher_waits_is_said_once(
     (tmp_path / "run.json").touch()
     args = SimpleNamespace(output_dir=str(tmp_path), save_total_limit=None, device="cpu", world_size=1, process_index=0)
     state = SimpleNamespace(global_step=2, best_model_checkpoint=None)
-    watch = Watch(MagicMock(args=args, state=state, model=torch.nn.Linear(1, 1)), MagicMock(spec=StopRequest), MagicMock(), 0)
+    trainer = MagicMock(args=args, state=state, model=torch.nn.Linear(1, 1))
+    watch = Watch(trainer, MagicMock(spec=StopRequest), MagicMock(), 0, tmp_path)
     said = []
     for seconds in (40, 60, 60):
         (tmp_path / "checkpoint-2").mkdir(exist_ok=True)
