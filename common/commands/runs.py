@@ -61,8 +61,13 @@ def state_of(run: Path, is_running: bool) -> str:
     return f"interrupted, continues in {begun[-1]}" if begun else "interrupted, begins anew"
 
 
-def _max_steps(run: Path, settings: dict[str, Any]) -> int | None:
-    """Returns how many steps a run has: its setting, or what a checkpoint says where epochs are counted; None if neither."""
+def _max_steps(run: Path, settings: dict[str, Any], done: int | None) -> int | None:
+    """Returns how many steps a run has: its setting, or what a checkpoint says where epochs are counted; None if neither.
+
+    A complete one has those that were done, fewer where it ended by itself: at its budget, or as it got no better any more.
+    """
+    if (run / COMPLETE).exists() and done is not None:
+        return done
     if isinstance(settings.get("max_steps"), int) and settings["max_steps"] > 0:
         return settings["max_steps"]
     for step in _whole_steps(run):
@@ -84,6 +89,7 @@ def _describe(run: Path, is_running: bool) -> dict[str, Any]:
     if record is None:
         state = f"{RECORD} cannot be read"
     settings = record["settings"] if record else {}
+    step = max((row["step"] for row in rows), default=None)
     scores = {}
     for split, row in last_evaluations(rows).items():
         name, metric = next(iter(row["metrics"].items()))
@@ -93,8 +99,8 @@ def _describe(run: Path, is_running: bool) -> dict[str, Any]:
         "recipe": record["recipe"] if record else None,
         "model": settings.get("model_name_or_path"),
         "data": settings.get("dataset_name"),
-        "step": max((row["step"] for row in rows), default=None),
-        "max_steps": _max_steps(run, settings),
+        "step": step,
+        "max_steps": _max_steps(run, settings, step),
         "scores": scores,
         "state": state,
     }
@@ -102,7 +108,7 @@ def _describe(run: Path, is_running: bool) -> dict[str, Any]:
 
 def _line(found: dict[str, Any], name: str) -> list[str]:
     """Returns a run's line of the table."""
-    steps = [str(found[key]) for key in ("step", "max_steps") if found[key] is not None]
+    steps = [str(found[key]) for key in ("step", "max_steps") if None not in (found["step"], found[key])]
     scores = [f"{split} {score['metric']} {format_value(score)}" for split, score in found["scores"].items()]
     cells = [found["recipe"], found["model"], found["data"], "/".join(steps), ", ".join(scores), found["state"]]
     return [name, *(re.sub(r"\s+", " ", cell or "-") for cell in cells)]

@@ -56,7 +56,8 @@ def _rows(folder: Path, phases: list[str], problems: list[Problem], before: Meas
     last = max(row["step"] for row in rows)
     rows = [row for row in rows if "split" not in row or row["step"] not in (0, last)]
     for step, (outcomes, _) in ((0, before), (last, after)):
-        metrics = {name: mean(outcome.values) for name, outcome in outcomes.items()}
+        in_order = {"vote": outcomes["vote"]} | outcomes  # what stands first heads the report, and `recipes runs` shows it
+        metrics = {name: mean(outcome.values) for name, outcome in in_order.items()}
         rows.append({"step": step, "split": "held_out", "count": len(problems), "metrics": metrics})
     rows.sort(key=lambda row: row["step"])
     for name in ("aggregator", "single"):

@@ -52,6 +52,7 @@ def test_a_run_leaves_what_the_readme_promises(trained):
         assert all(weight.numel() > 0 and weight.isfinite().all() for weight in weights.values())
     first, last = evaluations(folder)[0], evaluations(folder)[2]
     assert set(first) == set(last) == {*TOGETHER, *AGENTS}
+    assert next(iter(first)) == next(iter(last)) == "vote"  # what stands first heads the report, and `recipes runs` shows it
     assert all(0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1 for metric in last.values())
     report = (folder / "report.html").read_text()
     for text in ("What tokens buy", "Who solves what", "Who agrees with whom", "tokens a problem", "cut", "vote of 3 agents"):

@@ -98,6 +98,13 @@ def test_steps_of_epochs_are_those_of_a_checkpoint(recipes: Recipes):
     assert json.loads(recipes("runs", "--json")[1])[0]["max_steps"] is None
     make_checkpoint(run, 2, max_steps=30)
     assert " 2/30 " in recipes("runs")[1]
+    (run / "complete").touch()  # it ended by itself, at its budget or where it no longer got better
+    assert " 2/2 " in recipes("runs")[1]
+
+
+def test_a_setting_is_not_taken_for_steps_that_were_done(recipes: Recipes):
+    (make_run("outputs/run") / "metrics.jsonl").unlink()
+    assert recipes("runs")[1].split()[-6:] == ["synthetic", "-", "-", "interrupted,", "begins", "anew"]
 
 
 def test_the_parts_of_a_team_stand_below_it(recipes: Recipes):
