@@ -190,7 +190,7 @@ def findings() -> Iterator[Finding]:
     yield check_compiler()
     yield check_operators(extensions_dir())
     yield check_shared_memory()
-    yield check_disk(Path("outputs"))
+    yield check_disk(places.OUTPUTS)
     yield check_cache(cache.root())
     yield check_hub(huggingface_hub.constants.ENDPOINT, huggingface_hub.constants.HF_HUB_OFFLINE)
     yield check_token(huggingface_hub.get_token())

@@ -11,6 +11,7 @@ from typing import Annotated
 from common.commands.chat import chat_with
 from common.commands.copy import copy_recipe
 from common.commands.list import list_recipes
+from common.commands.places import OUTPUTS
 from common.errors import fail, say
 from common.progress import doing, idle
 
@@ -163,7 +164,7 @@ def score(
 
 @app.command()
 def runs(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where they are, at any depth.")] = Path("outputs"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where they are, at any depth.")] = OUTPUTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
 ) -> None:
     """Lists runs, the newest first: what they train on what, how far they are, their last scores and their state."""

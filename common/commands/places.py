@@ -13,6 +13,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 ROOT = CHECKOUT if (CHECKOUT / "recipes").is_dir() else CHECKOUT / "zero_recipes"
 RECIPES = ROOT / "recipes"
 IS_INSTALLED = ROOT != CHECKOUT
+OUTPUTS = Path("outputs")  # where runs go if nobody says otherwise; the first one makes it
 
 
 def recipe_folders() -> list[Path]:

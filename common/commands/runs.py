@@ -123,9 +123,9 @@ def list_runs(folder: Path, as_json: bool) -> None:
             the first metric, `value`, and `low` and `high` of a share), `state`, and of a team `parts`; nothing else.
 
     Raises:
-        SystemExit: With code 2 and one line if there is no such folder.
+        SystemExit: With code 2 and one line if there is no such folder, but for the one that the first run makes.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() and folder != places.OUTPUTS:
         fail(f"{folder}: there is no such folder; pass the one that your runs are in (`--output_dir` of a run, or one above)")
     listed = []
     for run in sorted(_find(folder), key=_changed, reverse=True):

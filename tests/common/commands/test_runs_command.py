@@ -128,9 +128,10 @@ def test_the_parts_of_a_team_stand_below_it(recipes: Recipes):
 
 
 def test_no_run_is_said(recipes: Recipes, tmp_path: Path):
-    code, out, error = recipes("runs")
+    assert recipes("runs") == (0, "No run is in outputs yet.\n", "")  # nor is that folder there, which the first one makes
+    code, out, error = recipes("runs", "output")
     assert (code, out) == (2, "")
-    assert error.startswith("error: outputs: there is no such folder; pass the one that your runs are in")
+    assert error.startswith("error: output: there is no such folder; pass the one that your runs are in")
     assert recipes("runs", str(tmp_path)) == (0, f"No run is in {tmp_path} yet.\n", "")
     assert recipes("runs", str(tmp_path), "--json") == (0, "[]\n", "")
 
