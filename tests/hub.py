@@ -57,6 +57,7 @@ class Hub:
         created: What each request for a new repository said.
         expired: Tokens that are no longer good for anything.
         readers: Tokens that may read and not write.
+        closed: Owners for whom no token may make a repository.
         uploaded: What has been uploaded as large files, by its SHA-256.
         is_gone: Whether connections are closed without an answer.
         is_busy: Whether every answer is that there is none for now.
@@ -68,6 +69,7 @@ class Hub:
     created: list[dict] = field(default_factory=list)
     expired: set[str] = field(default_factory=set)
     readers: set[str] = field(default_factory=set)
+    closed: set[str] = field(default_factory=set)
     uploaded: dict[str, bytes] = field(default_factory=dict)
     is_gone: bool = False
     is_busy: bool = False
@@ -158,6 +160,9 @@ class Handler(BaseHTTPRequestHandler):
         elif match := API.fullmatch(path):
             call, revision = match["call"] or "revision", match["revision"] or "main"
             self.ask(f"{match['kind']}/{match['name']}", revision, call, match["path"] or "", token, body)
+        elif path == "/api/whoami-v2":
+            role = "read" if token in self.hub.readers else "write"
+            self.answer({"name": "me", "orgs": [{"name": "they"}], "auth": {"accessToken": {"role": role}}})
         elif path == "/api/repos/create":
             self.create(json.loads(body), token)
         elif LFS.fullmatch(path):
@@ -215,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"type": "file", "path": path, "size": len(files[path]), "oid": hashlib.sha1(files[path]).hexdigest()}
 
     def create(self, asked: dict, token: str | None) -> None:
-        if token in self.hub.readers:
+        if token in self.hub.readers or asked["organization"] in self.hub.closed:
             return self.refuse(403, "", "no right to write there")
         self.hub.created.append(asked)
         name = f"{asked['organization']}/{asked['name']}"

@@ -20,11 +20,17 @@ def check_push(name: str) -> None:
     if huggingface_hub.get_token() is None:
         fail("--push needs a token of the Hugging Face hub with write access; `hf auth login` stores one, or set HF_TOKEN")
     try:
-        exists = huggingface_hub.HfApi().repo_exists(name)
+        exists, me = huggingface_hub.HfApi().repo_exists(name), huggingface_hub.HfApi().whoami()
     except Exception as error:  # whatever the HTTP library of this version raises
         fail(f"--push {name}: {refusal(error) or f'the hub does not answer: {brief(error)}'}")
     if exists:
         fail(f"--push {name}: that repository exists already, and nothing is overwritten; choose another name")
+    # A fine-grained token may be refused later: the hub alone knows by which of its rights.
+    if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        fail(f"--push {name}: the token may only read; give one of the kind `write` (`hf auth login`, or HF_TOKEN)")
+    owner, _, rest = name.partition("/")
+    if owner not in (me["name"], *(group["name"] for group in me.get("orgs", []))):
+        fail(f"--push {name}: the token is that of {me['name']}, who is not in {owner}; choose {me['name']}/{rest}")
 
 
 def upload(name: str, folder: Path) -> None:

@@ -236,9 +236,12 @@ def test_an_export_is_pushed_into_a_private_repository(hub: Hub, recipes: Recipe
 
 
 def test_a_push_that_the_hub_refuses_is_one_line_before_any_work(hub: Hub, recipes: Recipes, private: Path):
+    hub.readers.add("hf_reads")
     for name, token, line in (
         ("someone/gated", TOKEN, "that repository exists already, and nothing is overwritten; choose another name"),
         ("me/other", "hf_expired", "the hub does not accept the token (401); give "),
+        ("me/other", "hf_reads", "the token may only read; give one of the kind `write`"),
+        ("them/other", TOKEN, "the token is that of me, who is not in them; choose me/other"),
     ):
         run = finish(recipes("export", private, "--push", name, HF_TOKEN=token), code=2)
         error = run.errors.read_text()
@@ -248,11 +251,10 @@ def test_a_push_that_the_hub_refuses_is_one_line_before_any_work(hub: Hub, recip
     assert "models/me/other" not in hub.repositories
 
 
-def test_an_export_stays_if_the_token_may_not_write(hub: Hub, recipes: Recipes, private: Path, tmp_path: Path):
+def test_an_export_stays_if_no_repository_may_be_made(hub: Hub, recipes: Recipes, private: Path, tmp_path: Path):
     mine = tmp_path / "mine"
-    hub.readers.add(TOKEN)
+    hub.closed.add("they")
     run = finish(recipes("export", private, "--output_dir", mine, "--push", "they/theirs", HF_TOKEN=TOKEN), code=2)
-    hub.readers.clear()
     error = run.errors.read_text()
     assert error.startswith("error: --push they/theirs: ")
     assert error.endswith(f"; the export is kept: `hf upload they/theirs {mine} . --private` uploads it\n")

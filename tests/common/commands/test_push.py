@@ -24,6 +24,9 @@ class Hub:
     def __call__(self) -> "Hub":
         return self
 
+    def whoami(self) -> dict:
+        return {"name": "me", "orgs": [], "auth": {"accessToken": {"role": "fineGrained"}}}
+
     def repo_exists(self, name: str) -> bool:
         return name == self.existing
 
