@@ -44,7 +44,7 @@ def _as_code(text: str) -> str:
 
 
 # What can begin something of Markdown's or HTML's: at the start of a line, within a word or a link, anywhere.
-SIGNS = r"^[-+=]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.|[^\w\s.,;:%()/=+'-]"
+SIGNS = r"^[-+=[]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.|\](?=[(:[])|[^\w\s.,;:%()[\]/=+'-]"
 
 
 def _as_text(text: str) -> str:
@@ -222,7 +222,7 @@ def write_card(
         "",
         "## How it was made",
         "",
-        *(f"- {_as_text(fact)}: {_as_text(value)}" for fact, value in facts.items()),
+        *(f"- {_as_text(f'{_on_a_line(fact)}: {value}')}" for fact, value in facts.items()),
         "",
         usage(folder, settings),
     ]

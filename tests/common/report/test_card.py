@@ -30,6 +30,8 @@ HOSTILE = [
     "a\n\n# heading\n\n---\n\n| a |\n|---|\n<b>",
     "back\\slash &amp; &lt;b&gt; ~~x~~ $y$",
     "[x]: https://example.com",
+    "[x] [ ] [^1] x [y][x] [y] [x] !",
+    "a [link](https://example.com) [",
 ]
 OWN = {"h1", "h2", "p", "code", "table", "thead", "tbody", "tr", "th", "td", "ul", "li"}  # what a card consists of
 
@@ -147,8 +149,9 @@ def test_a_card_says_with_what_was_measured(tmp_path: Path):
 
 
 def test_numbers_and_versions_stand_in_a_card_as_they_are(tmp_path: Path):
-    for text in ("1.15.0", "2.11.0+cu128", "271.5 s", "0.5) and (1.5"):
+    for text in ("1.15.0", "2.11.0+cu128", "271.5 s", "0.5) and (1.5", "by +60.5 points [+55.2, +65.5] on 8"):
         assert f"\n- {text}: {text}\n" in card(tmp_path, text)
+    assert ": -15.6 points\n" in card(tmp_path, "-15.6 points")
 
 
 def code_of(text: str) -> str:
