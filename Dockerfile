@@ -16,7 +16,7 @@ RUN apt-get update \
 
 WORKDIR /zero-recipes
 
-# By itself, before the code: a change of the code does not install the packages (10 GB) again.
+# By itself, before the code: a change of the code does not install the packages (7 GB) again.
 COPY Makefile requirements.lock ./
 RUN UV_NO_CACHE=1 make .venv/packages
 

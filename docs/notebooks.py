@@ -16,7 +16,7 @@ OF_THE_SITE = ("Measured", "What goes wrong")  # sections to look things up in, 
 
 INTRODUCTION = """
 This notebook is made from [the recipe's tutorial](../recipes/{recipe}/README.md), which also says what was measured and what
-goes wrong. It needs Linux and about 10 GB of disk: your own machine, or Colab and Kaggle, where it has not been tried. Its
+goes wrong. It needs Linux and about 8 GB of disk: your own machine, or Colab and Kaggle, where it has not been tried. Its
 commands train a tiny model, in minutes, on the CPU, also where there is a GPU: that is how they are tested. What fits on a GPU
 of 16 GB by the plan is at its end.
 
