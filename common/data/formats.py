@@ -29,12 +29,14 @@ class Recognised:
         form: The name of the form.
         columns: The columns that were read, as they are called in the row.
         unread: The others.
+        answer: The column with what is answered, as it is called in the row.
         conversation: `messages`, and perhaps `tools`.
     """
 
     form: str
     columns: list[str]
     unread: list[str]
+    answer: str
     conversation: Conversation = field(default_factory=dict)
 
 
@@ -205,7 +207,9 @@ def recognise(row: dict[str, Any], mapped: dict[str, str] | None = None, preferr
         raise BadRow(f"`{used['system']}` must be a text, not a {type(system).__name__}; write one, or leave the column away")
     tools = row.get(used.get("tools"))
     columns = [column for column in used.values() if row[column] not in ("", [])]
-    recognised = Recognised(form, columns, [str(name) for name in row if name not in used.values()])
+    unread = [str(name) for name in row if name not in used.values()]
+    answer = next(used[name] for name in ("answer", "calls", "messages", "transcript") if name in used)
+    recognised = Recognised(form, columns, unread, answer)
     if form == "messages":
         recognised.conversation = _chat(row[used["messages"]], system, tools)
     elif form == "transcript":

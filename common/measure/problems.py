@@ -11,7 +11,7 @@ from common.data.parts import load_parts
 from common.errors import BadRow
 from common.measure.math_answers import CALCULATION, gold_number, last_boxed, read_number
 
-NO_ANSWER = "no final answer in column `answer`; end it with `#### ` and a number"
+NO_ANSWER = "no final answer in column `{}`; end it with `#### ` and a number"
 
 
 def gold_answer(solution: str) -> str | None:
@@ -42,18 +42,19 @@ def worked_steps(solution: str) -> str:
     return re.sub(r"<<[^>]*>>", "", solution.rpartition("####")[0]).strip()
 
 
-def with_boxed_answer(solution: str) -> str:
+def with_boxed_answer(solution: str, column: str) -> str:
     r"""Returns a worked solution as it is rewarded: its steps, and the final answer, `#### 42`, as `\boxed{42}`.
 
     Args:
         solution: As `gold_answer` reads it; one that ends in a box stays as it is.
+        column: Where it stands, for errors.
 
     Raises:
         BadRow: If it gives no answer.
     """
     answer = gold_answer(solution)
     if answer is None:
-        raise BadRow(NO_ANSWER)
+        raise BadRow(NO_ANSWER.format(column))
     if gold_number(solution) is None and last_boxed(solution):
         return solution
     return f"{worked_steps(solution)}\n\\boxed{{{answer}}}".strip()
@@ -80,7 +81,7 @@ def read_right_answer(row: dict[str, Any]) -> RightAnswer:
     """
     answer = gold_answer(text_of(row, "answer"))
     if answer is None:
-        raise BadRow(NO_ANSWER)
+        raise BadRow(NO_ANSWER.format("answer"))
     return RightAnswer(answer)
 
 
@@ -98,7 +99,7 @@ def _to_problem(recognised: Recognised, row: dict[str, Any]) -> Conversation:
     question, solution = (message["content"] for message in messages)
     answer = gold_answer(solution)
     if answer is None:
-        raise BadRow(NO_ANSWER)
+        raise BadRow(NO_ANSWER.format(recognised.answer))
     return recognised.conversation | {"question": question, "solution": solution, "answer": answer}
 
 

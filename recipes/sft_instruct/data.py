@@ -29,11 +29,11 @@ def with_system_prompt(recognised: Recognised, row: dict[str, Any], system_promp
     return conversation | {"messages": [{"role": "system", "content": system_prompt}, *conversation["messages"]]}
 
 
-def with_box(conversation: Conversation) -> Conversation:
-    """Writes the last answer of a conversation as problems' answers are rewarded, see `problems.with_boxed_answer`."""
+def with_box(conversation: Conversation, column: str) -> Conversation:
+    """Writes the last answer of a conversation, read from a column, as it is rewarded: see `problems.with_boxed_answer`."""
     *turns, last = conversation["messages"]
     solution = last.get("content") or "" if last["role"] == "assistant" else ""
-    return conversation | {"messages": [*turns, last | {"content": with_boxed_answer(solution)}]}
+    return conversation | {"messages": [*turns, last | {"content": with_boxed_answer(solution, column)}]}
 
 
 def load_data(
@@ -60,7 +60,7 @@ def load_data(
 
     def convert(recognised: Recognised, row: dict[str, Any]) -> Conversation:
         conversation = with_system_prompt(recognised, row, args.system_prompt)
-        return with_box(conversation) if args.boxed_answers else conversation
+        return with_box(conversation, recognised.answer) if args.boxed_answers else conversation
 
     train, validation, held_out = load_parts(args, convert)
     return train, validation, {"held_out": [row | {"messages": last_asked(row["messages"])} for row in held_out]}

@@ -170,11 +170,11 @@ def test_worked_solutions_end_in_a_box_if_asked_to(recipe, tmp_path: Path, answe
 
 def test_a_solution_without_an_answer_has_no_box(recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = tmp_path / "solutions.jsonl"
-    path.write_text("".join(json.dumps({"question": f"{number}?", "answer": "I do not know."}) + "\n" for number in range(40)))
+    path.write_text("".join(json.dumps({"question": f"{number}?", "Lösung": "I do not know."}) + "\n" for number in range(40)))
     with pytest.raises(SystemExit) as ended:
-        load(recipe, dataset_name=str(path), boxed_answers=True)
+        load(recipe, dataset_name=str(path), boxed_answers=True, columns=["answer=Lösung"])
     assert ended.value.code == 2
-    assert "solutions.jsonl, line 1: no final answer" in capsys.readouterr().err
+    assert "solutions.jsonl, line 1: no final answer in column `Lösung`;" in capsys.readouterr().err
 
 
 def test_rows_that_are_too_long_for_their_loss_are_not_counted(recipe):

@@ -137,6 +137,8 @@ def test_problems_in_other_forms(tmp_path: Path, capsys: pytest.CaptureFixture[s
                 ({"messages": [{"role": "system", "content": "Be brief."}, *said]}, "a system message of its own: the reward"),
                 ({"messages": said * 2}, "not one question and one answer: a reward is given for one turn"),
                 ({"question": "?", "answer": "the cat"}, "no final answer in column `answer`"),
+                ({"problem": "?", "solution": "the cat"}, "no final answer in column `solution`"),
+                ({"messages": [said[0], {"role": "assistant", "content": "?"}]}, "no final answer in column `messages`"),
             ):
                 path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, row]))
                 with pytest.raises(SystemExit, match="2"):
