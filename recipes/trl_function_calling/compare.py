@@ -7,7 +7,7 @@ from typing import Any
 
 from bfcl_rules import accepted_mistake
 from calls import Accepted, Call
-from mistakes import Mistake, has_type, name_of, nearness, shown, types_of, worst, wrong_type
+from mistakes import Mistake, has_type, name_of, nearness, shown, worst, wrong_type
 
 
 def _value_mistake(value: Any, right: Any, schema: dict[str, Any], path: str) -> Mistake | None:
@@ -115,8 +115,8 @@ def schema_mistake(call: Call, tools: list[dict[str, Any]]) -> Mistake | None:
         if name not in parameters:
             return Mistake("unexpected argument", name_of(name))
         if not has_type(value, parameters[name]):
-            return Mistake("wrong type", f"{name_of(name)} must be {' or '.join(types_of(parameters[name]))}")
-        choices = parameters[name].get("enum", [value])
+            return wrong_type(value, parameters[name], name)
+        choices = parameters[name].get("enum") or [value]
         if value not in choices:
             return Mistake("wrong value", f"{name_of(name)} is {shown(value)}, not {' or '.join(map(shown, choices))}")
     return None

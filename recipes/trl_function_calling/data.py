@@ -1,7 +1,8 @@
 """Conversations with tools: from the hub, a file of your own, BFCL, or generated."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import numpy as np
 
 from arguments import CallingArguments
 from bfcl import load_bfcl
-from calls import turns_of
+from calls import calls_of, turns_of
+from compare import schema_mistake
 from metrics import check_gold
 
 # --- Loading --------------------------------------------------------------------------------------------------------------
@@ -33,6 +35,23 @@ def convert(recognised: Recognised, row: dict[str, Any]) -> Conversation:
     """
     check_gold(recognised.conversation)
     return recognised.conversation
+
+
+def _say_misfits(rows: Iterable[Conversation]) -> None:
+    """Says in how many conversations a call that is learned has a value that its own tool's schema does not allow."""
+    misfits: dict[str, str] = {}  # by where the conversation is, which weights may repeat
+    for row in rows:
+        for number, message in enumerate(row["messages"], start=1):
+            for call in calls_of(message) if message.get("weight") != 0 else ():
+                mistake = schema_mistake(call, row.get("tools") or [])
+                if mistake:
+                    misfits.setdefault(row["where"], f"message {number}: `{call.name}`: {mistake}")
+    if misfits:
+        where, what = next(iter(misfits.items()))
+        note(
+            f"{len(misfits)} conversations call a tool with a value that its own schema does not allow, and stay as they are; "
+            f"mend the call, or the schema. The first: {where}: {what}"
+        )
 
 
 def _mix(train: Sequence[Conversation], chat: Sequence[Conversation], seed: int) -> Sequence[Conversation]:
@@ -76,6 +95,7 @@ def load_data(
         train, validation, requests = load_parts(args, convert)
         if args.skip_bad_rows and train and not any(message.get("tool_calls") for row in train for message in row["messages"]):
             fail(f"{args.dataset_name}: no row with a call is left to train on; correct those that were left out")
+        _say_misfits(chain(train, validation, requests))
         # The turns of a conversation are no independent evidence: the intervals know which belong together.
         turns = [turn | {"conversation": number} for number, row in enumerate(requests) for turn in turns_of(row)]
         held_out, chat = {"held_out": turns}, []

@@ -57,9 +57,10 @@ def name_of(text: str) -> str:
 
 
 def types_of(schema: dict[str, Any]) -> list[str]:
-    """Returns the types that a JSON schema allows; none means any."""
+    """Returns the types that a JSON schema allows; none means any, and so does a name that JSON does not know."""
     types = schema.get("type", [])
-    return [types] if isinstance(types, str) else types
+    types = [types] if isinstance(types, str) else types
+    return types if set(types) <= set(TYPES.values()) else []
 
 
 def has_type(value: Any, schema: dict[str, Any]) -> bool:

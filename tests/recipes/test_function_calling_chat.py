@@ -20,8 +20,8 @@ def recipe():
         (("set_alarm", {"seconds": 1}), "unknown function: `set_alarm`"),
         (("set_timer", {}), "missing argument: `seconds`"),
         (("set_timer", {"seconds": 1, "unit": "s"}), "unexpected argument: `unit`"),
-        (("set_timer", {"seconds": "1"}), "wrong type: `seconds` must be integer"),
-        (("set_timer", {"seconds": True}), "wrong type: `seconds` must be integer"),
+        (("set_timer", {"seconds": "1"}), "wrong type: `seconds` must be integer, not string"),
+        (("set_timer", {"seconds": True}), "wrong type: `seconds` must be integer, not boolean"),
     ],
 )
 def test_a_call_is_checked_before_it_is_run(recipe, call: tuple, line: str):
@@ -38,7 +38,7 @@ def test_a_call_is_checked_before_it_is_run(recipe, call: tuple, line: str):
         ),
         (
             ['<tool_call>{"name": "set_timer", "arguments": {"seconds": "__import__(\'os\')"}}</tool_call>'],
-            "(wrong type: `seconds` must be integer: nothing is run)\n",
+            "(wrong type: `seconds` must be integer, not string: nothing is run)\n",
             ["assistant"],
         ),
         (["<tool_call>set_timer(seconds=9)</tool_call>"], "(not a valid call: nothing is run)\n", ["assistant"]),

@@ -93,6 +93,30 @@ def test_schemas_of_a_file_stay_as_they_are(recipe, tmp_path: Path):
     assert (request.kind, request.answers) == ("call", [recipe["calls"].Call("set_timer", {"seconds": 240})])
 
 
+def test_values_that_their_own_tool_does_not_allow_are_said(recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Real data have such calls; types that JSON does not know allow anything."""
+    unit = {"type": "string", "enum": ["s", "min"]}
+    schema = {"type": "object", "properties": {"seconds": {"type": "integer"}, "unit": unit, "volume": {"type": "float"}}}
+    tools = [{"type": "function", "function": {"name": "set_timer", "parameters": schema}}]
+
+    def row(number: int, weight: int = 1, **arguments: object) -> dict:
+        call = {"function": {"name": "set_timer", "arguments": {"seconds": number} | arguments}}
+        said = [{"role": "assistant", "tool_calls": [call], "weight": weight}, {"role": "assistant", "content": "Yes."}]
+        return {"messages": [{"role": "user", "content": f"{number}?"}, *said], "tools": tools}
+
+    path = tmp_path / "calls.jsonl"
+    rows = [*(row(number, volume=0.5) for number in range(40)), row(40, weight=0, seconds="3")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    load(recipe, dataset_name=str(path), num_train=0, num_held_out=1)
+    assert "does not allow" not in capsys.readouterr().out
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, row(41, seconds="3"), row(42, unit="h")]))
+    load(recipe, dataset_name=f"{path}:2", num_train=0, num_held_out=1)
+    assert (
+        "2 conversations call a tool with a value that its own schema does not allow, and stay as they are; mend the call, or "
+        f"the schema. The first: {path}, line 42: message 2: `set_timer`: wrong type: `seconds` must be integer, not string\n"
+    ) in capsys.readouterr().out
+
+
 def write_chat(folder: Path, name: str, count: int) -> str:
     rows = [[{"role": "user", "content": f"{name} {n}?"}, {"role": "assistant", "content": "Yes."}] for n in range(count)]
     path = folder / f"{name}.jsonl"
