@@ -36,9 +36,9 @@ def brief(error: Exception) -> str:
     return text if text.endswith(" ...") else text.rstrip(" .,:;")
 
 
-def nearest(word: str, words: list[str]) -> str:
-    """Returns a hint naming the most similar of `words`, or an empty text if none is similar."""
-    matches = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+def nearest(word: str, words: list[str], cutoff: float = 0.5) -> str:
+    """Returns a hint naming the most similar of `words`, or an empty text if none is as similar as `cutoff`, 0 to 1."""
+    matches = difflib.get_close_matches(word, words, n=1, cutoff=cutoff)
     return f"; did you mean `{matches[0]}`?" if matches else ""
 
 

@@ -33,6 +33,16 @@ def heading(name: Any) -> str:
     return re.sub(r"[\s\-]+", "_", str(name).strip().lower())
 
 
+def misspelt(row: dict[str, Any], headings: Sequence[str]) -> str:
+    """Returns a hint that names a column whose heading is nearly one of `headings`, or an empty text if there is none."""
+    known = {name for names in [headings, *HEADINGS.values()] for name in names}
+    for column in row:
+        hint = "" if heading(column) in known else nearest(heading(column), list(headings), cutoff=0.8)
+        if hint:
+            return f", but `{column}`{hint}"
+    return ""
+
+
 def read_columns(columns: Sequence[str]) -> dict[str, str]:
     """Returns the columns that `--columns` maps, by the names of `HEADINGS`.
 

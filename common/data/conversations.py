@@ -10,7 +10,7 @@ from common.data.arguments import DataArguments
 from common.data.calls import read_calls
 from common.data.columns import read_columns, text_of_cell
 from common.data.formats import Conversation, Recognised, recognise
-from common.data.messages import THOUGHTS
+from common.data.messages import ROLE_OF, THOUGHTS
 from common.data.notes import LEFT_OUT, ROWS, note
 from common.data.stored import join
 from common.data.tools import check_tools
@@ -196,7 +196,8 @@ def check_conversation(conversation: Conversation) -> None:
         role = message.get("role") if isinstance(message, dict) else None
         if role not in ROLES:
             word = reprlib.repr(role).strip("'")
-            raise BadRow(f"{where}: unknown role `{word}`{nearest(word, ROLES) or '; use one of ' + ', '.join(ROLES)}")
+            hint = nearest(ROLE_OF.get(word, word), list(ROLE_OF))
+            raise BadRow(f"{where}: unknown role `{word}`{hint or '; use one of ' + ', '.join(ROLES)}")
         calls = read_calls(message.get("tool_calls") or [], where)
         for key in ("content", *THOUGHTS):
             text = message.get(key, "" if key in THOUGHTS or calls else None)

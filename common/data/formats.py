@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.data.columns import HEADINGS, find_columns, heading, text_of_cell
+from common.data.columns import HEADINGS, find_columns, heading, misspelt, text_of_cell
 from common.data.literals import read_value
 from common.data.messages import ROLE_OF, THOUGHTS, read_turns
 from common.data.tools import check_tools, read_tools, take_tools
@@ -170,6 +170,9 @@ def _form_of(found: dict[str, list[str]], row: dict[str, Any], mapped: dict[str,
     empty = next((name for name in row if heading(name) in HEADINGS[missing]), None)
     if empty is not None:
         raise BadRow(f"`{empty}` is empty; fill it in or remove the row")
+    hint = misspelt(row, HEADINGS[missing] + (HEADINGS["messages"] if missing == "question" else ()))
+    if hint:
+        raise BadRow(f"no `{missing}`{hint}")
     raise BadRow(
         f"no `{missing}` (found: {columns}); write `question` and `answer`, or `messages`, or name the column with "
         f"`--columns {missing}=...`"

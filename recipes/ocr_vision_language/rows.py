@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.data.columns import find_columns, heading, text_of_cell
+from common.data.columns import find_columns, heading, misspelt, text_of_cell
 from common.data.conversations import check_conversation
 from common.data.formats import recognise
 from common.data.literals import read_value
@@ -102,6 +102,9 @@ def _transcription(row: dict[str, Any], found: dict[str, list[str]], mapped: dic
         return None
     if texts or found["answer"]:
         return (texts or found["answer"])[0]
+    hint = misspelt(row, TEXTS)
+    if hint:
+        raise BadRow(f"no `text`{hint}")
     raise BadRow(f"no `text` (found: {', '.join(map(str, row)) or 'nothing'}); write `image` and `text`, or `messages`")
 
 
