@@ -1,14 +1,10 @@
 """A model's configuration: read and checked by itself, before data are read and weights are loaded."""
 
-from pathlib import Path
-from typing import NoReturn
-
-from common.data.hub import refusal
-from common.errors import brief, fail, nearest
+from common.errors import fail, nearest
 from common.models import tiny, tiny_vision
 from common.models.attention import check_attention
 from common.models.families import PICTURE_MODELS
-from common.models.folder import check_source, config_folder
+from common.models.folder import check_source, config_folder, fail_to_load
 from common.models.vision import is_language_model, is_vision_language
 
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
@@ -38,14 +34,6 @@ def config_of_tiny(name: str, processing: PreTrainedTokenizerBase | ProcessorMix
     if name in tiny_vision.TINY:
         return tiny_vision.tiny_vision_config(name, processing)
     return tiny.tiny_config(tiny_architecture(name), processing)
-
-
-def fail_to_load(name: str, error: Exception) -> NoReturn:
-    """Ends with what a library says of a model that it cannot load."""
-    cure = "without a hub pass a local folder or --config tiny.yaml"
-    if Path(name).is_dir():
-        cure = "pass the folder of a saved model"
-    fail(f"model_name_or_path {name} cannot be loaded: {refusal(error) or f'{brief(error)}; {cure}'}")
 
 
 def read_config(model_args: ModelConfig) -> PreTrainedConfig:

@@ -3,9 +3,9 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from common.data.hub import is_path, use_cache_if_unreachable
+from common.data.hub import is_path, refusal, use_cache_if_unreachable
 from common.errors import brief, fail
 
 from safetensors import SafetensorError, safe_open
@@ -94,6 +94,14 @@ def check_source(name: str) -> None:
             fail(f"model_name_or_path {name}: there is no such folder; pass an existing folder or a hub id")
         use_cache_if_unreachable()
     check_folder(name)
+
+
+def fail_to_load(name: str, error: Exception) -> NoReturn:
+    """Ends with what a library says of a model that it cannot load."""
+    cure = "without a hub pass a local folder or --config tiny.yaml"
+    if Path(name).is_dir():
+        cure = "pass the folder of a saved model"
+    fail(f"model_name_or_path {name} cannot be loaded: {refusal(error) or f'{brief(error)}; {cure}'}")
 
 
 def config_folder(name: str) -> str:

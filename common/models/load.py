@@ -17,11 +17,11 @@ from common.errors import BadRow, brief, fail
 from common.models import mxfp4, tiny, vision, vision_tower, zero3
 from common.models.adapters import check_lora_targets
 from common.models.attention import choose_attention
-from common.models.config import config_of_tiny, fail_to_load, read_config, tiny_architecture
+from common.models.config import config_of_tiny, read_config, tiny_architecture
 from common.models.end_of_turn import set_end_of_turn
 from common.models.experts import use_sorted_experts
 from common.models.families import CHAT_TEMPLATES, PICTURE_MODELS
-from common.models.folder import config_folder
+from common.models.folder import config_folder, fail_to_load
 from common.models.sampling import mend_sampling
 
 import torch

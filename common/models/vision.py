@@ -1,14 +1,12 @@
 """Vision-language models and their processors: a hub id, a folder, an adapter, or a tiny one."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.data.hub import refusal
 from common.data.templates import as_text, without_marks
-from common.errors import BadRow, brief, fail
+from common.errors import BadRow, fail
 from common.models import tiny
-from common.models.folder import check_source
+from common.models.folder import check_source, fail_to_load
 from common.models.tiny_vision import TINY, tiny_processor
 
 from transformers import (
@@ -62,8 +60,7 @@ def load_processor(model_args: "ModelConfig", min_pixels: int, max_pixels: int, 
     try:
         processor = AutoProcessor.from_pretrained(name, revision=model_args.model_revision, trust_remote_code=False)
     except Exception as error:  # the libraries raise whatever a broken file makes them stumble over
-        cure = "pass the folder of a saved model" if Path(name).is_dir() else "without a hub pass a local folder"
-        fail(f"model_name_or_path {name} cannot be loaded: {refusal(error) or f'{brief(error)}; {cure}'}")
+        fail_to_load(name, error)
     processor.image_processor.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
     # Rows are turned into tokens by the tokenizer alone, in the processor's chat format.
     try:

@@ -4,8 +4,7 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
-from common.models.config import fail_to_load
-from common.models.folder import config_folder
+from common.models.folder import config_folder, fail_to_load
 
 from transformers import AutoConfig, PreTrainedConfig
 

@@ -1,7 +1,6 @@
 """Configuration: config.yaml, tiny.yaml where there is no GPU, a run's own settings, `--config FILE`, flags; later ones win."""
 
 import os
-import re
 import sys
 from argparse import Namespace
 from collections.abc import Collection, Mapping
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.data.runs import RECORD, read_record
+from common.data.runs import RECORD, read_record, run_of
 from common.errors import fail, nearest, say
 from common.progress import doing
 from common.run.arguments import RunArguments, check_run, default_output_dir, hide_token
@@ -49,10 +48,7 @@ def _take_config(argv: list[str], recipe: Path) -> Path | None:
 
 def _settings_of_run(folder: str | None, recipe: Path, names: set[str]) -> dict[str, Any]:
     """Returns the settings with which a model was trained, if a folder is a run of this recipe or a checkpoint of one."""
-    if not folder:
-        return {}
-    is_checkpoint = re.fullmatch(r"checkpoint-\d+", Path(folder).name)
-    if not ((Path(folder).parent if is_checkpoint else Path(folder)) / RECORD).is_file():
+    if not folder or not (run_of(folder) / RECORD).is_file():
         return {}
     run, record = read_record(folder)
     if record["recipe"] != recipe.name:
