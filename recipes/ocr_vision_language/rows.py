@@ -22,7 +22,7 @@ from parses import read_answers, read_parse, read_truth
 from placeholders import marked, put_pictures, turns_of
 
 FIELDS = ["company", "date", "address", "total"]  # SROIE's
-# Columns with what is written in a picture; before all others the first that is there.
+# Columns with what is written in a picture; of several, `--columns` says which.
 TEXTS = ("text", "transcription", "transcript", "ocr", "ocr_text", "label", "caption", "gt", "words")
 UNREAD = ("video", "videos", "audio", "audios")
 
@@ -95,13 +95,12 @@ def _transcription(row: dict[str, Any], found: dict[str, list[str]], mapped: dic
         return None if found["question"] else next(iter(found["answer"]), None)
     present = {heading(name): name for name, value in reversed(row.items()) if value is not None}
     texts = [present[name] for name in TEXTS if name in present and (name == "text" or isinstance(row[present[name]], str))]
-    if found["question"] and found["answer"]:
-        if texts:
-            one, other = texts[0], found["answer"][0]
-            raise BadRow(f"`{one}` and `{other}` can both be the answer: say which, for example `--columns answer={one}`")
-        return None
-    if texts or found["answer"]:
-        return (texts or found["answer"])[0]
+    texts += found["answer"]
+    if len(texts) > 1:
+        one, other = texts[:2]
+        raise BadRow(f"`{one}` and `{other}` can both be the answer: say which, for example `--columns answer={one}`")
+    if texts:
+        return None if found["question"] and found["answer"] else texts[0]
     hint = misspelt(row, TEXTS)
     if hint:
         raise BadRow(f"no `text`{hint}")
