@@ -55,8 +55,9 @@ def _metrics_table(runs: list[Run]) -> Table:
         lines.append([f"{split}, step", *(str(row["step"]) if row else "-" for row in rows)])
         lines.append([f"{split}, problems", *(str(row["count"]) if row else "-" for row in rows)])
         for name in dict.fromkeys(name for row in rows if row for name in row["metrics"]):
-            metrics = [row["metrics"].get(name) if row else None for row in rows]
-            lines.append([f"{split}, {name}", *(format_metric(metric) if metric else "-" for metric in metrics)])
+            found = [row if row and name in row["metrics"] else None for row in rows]
+            cells = [format_metric(row["metrics"][name], row["count"]) if row else "-" for row in found]
+            lines.append([f"{split}, {name}", *cells])
     return Table("Metrics", ["metric, with its 95 % interval", *(run.name for run in runs)], lines)
 
 

@@ -120,7 +120,7 @@ def list_runs(folder: Path, as_json: bool) -> None:
     Args:
         folder: Where to look, at any depth.
         as_json: Print a list of `folder`, `recipe`, `model`, `data`, `step`, `max_steps`, `scores` (by held-out set the name of
-            the first metric, `value`, and `low` and `high` of a share), `state`, and of a team `parts`; nothing else.
+            the first metric, `value`, and `low`, `high` and `count` of a share), `state`, and of a team `parts`; nothing else.
 
     Raises:
         SystemExit: With code 2 and one line if there is no such folder, but for the one that the first run makes.

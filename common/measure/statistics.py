@@ -1,4 +1,7 @@
-"""Rates and means with their 95 % intervals."""
+"""Rates and means with their 95 % intervals.
+
+What a function returns says with `count` of how many problems it is: a metric may apply to a part of a held-out set.
+"""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -26,12 +29,12 @@ def share(successes: Sequence[bool], groups: Sequence[Hashable] | None = None) -
             are resampled together.
 
     Returns:
-        `value`, `low` and `high`, each in [0, 1].
+        `value`, `low` and `high`, each in [0, 1], and `count`.
     """
     if groups is not None and len(set(groups)) < len(groups):
         return ratio([int(success) for success in successes], [1] * len(successes), groups)
     low, high = _wilson(sum(successes) / len(successes), len(successes))
-    return {"value": sum(successes) / len(successes), "low": low, "high": high}
+    return {"value": sum(successes) / len(successes), "low": low, "high": high, "count": len(successes)}
 
 
 def mean(values: Sequence[float]) -> dict[str, float]:
@@ -41,18 +44,18 @@ def mean(values: Sequence[float]) -> dict[str, float]:
         values: One score for each problem.
 
     Returns:
-        `value`, `low` and `high`, each in [0, 1].
+        `value`, `low` and `high`, each in [0, 1], and `count`.
     """
     if set(values) <= {0.0, 1.0}:
         return share([value == 1.0 for value in values])
     return ratio(values, [1] * len(values))
 
 
-def ratio(parts: Sequence[float], wholes: Sequence[float], groups: Sequence[Hashable] | None = None) -> dict[str, float]:
+def ratio(parts: Sequence[float], wholes: Sequence[float], groups: Sequence[Hashable] | None = None) -> dict[str, float | None]:
     """Returns the sum of parts over that of wholes, with the 95 % interval of the bootstrap over problems (Efron 1979).
 
     Where every problem has the same ratio no resample differs, which is no certainty: 8 wrong of 8 may be 7 of 10. The interval
-    is then Wilson's of as many problems.
+    is then Wilson's of as many problems; there is none for what is no share, such as 13 errors in a text of 10 characters.
 
     Args:
         parts: For each problem, such as the errors in a text.
@@ -60,7 +63,7 @@ def ratio(parts: Sequence[float], wholes: Sequence[float], groups: Sequence[Hash
         groups: See `share`.
 
     Returns:
-        `value`, `low` and `high`.
+        `value`, `low` and `high`, both None where there is no interval, and `count`.
     """
     names = list(range(len(parts)) if groups is None else groups)
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -72,9 +75,11 @@ def ratio(parts: Sequence[float], wholes: Sequence[float], groups: Sequence[Hash
         part, whole = pairs[:, rng.integers(len(numbers), size=(100, len(numbers)))].sum(axis=2)
         found.append(part / np.maximum(whole, 1))
     low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
-    if high - low < 1e-12 and 0 <= value <= 1:
-        low, high = _wilson(value, len(numbers))
-    return {"value": value, "low": float(min(low, value)), "high": float(max(high, value))}
+    if high - low < 1e-12:
+        low, high = _wilson(value, len(numbers)) if 0 <= value <= 1 else (None, None)
+    else:
+        low, high = float(min(low, value)), float(max(high, value))
+    return {"value": value, "low": low, "high": high, "count": len(parts)}
 
 
 def paired_difference(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
@@ -89,13 +94,13 @@ def paired_difference(one: Sequence[float], other: Sequence[float]) -> dict[str,
         other: For each of the same problems, in the same order, the score to compare with.
 
     Returns:
-        `value`, one minus other, `low` and `high`, each in [-1, 1].
+        `value`, one minus other, `low` and `high`, each in [-1, 1], and `count`.
     """
     differences = [a - b for a, b in zip(one, other, strict=True)]
     if len(set(differences)) > 1:
         return ratio(differences, [1] * len(differences))
     value, (_, half) = differences[0], _wilson(0.0, len(differences))
-    return {"value": value, "low": max(-1.0, value - half), "high": min(1.0, value + half)}
+    return {"value": value, "low": max(-1.0, value - half), "high": min(1.0, value + half), "count": len(differences)}
 
 
 def pass_at_k(num_correct: list[int], num_samples: int, k: int) -> dict[str, float]:
@@ -109,7 +114,7 @@ def pass_at_k(num_correct: list[int], num_samples: int, k: int) -> dict[str, flo
         k: At most `num_samples`.
 
     Returns:
-        `value`, `low` and `high`, each in [0, 1].
+        `value`, `low` and `high`, each in [0, 1], and `count`.
     """
     return mean([1 - math.comb(num_samples - right, k) / math.comb(num_samples, k) for right in num_correct])
 
@@ -120,14 +125,15 @@ def weighted_share(shares: Sequence[dict[str, float]], weights: Sequence[float])
     The interval is put together from theirs (Zou and Donner 2008, doi:10.1002/sim.3095), which are good near 0 and 1, too.
 
     Args:
-        shares: `value`, `low` and `high` of each, such as `share` returns.
+        shares: `value`, `low`, `high` and `count` of each, such as `share` returns.
         weights: One for each share; only their proportions matter.
 
     Returns:
-        `value`, `low` and `high`.
+        `value`, `low` and `high`, and `count`, of all shares together.
     """
     parts = [weight / sum(weights) for weight in weights]
     value = sum(part * one["value"] for part, one in zip(parts, shares, strict=True))
     below = math.sqrt(sum((part * (one["value"] - one["low"])) ** 2 for part, one in zip(parts, shares, strict=True)))
     above = math.sqrt(sum((part * (one["high"] - one["value"])) ** 2 for part, one in zip(parts, shares, strict=True)))
-    return {"value": value, "low": max(0.0, value - below), "high": min(1.0, value + above)}
+    count = sum(one["count"] for one in shares)
+    return {"value": value, "low": max(0.0, value - below), "high": min(1.0, value + above), "count": count}

@@ -8,7 +8,7 @@ from typing import Any
 
 from common.data.hub import is_path
 from common.data.sources import sources_of
-from common.report.numbers import format_metric
+from common.report.numbers import count_of, format_metric
 
 import yaml
 from huggingface_hub import metadata_load, try_to_load_from_cache
@@ -91,7 +91,8 @@ def _measured(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]
         for name, metric in row["metrics"].items():
             first = before[split]["metrics"].get(name)
             values = [format_metric(first) if first else "", format_metric(metric)]
-            lines.append(f"| {' | '.join([_as_text(split), str(row['count']), _as_text(name), *values])} |")
+            count = str(count_of(metric, row["count"]))
+            lines.append(f"| {' | '.join([_as_text(split), count, _as_text(name), *values])} |")
     return lines
 
 

@@ -58,7 +58,7 @@ LOGGED = [
 
 
 def points_of(rows: list[dict], key: str) -> dict[int, dict]:
-    """Returns step -> {"value", perhaps "low" and "high"}; a step repeated after an interruption counts once.
+    """Returns step -> {"value", perhaps "low" and "high", perhaps None}; a step repeated after an interruption counts once.
 
     Args:
         rows: Those of metrics.jsonl.

@@ -93,7 +93,7 @@ def _hacked(rows: list[dict[str, Any]]) -> Finding | None:
     spread = _ends(rows, "reward_std")
     rises = reward[1] - reward[0] > max(0.05 * abs(reward[0]), 0.25 * (spread[0] if spread else 0.0))
     signs = []
-    if held_out and rises and held_out[1]["value"] <= held_out[0].get("high", held_out[0]["value"]):
+    if held_out and rises and held_out[1]["value"] <= (held_out[0].get("high") or held_out[0]["value"]):
         signs.append("the reward rises, and the held-out score does not")
     names = dict.fromkeys(key for row in rows for key in row if key.startswith("rewards/") and key.endswith("/mean"))
     moved = {name.split("/")[1]: found[1] - found[0] for name in names if (found := _ends(rows, name))}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.runs import finite
-from common.report.numbers import format_interval, format_value
+from common.report.numbers import count_of, format_interval, format_value
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -44,7 +44,8 @@ def render(template: str, data: dict[str, Any], **values: Any) -> bytes:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"value": format_value, "interval": format_interval, "words": lambda name: name.replace("_", " ")}
+    environment.filters |= {"value": format_value, "interval": format_interval, "count_of": count_of}
+    environment.filters["words"] = lambda name: name.replace("_", " ")
     page = environment.get_template(template).render(
         style=style,
         script=script,

@@ -23,8 +23,9 @@ def print_results(name: str, results: dict[str, dict[str, Any]]) -> None:
         say(f"\n{split}: {result['count']} problems")
         for metric, measured in result["metrics"].items():
             values = as_metric(measured)
-            interval = f"   95 % interval {format_interval(values)}" if "low" in values else ""
-            say(f"  {metric:<24}{format_value(values):>7}{interval}")
+            label = "95 % interval " if values.get("low") is not None else ""
+            interval = label + format_interval(values) + _on_part(values, result["count"])
+            say(f"  {metric:<24}{format_value(values):>7}   {interval}".rstrip())
 
 
 def format_value(metric: Mapping[str, float]) -> str:
@@ -39,14 +40,36 @@ def format_value(metric: Mapping[str, float]) -> str:
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
-def format_interval(metric: Mapping[str, float]) -> str:
-    """Returns the 95 % interval of a share: [77.0%, 85.0%]; an empty text for other metrics."""
-    return f"[{metric['low']:.1%}, {metric['high']:.1%}]" if "low" in metric else ""
+def format_interval(metric: Mapping[str, float | None]) -> str:
+    """Returns the 95 % interval of a share, [77.0%, 85.0%], or that there is none; an empty text for other metrics."""
+    if "low" not in metric:
+        return ""
+    return "(no interval)" if metric["low"] is None else f"[{metric['low']:.1%}, {metric['high']:.1%}]"
 
 
-def format_metric(metric: Mapping[str, float]) -> str:
-    """Returns a metric with its interval, if it has one: 81.5% [77.0%, 85.0%], or 12.3."""
-    return f"{format_value(metric)} {format_interval(metric)}".rstrip()
+def count_of(metric: Mapping[str, float | None], count: int) -> int:
+    """Returns of how many problems a metric is.
+
+    Args:
+        metric: With its own `count` if it is a share.
+        count: All problems of its set.
+    """
+    return metric.get("count", count)
+
+
+def _on_part(metric: Mapping[str, float | None], count: int) -> str:
+    return "" if count_of(metric, count) == count else f" on {metric['count']}"
+
+
+def format_metric(metric: Mapping[str, float | None], count: int | None = None) -> str:
+    """Returns a metric with its interval, if it has one: 81.5% [77.0%, 85.0%], or 12.3.
+
+    Args:
+        metric: `value`; of a share also `low`, `high` and `count`.
+        count: All problems of its set, so that it is said which metrics are of fewer: 81.5% [77.0%, 85.0%] on 341.
+    """
+    shown = f"{format_value(metric)} {format_interval(metric)}".rstrip()
+    return shown if count is None else shown + _on_part(metric, count)
 
 
 def format_gain(difference: Mapping[str, float]) -> str:

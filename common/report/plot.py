@@ -29,7 +29,7 @@ def _draw(axes: Axes, curve: Curve, rows: list[dict]) -> None:
         steps, values = list(points), [point["value"] for point in points.values()]
         color = COLORS[index % len(COLORS)]
         marker = MARKERS[index % len(MARKERS)] if ":" in key else ""
-        bounded = {step: (point["low"], point["high"]) for step, point in points.items() if "low" in point}
+        bounded = {step: (point["low"], point["high"]) for step, point in points.items() if point.get("low") is not None}
         if bounded:
             axes.vlines(list(bounded), *zip(*bounded.values(), strict=True), color=color, lw=3.5, alpha=0.35)
         if not marker and len(values) > 30:

@@ -12,7 +12,7 @@ from common.data.runs import finite, read_rows
 from common.errors import say
 from common.measure.statistics import paired_difference
 from common.progress import working
-from common.report.numbers import as_metric, format_metric
+from common.report.numbers import as_metric, count_of, format_metric
 from common.run.meter import speed
 from common.run.trackers import Tracker
 
@@ -20,10 +20,10 @@ import torch
 from accelerate.utils import gather_object
 from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
-# What an evaluation returns for each held-out set: the metrics (a number, or value/low/high), the samples to show, and how
-# many problems there were; perhaps also `matrices` (tables of shares: `title`, `rows` and `columns`, `row_title` and
-# `column_title`, `values`), and `right`: whether each counts for the first metric, so that what was gained is measured on the
-# same problems.
+# What an evaluation returns for each held-out set: the metrics (a number, or value/low/high and the count of problems that it
+# is of), the samples to show, and how many problems there were; perhaps also `matrices` (tables of shares: `title`, `rows` and
+# `columns`, `row_title` and `column_title`, `values`), and `right`: whether each counts for the first metric, so that what was
+# gained is measured on the same problems.
 Evaluation = dict[str, dict[str, Any]]
 
 
@@ -106,7 +106,8 @@ class Recorder(TrainerCallback):
             for sample in result["samples"]:
                 self.append("samples.jsonl", {"step": step, "split": split, **sample})
             name, first = next(iter(metrics.items()))
-            say(f"step {step:>4}  {split} {name} {format_metric(first)} on {result['count']}, {self.seconds():.0f} s")
+            count = count_of(first, result["count"])
+            say(f"step {step:>4}  {split} {name} {format_metric(first)} on {count}, {self.seconds():.0f} s")
             # transformers shows what begins with eval_ under eval/, and everything else under train/.
             self._track({f"eval_{split}/{name}": metric["value"] for name, metric in metrics.items()})
         self.last_line = time.monotonic()

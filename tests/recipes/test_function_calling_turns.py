@@ -56,6 +56,7 @@ def test_metrics_count_what_they_say(recipe):
     assert {name: metric["value"] for name, metric in right.items()} == dict.fromkeys(right, 1.0)
     assert verdicts == [{"correct": True, "mistake": None}] * len(rows)
     assert {"exact_call", "parallel_call", "irrelevance", "relevance", "asks_back", "final_answer"} <= right.keys()
+    assert right["exact_call"]["count"] == sum("tool_calls" in row["messages"][-1] for row in rows) < len(rows)
 
     silent, verdicts = score(rows, ["No."] * len(rows))
     assert not any(verdict["correct"] for verdict in verdicts)

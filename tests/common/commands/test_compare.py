@@ -27,6 +27,8 @@ def against_first(recipes: Recipes, *runs: str) -> dict | None:
 def test_runs_are_held_against_the_first(recipes: Recipes):
     measure(make_run("a", learning_rate=1e-5), "11110000", kept=4)
     measure(make_run("b", learning_rate=3e-5, beta=0.1), "01110011", kept=4)
+    rows = Path("b/metrics.jsonl")
+    rows.write_text(rows.read_text().replace('"high": 1.0', '"high": 1.0, "count": 6'))  # of a part of the set
     code, out, error = recipes("compare", "a", "b")
     assert (code, error) == (0, "")
     lines = [" ".join(line.split()) for line in out.splitlines()]
@@ -36,7 +38,7 @@ def test_runs_are_held_against_the_first(recipes: Recipes):
         "1 more that not all of them have (--json lists them)",
     ]
     assert "held_out, step 4 4" in lines
-    assert "held_out, accuracy 50.0% [0.0%, 100.0%] 62.5% [0.0%, 100.0%]" in lines
+    assert "held_out, accuracy 50.0% [0.0%, 100.0%] 62.5% [0.0%, 100.0%] on 6" in lines
     (line,) = [line for line in lines if line.startswith("b against a, held_out: +12.5 points [")]
     assert line.endswith("] on the same 8 problems (2 that it alone gets right, 1 that it alone gets wrong)")
     # The same problem side by side, without what a terminal would obey.

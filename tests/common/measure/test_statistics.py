@@ -34,6 +34,7 @@ def test_a_weighted_mean_of_shares():
     half, none = share([True, False] * 50), share([False] * 20)
     assert weighted_share([half], [3.0]) == pytest.approx(half)
     found = weighted_share([half, none], [1, 3])
+    assert found["count"] == 120
     assert found["value"] == pytest.approx(1 / 8)
     # Neither an interval of nothing at the share that is 0, nor the sum of both.
     assert found["value"] - found["low"] == pytest.approx((0.5 - half["low"]) / 4)
@@ -78,6 +79,9 @@ def test_problems_that_are_all_alike_are_no_certainty():
         found = mean(values)
         assert found["high"] - found["low"] > 0.2
     assert ratio([3] * 8, [4] * 8)["low"] < 0.75 < ratio([3] * 8, [4] * 8)["high"]
+    # 13 errors in 10 characters are no share, of which Wilson's interval would be.
+    for copies in (1, 8):
+        assert ratio([13] * copies, [10] * copies) == {"value": 1.3, "low": None, "high": None, "count": copies}
 
 
 def test_what_belongs_together_is_one_piece_of_evidence():
@@ -91,6 +95,7 @@ def test_what_belongs_together_is_one_piece_of_evidence():
     assert together["high"] - together["low"] > 2 * (apart["high"] - apart["low"])
     assert together["high"] - together["low"] == pytest.approx(ten["high"] - ten["low"], rel=0.2)
     assert share(right, range(100)) == apart
+    assert together["count"] == apart["count"] == 100
     scores = [float(value) / 2 for value in right]
     apart, together = mean(scores), ratio(scores, [1] * len(scores), groups)
     assert together["high"] - together["low"] > 2 * (apart["high"] - apart["low"])

@@ -54,7 +54,7 @@ class Page(HTMLParser):
 
 
 def card(folder: Path, text: str = "plain", **settings: str) -> str:
-    metrics = {text: {"value": 0.5, "low": 0.4, "high": 0.6}}
+    metrics = {text: {"value": 0.5, "low": 0.4, "high": 0.6, "count": 3}}
     rows = [{"step": step, "split": text, "count": 4, "metrics": metrics} for step in (0, 2)]
     settings = {"model_name_or_path": text, "dataset_name": text, "use_peft": False} | settings
     write_card(folder, title="A title", summary="A summary.", settings=settings, rows=rows, facts={text: text}, model_name=text)
@@ -96,6 +96,7 @@ def test_a_card_names_no_path_of_the_machine(tmp_path: Path, name: str, shown: s
     name = name.format(there=tmp_path / "model")
     text = card(tmp_path, model_name_or_path=name)
     assert f"Trained from `{shown}` on `plain`." in text
+    assert "\n| plain | 3 | plain | 50.0% [40.0%, 60.0%] | 50.0% [40.0%, 60.0%] |\n" in text
     assert (parts(text)[0].get("base_model") == name) == in_header
     assert str(tmp_path) not in text
     assert "/home/ada" not in text

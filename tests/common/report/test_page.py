@@ -31,6 +31,14 @@ def test_numbers_stand_with_their_intervals(run_folder: Path) -> None:
     assert "so far" not in text.lower()
 
 
+def test_a_metric_of_a_part_says_so(tmp_path: Path) -> None:
+    metrics = {"exact_call": share(0.3) | {"count": 341}, "loss": {"value": 2.5}}
+    write_rows(tmp_path / "metrics.jsonl", [{"step": 0, "seconds": 1, "split": "held_out", "count": 600, "metrics": metrics}])
+    text = visible(report(tmp_path))
+    assert "Measured on 341 problems. In brackets: the 95 % interval." in text
+    assert "held out · 600 problems · step 0 exact call · 341 problems 30.0% [25.7%, 34.7%] loss 2.5" in text
+
+
 def test_a_repeated_step_of_a_resumed_run_counts_once_and_half_a_line_is_skipped(run_folder: Path) -> None:
     with open(run_folder / "metrics.jsonl", "a") as file:
         file.write(json.dumps(evaluation(60, "held_out", 0.8)) + '\n{"step": 61, "rew')
