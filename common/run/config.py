@@ -87,7 +87,6 @@ def _gather(argv: list[str], recipe: Path, parser: Parser, run_flag: str | None)
     files = [recipe / "config.yaml"]
     if config is None and not torch.cuda.is_available():
         files.append(recipe / "tiny.yaml")
-        say(f"No GPU: using {os.path.relpath(files[-1])}, a tiny model that learns in minutes (--config FILE for another).")
     settings = parser.standard | {
         "report_to": "wandb" if os.environ.get("WANDB_API_KEY") else "none",
         "use_cpu": not torch.cuda.is_available(),
@@ -99,8 +98,11 @@ def _gather(argv: list[str], recipe: Path, parser: Parser, run_flag: str | None)
         fail(f"{config} says nothing; write `key: value` lines into it, or leave --config away")
     hide_token(settings, given, flags)
     usual_data, chosen = (settings | given).get("dataset_name"), given | flags
-    if run_flag:
-        settings |= _settings_of_run(chosen.get(run_flag), recipe, set(parser.standard) - NOT_OF_THE_RUN - {run_flag})
+    names = set(parser.standard) - NOT_OF_THE_RUN - {run_flag}
+    of_run = _settings_of_run(chosen.get(run_flag), recipe, names) if run_flag else {}
+    if len(files) > 1 and not of_run:
+        say(f"No GPU: using {os.path.relpath(files[-1])}, a tiny model that learns in minutes (--config FILE for another).")
+    settings |= of_run
     by_hand = flags if config and config.resolve().parent == recipe else chosen
     if not (settings | chosen)["dataset_name"]:
         fail("dataset_name has no value; write `dataset_name: ...` into config.yaml, or pass --dataset_name")

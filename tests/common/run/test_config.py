@@ -79,12 +79,15 @@ def test_an_evaluation_takes_the_settings_of_its_run(tmp_path: Path, parsed, cap
         assert values["model_name_or_path"] == str(folder)
     capsys.readouterr()
     assert parsed(SFT, "--model_name_or_path", str(run), script="evaluate.py")["num_train"] == 0
-    assert "is a run of the recipe ocr_vision_language: its settings are not taken." in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "is a run of the recipe ocr_vision_language: its settings are not taken." in out
+    assert "No GPU: using " in out
     (run / "run.json").write_text(
         json.dumps({"recipe": TEAM, "world_size": 1, "settings": {"model_name_or_path": "my/base", "num_train": 77}})
     )
     values = parsed(TEAM, "--run_dir", str(run), script="evaluate.py", run_flag="run_dir")
     assert (values["model_name_or_path"], values["num_train"], values["run_dir"]) == ("my/base", 77, str(run))
+    assert capsys.readouterr().out == f"Settings: those of the run {run}, unless --config or a flag says otherwise.\n"
 
 
 @pytest.mark.parametrize(("given", "read"), [("q_proj", ["q_proj"]), ("mlp.down_proj", ["mlp.down_proj"])])
