@@ -181,7 +181,10 @@ def _as_text(prepared: Prepared) -> str:
     lines += _histogram(prepared)
     for number, segments in enumerate(prepared.first, start=1):
         shown = "".join(f"{marks[0]}{text}{marks[1]}" if trained else text for trained, text in segments)
-        lines.append(f"Row {number}; what is trained {'is green' if marks[0] == GREEN else 'stands in » «'}:\n{shown}")
+        # With rewards nothing of a row is trained, but what the model writes itself.
+        marked = any(trained for trained, _ in segments)
+        legend = f"; what is trained {'is green' if marks[0] == GREEN else 'stands in » «'}" if marked else ""
+        lines.append(f"Row {number}{legend}:\n{shown}")
     return "\n".join(lines)
 
 

@@ -96,8 +96,10 @@ def test_too_few_rows_to_train_can_be_looked_at(python: Python, tmp_path: Path):
 
 
 def test_the_lesson_and_what_is_no_recipe(python: Python, tmp_path: Path):
-    found = json.loads(prepare(python, "grpo_math", "--json").stdout)
-    assert found["splits"]["train"] > 1000
+    said = prepare(python, "grpo_math", "--show", "1").stdout
+    assert ": 4000 train, " in said
+    assert "\nRow 1:\n<|im_start|>user\n" in said  # nothing of it is trained, so no mark is announced
+    assert "«" not in said
     assert prepare(python, "grpo_mth", code=2).stderr.startswith(
         "error: there is no recipe `grpo_mth`; did you mean `grpo_math`?"
     )
