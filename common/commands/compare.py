@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from common.commands.compare_page import check_file, write_page
-from common.commands.compared import Run, paired, read_run
+from common.commands.compared import Run, paired, read_run, unlike
 from common.errors import fail
 from common.report.numbers import format_gain, format_metric
 from common.report.table import Table
@@ -58,7 +58,14 @@ def _metrics_table(runs: list[Run]) -> Table:
             found = [row if row and name in row["metrics"] else None for row in rows]
             cells = [format_metric(row["metrics"][name], row["count"]) if row else "-" for row in found]
             lines.append([f"{split}, {name}", *cells])
-    return Table("Metrics", ["metric, with its 95 % interval", *(run.name for run in runs)], lines)
+    notes = [
+        f"{other.name} against {runs[0].name}, {split}: {sentence}"
+        for other in runs[1:]
+        for split in runs[0].evaluations
+        if split in other.evaluations
+        for sentence in unlike(runs[0], other, split)
+    ]
+    return Table("Metrics", ["metric, with its 95 % interval", *(run.name for run in runs)], lines, "\n".join(notes))
 
 
 def _print_pair(first: Run, other: Run, split: str, pair: dict[str, Any] | None) -> None:
@@ -118,8 +125,8 @@ def compare_runs(folders: list[Path], as_json: bool, html: Path | None = None) -
     if as_json:
         print(_as_json(runs, settings, pairs))
         return
-    text = [table.as_text()] if table.rows else []
-    print("\n".join([*text, *([table.note] if table.note else []), "", metrics.as_text()]))
+    text = [table.as_text() if table.rows else "", table.note, "\n" + metrics.as_text(), metrics.note]
+    print("\n".join(filter(None, text)))
     for other, found in pairs:
         for split, pair in found.items():
             _print_pair(first, other, split, pair)

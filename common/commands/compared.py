@@ -83,6 +83,21 @@ def _headline(run: Run, split: str) -> str:
     return next(iter(run.evaluations[split]["metrics"]))
 
 
+def unlike(first: Run, other: Run, split: str) -> list[str]:
+    """Returns in what two runs measure a held-out set otherwise, each as a sentence; nothing where they measure it alike."""
+    found = []
+    headlines = [_headline(run, split) for run in (first, other)]
+    if headlines[0] != headlines[1]:
+        found.append(f"the first metrics differ ({' and '.join(headlines)}), and with them what counts as right.")
+    counts = [run.evaluations[split]["count"] for run in (first, other)]
+    names = [run.problems.get(split, {}) for run in (first, other)]
+    if counts[0] != counts[1] or any(one != another for one, another in zip(*names, strict=False)):
+        found.append("other problems are held out, so the metrics are not of the same ones.")
+    elif _holds_out(first) != _holds_out(other):
+        found.append("other problems may be held out: settings or files that choose them differ.")
+    return found
+
+
 def _right(run: Run, split: str) -> list[bool]:
     """Returns for each problem of a held-out set whether it is right; empty where only the kept ones are known."""
     return [is_right == "1" for is_right in run.evaluations[split].get("right", "")]

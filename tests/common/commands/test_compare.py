@@ -67,7 +67,18 @@ def test_problems_that_may_be_others_do_not_count(recipes: Recipes, settings: di
     measure(make_run("b", **settings), "01110011", **{"kept": 4} | measured)
     pair = against_first(recipes, "a", "b")
     assert (pair["problems"], pair["all"], pair["only_first_right"]) == (measured.get("kept", 4), False, 1)
-    assert "problems that both kept" in recipes("compare", "a", "b")[1]
+    out = recipes("compare", "a", "b")[1]
+    assert "problems that both kept" in out
+    note = "\nb against a, held_out: other problems may be held out: settings or files that choose them differ.\n"
+    assert (note in out) == bool(settings)
+
+
+def test_held_out_sets_that_differ_are_named(recipes: Recipes):
+    measure(make_run("a"), "11110000")
+    measure(make_run("b", num_held_out=4), "1111", kept=4)
+    line = "b against a, held_out: other problems are held out, so the metrics are not of the same ones."
+    assert f"\n{line}\n" in recipes("compare", "a", "b", "--html", "page.html")[1]
+    assert line in Path("page.html").read_text(encoding="utf-8")
 
 
 def test_what_is_measured_otherwise_is_not_compared(recipes: Recipes):
@@ -76,6 +87,8 @@ def test_what_is_measured_otherwise_is_not_compared(recipes: Recipes):
     assert against_first(recipes, "a", "b") is None
     out = recipes("compare", "a", "b")[1]
     assert "\nb against a, held_out: no problem in common that both measure alike\n" in out
+    line = "the first metrics differ (accuracy and exact_match), and with them what counts as right."
+    assert f"\nb against a, held_out: {line}\n" in out
 
 
 def test_examples_are_three_at_most_and_of_the_last_evaluation(recipes: Recipes):
