@@ -75,7 +75,7 @@ def _model_index(name: str, task: str, data: str, after: dict[str, dict[str, Any
         metrics = [
             {"name": _on_a_line(metric), "type": _on_a_line(metric), "value": values["value"]}
             for metric, values in row["metrics"].items()
-            if math.isfinite(values["value"])
+            if values["value"] is not None and math.isfinite(values["value"])
         ]
         if metrics:
             of = {"name": f"{data} ({_on_a_line(split)})", "type": data}

@@ -82,7 +82,8 @@ def _held_out(rows: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, f
     if len(same) < 2:
         return None
     name = next(iter(same[0]["metrics"]))
-    return same[0]["metrics"][name], same[-1]["metrics"].get(name, same[0]["metrics"][name])
+    first, last = same[0]["metrics"][name], same[-1]["metrics"].get(name, same[0]["metrics"][name])
+    return None if None in (first["value"], last["value"]) else (first, last)
 
 
 def _hacked(rows: list[dict[str, Any]]) -> Finding | None:

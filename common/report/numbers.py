@@ -28,13 +28,15 @@ def print_results(name: str, results: dict[str, dict[str, Any]]) -> None:
             say(f"  {metric:<24}{format_value(values):>7}   {interval}".rstrip())
 
 
-def format_value(metric: Mapping[str, float]) -> str:
+def format_value(metric: Mapping[str, float | None]) -> str:
     """Returns the value of a metric with the digits worth reading: 81.5% if it has an interval, else a number: 12.3, 0.456.
 
     Args:
-        metric: `value`; of a share also `low` and `high`, its 95 % interval.
+        metric: `value`, None where it was no number (0 of 0): a `-`; of a share also `low` and `high`, its 95 % interval.
     """
     value = metric["value"]
+    if value is None:
+        return "-"
     if "low" in metric:
         return f"{value:.1%}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"

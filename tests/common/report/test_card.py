@@ -54,7 +54,7 @@ class Page(HTMLParser):
 
 
 def card(folder: Path, text: str = "plain", **settings: str) -> str:
-    metrics = {text: {"value": 0.5, "low": 0.4, "high": 0.6, "count": 3}}
+    metrics = {text: {"value": 0.5, "low": 0.4, "high": 0.6, "count": 3}, "none": {"value": None}}
     rows = [{"step": step, "split": text, "count": 4, "metrics": metrics} for step in (0, 2)]
     settings = {"model_name_or_path": text, "dataset_name": text, "use_peft": False} | settings
     write_card(folder, title="A title", summary="A summary.", settings=settings, rows=rows, facts={text: text}, model_name=text)

@@ -18,6 +18,7 @@ import pytest
         ({"value": 1234.56}, "1,234.6"),
         ({"value": 0.45678}, "0.457"),
         ({"value": 0.0}, "0"),
+        ({"value": None}, "-"),  # NaN in metrics.jsonl
     ],
 )
 def test_a_metric_in_a_line(metric: dict[str, float], text: str):

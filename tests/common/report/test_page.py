@@ -32,11 +32,11 @@ def test_numbers_stand_with_their_intervals(run_folder: Path) -> None:
 
 
 def test_a_metric_of_a_part_says_so(tmp_path: Path) -> None:
-    metrics = {"exact_call_DE": share(0.3) | {"count": 341}, "loss": {"value": 2.5}}
+    metrics = {"exact_call_DE": share(0.3) | {"count": 341}, "loss": {"value": None}}
     write_rows(tmp_path / "metrics.jsonl", [{"step": 0, "seconds": 1, "split": "held_out", "count": 600, "metrics": metrics}])
     text = visible(report(tmp_path))
     assert "exact call DE, held out so far, step 0 30.0% [25.7%, 34.7%] Measured on 341 problems. In brackets: the 95" in text
-    assert "held out · 600 problems · step 0 exact call DE · 341 problems 30.0% [25.7%, 34.7%] loss 2.5" in text
+    assert "held out · 600 problems · step 0 exact call DE · 341 problems 30.0% [25.7%, 34.7%] loss - " in text
 
 
 def test_a_repeated_step_of_a_resumed_run_counts_once_and_half_a_line_is_skipped(run_folder: Path) -> None:
