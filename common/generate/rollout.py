@@ -9,6 +9,7 @@ from common.models.base import base_of
 from common.models.zero3 import keep_whole
 
 import torch
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
@@ -26,12 +27,25 @@ def use_rollout_engine(trainer: GRPOTrainer) -> None:
         trainer: Ready to train.
     """
     args = trainer.args
+    _leave_texts(trainer)
     if args.ds3_gather_for_generation:
         keep_whole(args.deepspeed_plugin)
     if args.use_vllm or args.use_transformers_continuous_batching or args.cache_implementation:
         return
     if engine_fits(trainer.model, trainer.accelerator, trainer.generation_config, args.ds3_gather_for_generation):
         trainer.rollout_func = Rollout(trainer)
+
+
+def _leave_texts(trainer: GRPOTrainer) -> None:
+    """Has rows reach the trainer as they are: they are texts, and accelerate would look for tensors in thousands a step."""
+    get_train_dataloader = trainer.get_train_dataloader
+
+    def without_device() -> DataLoader:
+        loader = get_train_dataloader()
+        loader.device = None
+        return loader
+
+    trainer.get_train_dataloader = without_device
 
 
 class Rollout:

@@ -94,6 +94,18 @@ def test_who_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert isinstance(trainer.rollout_func, Rollout) == (not chosen)
 
 
+def test_rows_of_texts_are_not_searched_for_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def search(*args, **kwargs):
+        raise AssertionError("send_to_device")
+
+    monkeypatch.setattr("accelerate.data_loader.send_to_device", search)
+    trainer = trainer_of(tmp_path)
+    with pytest.raises(AssertionError, match="send_to_device"):
+        next(iter(trainer.get_train_dataloader()))
+    use_rollout_engine(trainer)
+    assert [row["prompt"] in PROMPTS for row in next(iter(trainer.get_train_dataloader()))] == [True] * 8
+
+
 def small(model_type: str, **settings) -> PreTrainedModel:
     sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     sizes |= {"num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
