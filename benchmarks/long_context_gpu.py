@@ -130,7 +130,7 @@ def main() -> None:
         for name, file in files.items():
             flags += [f"--{name}_name", str(folder / f"{file}.jsonl")]
         entry = launch(run, [*flags, "--model_name_or_path", str(folder)], ["0"] if has_gpu else [""], args, read_supervised)
-        entry["planned GiB"] = estimate(job_of(settings, model, stage=2, num_processes=1), memory).gib["peak"]
+        entry["planned GiB"] = estimate(job_of(settings, model, zero_stage=2, num_processes=1), memory).gib["peak"]
         record["runs"].append(entry)
         args.results.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         measured = [entry.get("tokens/s", "did not end"), entry.get("peak GPU memory GiB", ""), round(entry["planned GiB"], 1)]

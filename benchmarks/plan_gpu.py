@@ -92,7 +92,7 @@ def planned(run: Run, gpu_memory: float | None, prompts: list[int]) -> dict[str,
     """
     settings = settings_of(run)
     model = config_named(settings["model_name_or_path"])
-    job = job_of(settings, model, stage=int(run.stage[4]), num_processes=run.num_gpus)
+    job = job_of(settings, model, zero_stage=int(run.stage[4]), num_processes=run.num_gpus)
     rows = settings["per_device_train_batch_size"]
     if job.completions:
         # TRL pads to the longest prompt of a generation; those of all steps are a sample of the problems.

@@ -95,7 +95,9 @@ def _job(run: dict) -> Job:
     settings = settings_in(run["recipe"], "config.yaml") | run["settings then"] | own | VARIANTS[run["variant"]]
     if run.get("rows a device at once"):
         settings["per_device_train_batch_size"] = run["rows a device at once"]
-    job = job_of(settings, config_named(settings["model_name_or_path"]), stage=int(run["stage"][4]), num_processes=run["gpus"])
+    job = job_of(
+        settings, config_named(settings["model_name_or_path"]), zero_stage=int(run["stage"][4]), num_processes=run["gpus"]
+    )
     rows = settings["per_device_train_batch_size"]
     if job.completions:
         longest = PROMPTS.get(job.completions, PROMPTS[64]) + 256
@@ -167,7 +169,7 @@ def _others(row: Measured) -> tuple[float, float]:
 
     total = row.plan.counts.total
     launch = {"num_gpus_per_node": row.gpus, "num_nodes": 1, "cpu_offload": False}
-    if row.job.stage == 3:
+    if row.job.zero_stage == 3:
         text = row.job.config.get_text_config()
         layer = text.vocab_size * text.hidden_size  # the largest
         _, found, _ = estimate_zero3_model_states_mem_needs(total, layer, **launch, cpu_offload_params=False)

@@ -37,7 +37,7 @@ class Job:
     Attributes:
         config: The model's configuration.
         tokens: Of a micro-batch on one GPU, padding included: rows x their length.
-        stage: ZeRO stage, 1 to 3.
+        zero_stage: 1 to 3.
         num_processes: GPUs, one a process.
         gradient_accumulation_steps: Micro-batches for an update.
         offload_optimizer: Whether the optimizer is in the host's memory.
@@ -59,7 +59,7 @@ class Job:
 
     config: PreTrainedConfig
     tokens: int
-    stage: int = 2
+    zero_stage: int = 2
     num_processes: int = 1
     gradient_accumulation_steps: int = 1
     offload_optimizer: bool = False
@@ -129,7 +129,7 @@ def shape_of(job: Job) -> Shape:
 
 def too_many_for_eight_bits(job: Job, counts: Counts) -> bool:
     """Returns whether a process's weights are updated as one tensor that an optimizer in 8 bits cannot count."""
-    return job.stage < 3 and counts.trained // job.num_processes > EIGHT_BIT_NUMBERS
+    return job.zero_stage < 3 and counts.trained // job.num_processes > EIGHT_BIT_NUMBERS
 
 
 def _frozen(value: object) -> object:
@@ -140,14 +140,14 @@ def _states(job: Job, counts: Counts) -> dict[str, float]:
     """Returns the bytes that stay from step to step."""
     linear = (NESTED_NF4 if job.nested else NF4) if job.load_in_4bit else job.width
     weights = (counts.total - counts.linear) * job.width + counts.linear * linear
-    shares = job.num_processes if job.stage == 3 else 1
+    shares = job.num_processes if job.zero_stage == 3 else 1
     states = {"weights": 0 if job.offload_param else weights / shares}
     if job.reference:
         states["reference model"] = weights / shares
     # A float32 copy and two moments: in 8 bits with the scales of their blocks.
     width = 4 + 2 * (EIGHT_BITS if job.eight_bits else 4)
     states["optimizer"] = 0 if job.offload_optimizer else width * counts.trained / job.num_processes
-    if job.stage == 3:  # what the gradients are put into is there from the start
+    if job.zero_stage == 3:  # what the gradients are put into is there from the start
         states["gradients"] = 0 if job.offload_optimizer else job.width * counts.trained / job.num_processes
         states["buckets"] = job.width * BUCKET
     return states
@@ -157,9 +157,9 @@ def _pass(job: Job, passed: Pass) -> dict[str, float]:
     """Returns the bytes of a forward and backward pass beside the states, when they are most."""
     counts, mine = passed.counts, job.width * passed.counts.trained / job.num_processes
     live = passed.fixed + passed.per_token * job.tokens
-    if job.stage == 3:
+    if job.zero_stage == 3:
         gradients = 0 * live
-    elif job.stage == 2:
+    elif job.zero_stage == 2:
         # They are put into their place with the first full bucket; earlier micro-batches' are there already.
         earlier = mine if job.gradient_accumulation_steps > 1 else 0
         gradients = (earlier + mine * (passed.gradients > BUCKET)) * (not job.offload_optimizer)
@@ -175,9 +175,9 @@ def _pass(job: Job, passed: Pass) -> dict[str, float]:
     parts["adapted experts"] = job.width * (at_once(folded) + max(folded) + job.tokens * at_once(beside))
     if job.load_in_4bit:
         parts["a layer in 16 bits"] = 2 * counts.largest
-    if job.stage == 3 and (job.num_processes > 1 or job.offload_param):  # one process that holds all gathers nothing
+    if job.zero_stage == 3 and (job.num_processes > 1 or job.offload_param):  # one process that holds all gathers nothing
         parts["gathered layers"] = job.width * min(counts.total, max(GATHERED, counts.layer))
-    if job.stage < 3:
+    if job.zero_stage < 3:
         parts["buckets"] = job.width * BUCKET
     return parts
 
@@ -187,9 +187,9 @@ def _step(job: Job, counts: Counts) -> dict[str, float]:
     if job.offload_optimizer:
         return {}
     mine = counts.trained / job.num_processes
-    updated = min(mine, SUB_GROUP) if job.stage == 3 else mine
+    updated = min(mine, SUB_GROUP) if job.zero_stage == 3 else mine
     parts = {"optimizer step": updated * (job.width + (4 if job.width == 2 else 0))}
-    if job.stage < 3:
+    if job.zero_stage < 3:
         parts["gradients"] = job.width * mine
     return parts
 
@@ -205,7 +205,7 @@ def _generation(job: Job, counts: Counts, taken: float, gpu_memory: float | None
     """
     text = job.config.get_text_config()
     parts, whole = {}, job.width * counts.total
-    if job.stage == 3 and (job.num_processes > 1 or job.offload_param):
+    if job.zero_stage == 3 and (job.num_processes > 1 or job.offload_param):
         parts["gathered layers"] = whole
     length = -(-job.completion_length // LENGTH) * LENGTH
     dtype = torch.float32 if job.width == 4 else torch.bfloat16
@@ -239,7 +239,7 @@ def estimate(job: Job, gpu_memory: float | None = None) -> Plan:
     phases = {"pass": _pass(job, passed), "optimizer step": _step(job, passed.counts)}
     if job.completions:
         phases["generation"] = _generation(job, passed.counts, sum(states.values()), gpu_memory)
-    elif gpu_memory is not None and job.stage == 3 and (job.num_processes > 1 or job.offload_param):
+    elif gpu_memory is not None and job.zero_stage == 3 and (job.num_processes > 1 or job.offload_param):
         whole = job.width * passed.counts.total
         if GATHER_ROOM * whole <= gpu_memory * GIB - sum(states.values()):
             phases["evaluation"] = {"gathered layers": whole}

@@ -11,12 +11,12 @@ from transformers import PreTrainedConfig
 
 # Of accelerate_configs, from the fastest to the one that takes least; ZeRO-1 takes more than ZeRO-2 and saves it nothing.
 STAGES: dict[str, dict[str, Any]] = {
-    "zero2": {"stage": 2},
-    "zero3": {"stage": 3},
-    "zero2_offload": {"stage": 2, "offload_optimizer": True},
-    "zero3_offload": {"stage": 3, "offload_optimizer": True, "offload_param": True},
+    "zero2": {"zero_stage": 2},
+    "zero3": {"zero_stage": 3},
+    "zero2_offload": {"zero_stage": 2, "offload_optimizer": True},
+    "zero3_offload": {"zero_stage": 3, "offload_optimizer": True, "offload_param": True},
 }
-ALL_STAGES = {"zero1": {"stage": 1}, **STAGES}
+ALL_STAGES = {"zero1": {"zero_stage": 1}, **STAGES}
 # Bytes of the host's memory for each trained number, on one machine: a float32 copy and two moments, float32 gradients and
 # weights on their way (accelerate_configs/zero2_offload.yaml). With ZeRO-3 the weights stay there too.
 HOST = 18
@@ -124,14 +124,16 @@ def cures(job: Job, rows: int, gpu_memory: float | None = None) -> list[tuple[st
     if job.lora is None:
         lora = {"r": 16, "lora_dropout": 0.05, "target_modules": "all-linear"}
         changes["--use_peft true --lora_target_modules all-linear"] = replace(job, lora=lora, reference=False)
-    if job.stage < 3:  # on one GPU ZeRO-3 splits nothing, but updates a part after the other
-        following = job.stage + 1
-        changes[f"accelerate_configs/zero{following}.yaml"] = replace(job, stage=following)
+    if job.zero_stage < 3:  # on one GPU ZeRO-3 splits nothing, but updates a part after the other
+        following = job.zero_stage + 1
+        changes[f"accelerate_configs/zero{following}.yaml"] = replace(job, zero_stage=following)
     plan = estimate(job, gpu_memory)
     if not (job.offload_optimizer or job.eight_bits or job.lora or too_many_for_eight_bits(job, plan.counts)):
         changes["--optim adamw_bnb_8bit"] = replace(job, eight_bits=True)
     if not job.offload_optimizer and job.lora is None:
-        offload = {"offload_optimizer": True, "offload_param": job.stage == 3}
-        changes[f"accelerate_configs/zero{max(job.stage, 2)}_offload.yaml"] = replace(job, stage=max(job.stage, 2), **offload)
+        offload = {"offload_optimizer": True, "offload_param": job.zero_stage == 3}
+        changes[f"accelerate_configs/zero{max(job.zero_stage, 2)}_offload.yaml"] = replace(
+            job, zero_stage=max(job.zero_stage, 2), **offload
+        )
     saved = {cure: plan.peak - estimate(changed, gpu_memory).peak for cure, changed in changes.items()}
     return [(cure, gib) for cure, gib in saved.items() if gib >= 0.05]

@@ -101,7 +101,8 @@ def _gather(argv: list[str], recipe: Path, parser: Parser, run_flag: str | None)
     names = set(parser.standard) - NOT_OF_THE_RUN - {run_flag}
     of_run = _settings_of_run(chosen.get(run_flag), recipe, names) if run_flag else {}
     if len(files) > 1 and not of_run:
-        say(f"No GPU: using {os.path.relpath(files[-1])}, a tiny model that learns in minutes (--config FILE for another).")
+        tiny = "" if "model_name_or_path" in flags else ", a tiny model that learns in minutes"
+        say(f"No GPU: using {os.path.relpath(files[-1])}{tiny} (--config FILE for another).")
     settings |= of_run
     by_hand = flags if config and config.resolve().parent == recipe else chosen
     if not (settings | chosen)["dataset_name"]:

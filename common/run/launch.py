@@ -128,7 +128,7 @@ def describe_zero(zero: dict[str, Any]) -> dict[str, Any]:
         zero: `zero_optimization` of DeepSpeed's settings.
     """
     devices = {name: (zero.get(name) or {}).get("device", "none") for name in OFFLOADS}
-    return {"stage": zero["stage"]} | {name: device in ("cpu", "nvme") for name, device in devices.items()}
+    return {"zero_stage": zero["stage"]} | {name: device in ("cpu", "nvme") for name, device in devices.items()}
 
 
 def zero_settings(values: Namespace) -> dict[str, Any] | None:

@@ -54,7 +54,7 @@ class _TrainNoMore(TrainerCallback):
         raise _Trained
 
 
-def _train(trainer: Trainer, checkpoint: Path | None) -> None:
+def _train_or_load(trainer: Trainer, checkpoint: Path | None) -> None:
     """Trains from a checkpoint on; after the last one the weights are loaded, and nothing else."""
     if checkpoint is None or not is_last(checkpoint):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -67,7 +67,7 @@ def _train(trainer: Trainer, checkpoint: Path | None) -> None:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
 
 
-def _begin(script: str, trainer: Trainer) -> None:
+def _write_record(script: str, trainer: Trainer) -> None:
     """Writes the record of a run; no process goes on before it is there."""
     write_record(script, trainer.args)
     trainer.accelerator.wait_for_everyone()
@@ -86,7 +86,7 @@ def _undo_defaults(trainer: Trainer) -> None:
     trainer.create_model_card = lambda *args, **kwargs: None  # TRL's own, at each checkpoint; ours is written at the end
 
 
-def _watch(trainer: Trainer, folder: Path) -> Watch:
+def _make_watch(trainer: Trainer, folder: Path) -> Watch:
     """Returns what stops a run: on request, when its time is over, where it diverges or a checkpoint has no room."""
     needed = size_of_checkpoint(trainer.model, trainer.is_deepspeed_enabled)
     settings = trainer.args.run_values
@@ -116,14 +116,14 @@ def _checkpoint_to_continue(trainer: Trainer, needed: int) -> Path | None:
     return checkpoint
 
 
-def _continue(trainer: Trainer, checkpoint: Path | None, recorder: Recorder, report: LiveReport) -> None:
+def _restore_and_train(trainer: Trainer, checkpoint: Path | None, recorder: Recorder, report: LiveReport) -> None:
     """Takes up what was recorded until the checkpoint, and trains on; a run that stops leaves its report."""
     step = int(checkpoint.name.split("-")[1]) if checkpoint else None
     recorder.restore(step, is_last=checkpoint is not None and is_last(checkpoint))
     trainer.accelerator.wait_for_everyone()
     with loading_converted(Path(trainer.args.output_dir)), loadable(trainer):
         try:
-            _train(trainer, checkpoint)
+            _train_or_load(trainer, checkpoint)
         except SystemExit:  # asked to stop, or diverged
             report.now("interrupted")
             for tracker in recorder.trackers:
@@ -178,10 +178,10 @@ def run(
     """
     folder = Path(trainer.args.output_dir)
     whole = folder.parent if more_follows else folder
-    _begin(script, trainer)
+    _write_record(script, trainer)
     _undo_defaults(trainer)
     trackers = set_up(trainer, whole)
-    watch = _watch(trainer, whole)
+    watch = _make_watch(trainer, whole)
     recorder = Recorder(trainer, evaluate, shown, trackers)
     report = LiveReport(trainer, recorder, title, summary, curves)
     heartbeat = _add_callbacks(trainer, watch, recorder, report)
@@ -189,7 +189,7 @@ def run(
     checkpoint = _checkpoint_to_continue(trainer, watch.needed)
 
     with naming_disk_faults(folder, where=lambda: _where(trainer, watch)), naming_full_shared_memory():
-        _continue(trainer, checkpoint, recorder, report)
+        _restore_and_train(trainer, checkpoint, recorder, report)
         doing("saving the model and its report")
         watch.check_weights()
         trainer.save_model(str(folder))

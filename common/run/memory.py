@@ -102,8 +102,8 @@ def check_memory(args: TrainingArguments, model_args: ModelConfig) -> None:
     if job.eight_bits and too_many_for_eight_bits(job, plan.counts):
         mine = plan.counts.trained // job.num_processes
         fail(
-            f"optim {args.run_values['optim']}: ZeRO-{job.stage} updates a process's {mine / 1e9:.1f} billion weights as one "
-            f"tensor, and bitsandbytes takes {EIGHT_BIT_NUMBERS / 1e9:.1f} billion; launch with zero3.yaml, which updates "
+            f"optim {args.run_values['optim']}: ZeRO-{job.zero_stage} updates a process's {mine / 1e9:.1f} billion weights as "
+            f"one tensor, and bitsandbytes takes {EIGHT_BIT_NUMBERS / 1e9:.1f} billion; launch with zero3.yaml, which updates "
             "parts of a billion, or on more GPUs"
         )
     if plan.needed > memory and is_main_process():

@@ -16,7 +16,7 @@ from common.run.config import parse
 from common.run.output_dir import check_output_dir
 
 from peft import PeftConfig
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, ProcessorMixin
 from trl import ModelConfig, SFTConfig
 
 from arguments import REFUSED, OcrArguments
@@ -43,8 +43,6 @@ def prepare_data(
 
     check_model(model_args)
     check_reads_pictures(model_args)
-    if args.curriculum and args.dataset_name == "synthetic":
-        training_args.train_sampling_strategy = "sequential"  # the order of a curriculum; other rows are shuffled
     train, validation, held_out = load_data(args, training_args.seed)
     check_parts(args.dataset_name, held_out, train, validation)
     processor = load_processor(model_args, args.min_pixels, args.max_pixels, phrases=[args.question])
@@ -57,7 +55,7 @@ def prepare_data(
 
 
 def prepare_model(
-    args: OcrArguments, training_args: SFTConfig, model_args: ModelConfig, collator: "Collator"
+    args: OcrArguments, training_args: SFTConfig, model_args: ModelConfig, processor: ProcessorMixin
 ) -> tuple[PreTrainedModel, PeftConfig | None]:
     """Returns the model, and which adapters it gets, if any."""
     from common.models.liger import use_liger_modules
@@ -68,9 +66,8 @@ def prepare_model(
     from trl import get_peft_config
 
     set_seed(training_args.seed)  # a `tiny:` model begins with random weights
-    model = load_model(model_args, collator.processor)
+    model = load_model(model_args, processor)
     use_liger_modules(model, training_args)
-    collator.get_positions = model.model.get_rope_index
     peft_config = get_peft_config(model_args)
     if args.freeze_vision_tower:
         freeze_tower(model)
@@ -101,13 +98,16 @@ def main() -> None:
     from evaluate import evaluate
 
     training_args.remove_unused_columns = False  # the pictures are no argument of the model's, and needed
+    if args.curriculum and args.dataset_name == "synthetic":
+        training_args.train_sampling_strategy = "sequential"  # the order of a curriculum; other rows are shuffled
 
     # 1. Data: pictures and their text. Only the transcription has labels, so only that is learned.
     collator, train_dataset, eval_dataset, held_out = prepare_data(args, training_args, model_args)
     processor = collator.processor
 
     # 2. Model: any that reads pictures in Qwen2-VL's way. Under ZeRO-3 each process loads only its part.
-    model, peft_config = prepare_model(args, training_args, model_args, collator)
+    model, peft_config = prepare_model(args, training_args, model_args, processor)
+    collator.get_positions = model.model.get_rope_index
 
     # 3. Trainer: opens a batch's pictures, adds adapters if asked to (`use_peft`), and calls DeepSpeed as the launcher says.
     trainer = SFTTrainer(

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from common.data.conversations import check_conversation
-from common.data.formats import Conversation
+from common.data.formats import Conversation, recognise
 from common.errors import BadRow
 from common.measure.statistics import share
 
@@ -48,9 +48,11 @@ def read_reference(row: dict[str, Any]) -> dict[str, Any]:
                 raise BadRow(f"`{name}` is a text that is not JSON; write a list") from None
     kind, language = kept.pop("kind", None), kept.pop("language", None)
     if "answers" not in kept:
-        check_conversation(kept)
-        check_gold(kept)
-        return kept
+        read = kept if "messages" in kept else {name: cell for name, cell in row.items() if name != "completion"}
+        conversation = recognise(read).conversation
+        check_conversation(conversation)
+        check_gold(conversation)
+        return conversation
     if not isinstance(kept.get("messages"), list) or not isinstance(kept["answers"], list):
         raise BadRow("`messages` and `answers` must be lists")
     if language not in (None, "", "java", "javascript"):

@@ -113,6 +113,16 @@ def test_calls_that_an_api_has_read(score: Score, tmp_path: Path):
     assert [verdict["right"] for verdict in found] == [True] * 4 + [False] * 3
 
 
+@pytest.mark.parametrize("column", ["messages", "conversations"])
+def test_a_reference_in_sharegpts_form(score: Score, tmp_path: Path, column: str):
+    (recipe,) = asking_for("messages")
+    call = {"from": "function_call", "value": json.dumps({"name": "weather", "arguments": {"city": "Oslo"}})}
+    turns, row = [{"from": "human", "value": "Weather in Oslo?"}, call], ROWS["messages"]
+    said = {"completion": WRITTEN, column: turns, "tools": json.dumps(row["tools"])}
+    found = json.loads(score(recipe, write(tmp_path / "said.jsonl", said), "--json")[1])["verdicts"]
+    assert [verdict["right"] for verdict in found] == [True]
+
+
 @needs_cases
 @pytest.mark.parametrize(
     ("column", "name", "columns"),

@@ -64,7 +64,7 @@ def test_plans_of_runs_that_came_after_the_planner_were_close():
 def test_a_tiny_model_that_reads_pictures_is_planned(name: str):
     settings = yaml.safe_load((ROOT / "recipes" / "ocr_vision_language" / "config.yaml").read_text(encoding="utf-8"))
     config = read_config(ModelConfig(model_name_or_path=name))
-    assert 0 < estimate(job_of(settings | {"use_peft": False}, config, stage=2, num_processes=1)).peak < 10
+    assert 0 < estimate(job_of(settings | {"use_peft": False}, config, zero_stage=2, num_processes=1)).peak < 10
 
 
 def test_the_optimizer_step_of_3b_is_what_takes_most():
@@ -120,8 +120,8 @@ def test_the_keys_of_completions_take_half_of_what_is_free_at_most():
 def test_the_settings_of_a_recipe_are_a_job():
     settings = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "max_prompt_length": 100}
     settings |= {"max_completion_length": 200, "num_generations": 8, "beta": 0.1, "activation_checkpointing": True}
-    job = job_of(settings, tiny(2), stage=3, num_processes=2)
-    assert (job.tokens, job.completions, job.completion_length, job.stage) == (1200, 8, 300, 3)
+    job = job_of(settings, tiny(2), zero_stage=3, num_processes=2)
+    assert (job.tokens, job.completions, job.completion_length, job.zero_stage) == (1200, 8, 300, 3)
     assert job.reference
     assert job.recompute
     pictures = {"per_device_train_batch_size": 2, "max_length": 1024, "max_pixels": 256 * 784, "use_peft": True}

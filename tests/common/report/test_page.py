@@ -35,7 +35,7 @@ def test_a_metric_of_a_part_says_so(tmp_path: Path) -> None:
     metrics = {"exact_call_DE": share(0.3) | {"count": 341}, "loss": {"value": None}}
     write_rows(tmp_path / "metrics.jsonl", [{"step": 0, "seconds": 1, "split": "held_out", "count": 600, "metrics": metrics}])
     text = visible(report(tmp_path))
-    assert "exact call DE, held out so far, step 0 30.0% [25.7%, 34.7%] Measured on 341 problems. In brackets: the 95" in text
+    assert "Exact call DE, held out so far, step 0 30.0% [25.7%, 34.7%] Measured on 341 problems. In brackets: the 95" in text
     assert "held out · 600 problems · step 0 exact call DE · 341 problems 30.0% [25.7%, 34.7%] loss - " in text
 
 
@@ -97,7 +97,7 @@ def test_an_error_rate_that_falls_is_no_loss(tmp_path: Path) -> None:
         row["metrics"] = {"character_error_rate": row["metrics"]["accuracy"]}
     write_rows(tmp_path / "metrics.jsonl", rows)
     text = visible(report(tmp_path))
-    assert "character error rate, held out before, step 0 98.0% [93.7%, 102.7%] → after, step 60 5.0% [0.7%, 9.7%]" in text
+    assert "Character error rate, held out before, step 0 98.0% [93.7%, 102.7%] → after, step 60 5.0% [0.7%, 9.7%]" in text
     assert not re.search(r"better|worse|improve|higher|gain|loss", text)
 
 

@@ -111,7 +111,7 @@ def test_a_gpu_without_deepspeed_is_not_planned(monkeypatch: pytest.MonkeyPatch,
 def test_the_launcher_says_what_is_sharded(monkeypatch: pytest.MonkeyPatch):
     assert zero_settings(Namespace(deepspeed=None)) is None
     config = str(ROOT / "accelerate_configs/ds_zero3.json")
-    plain = {"stage": 3, "offload_optimizer": False, "offload_param": False}
+    plain = {"zero_stage": 3, "offload_optimizer": False, "offload_param": False}
     assert zero_settings(Namespace(deepspeed=config)) == plain
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
