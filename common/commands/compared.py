@@ -92,7 +92,7 @@ def unlike(first: Run, other: Run, split: str) -> list[str]:
     counts = [run.evaluations[split]["count"] for run in (first, other)]
     names = [run.problems.get(split, {}) for run in (first, other)]
     if counts[0] != counts[1] or any(one != another for one, another in zip(*names, strict=False)):
-        found.append("other problems are held out, so the metrics are not of the same ones.")
+        found.append("the held-out problems, what is asked or what is right differ, so the metrics do not compare.")
     elif _holds_out(first) != _holds_out(other):
         found.append("other problems may be held out: settings or files that choose them differ.")
     return found

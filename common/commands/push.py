@@ -26,7 +26,7 @@ def check_push(name: str) -> None:
     if exists:
         fail(f"--push {name}: that repository exists already, and nothing is overwritten; choose another name")
     # A fine-grained token may be refused later: the hub alone knows by which of its rights.
-    if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
+    if ((me.get("auth") or {}).get("accessToken") or {}).get("role") == "read":
         fail(f"--push {name}: the token may only read; give one of the kind `write` (`hf auth login`, or HF_TOKEN)")
     owner, _, rest = name.partition("/")
     if owner not in (me["name"], *(group["name"] for group in me.get("orgs", []))):

@@ -61,13 +61,8 @@ def state_of(run: Path, is_running: bool) -> str:
     return f"interrupted, continues in {begun[-1]}" if begun else "interrupted, begins anew"
 
 
-def _max_steps(run: Path, settings: dict[str, Any], done: int | None) -> int | None:
-    """Returns how many steps a run has: its setting, or what a checkpoint says where epochs are counted; None if neither.
-
-    A complete one has those that were done, fewer where it ended by itself: at its budget, or as it got no better any more.
-    """
-    if (run / COMPLETE).exists() and done is not None:
-        return done
+def _max_steps(run: Path, settings: dict[str, Any]) -> int | None:
+    """Returns how many steps a run has: its setting, or what a checkpoint says where epochs are counted; None if neither."""
     if isinstance(settings.get("max_steps"), int) and settings["max_steps"] > 0:
         return settings["max_steps"]
     for step in _whole_steps(run):
@@ -89,7 +84,9 @@ def _describe(run: Path, is_running: bool) -> dict[str, Any]:
     if record is None:
         state = f"{RECORD} cannot be read"
     settings = record["settings"] if record else {}
-    step = max((row["step"] for row in rows), default=None)
+    steps = [row["step"] for row in rows]
+    is_complete = (run / COMPLETE).exists()
+    step = (steps[-1] if is_complete else max(steps)) if steps else None  # the totals stand last; a team's parts count anew
     scores = {}
     for split, row in last_evaluations(rows).items():
         name, metric = next(iter(row["metrics"].items()))
@@ -100,7 +97,7 @@ def _describe(run: Path, is_running: bool) -> dict[str, Any]:
         "model": settings.get("model_name_or_path"),
         "data": settings.get("dataset_name"),
         "step": step,
-        "max_steps": _max_steps(run, settings, step),
+        "max_steps": step if is_complete and steps else _max_steps(run, settings),
         "scores": scores,
         "state": state,
     }

@@ -21,7 +21,8 @@ def use_rollout_engine(trainer: GRPOTrainer) -> None:
     """Has a trainer sample its completions by the engine; on a CPU, where that gains nothing, it goes on with `generate`.
 
     So it does with vLLM and the other ways that it can be told to go, and where the engine does not fit the model. With
-    `ds3_gather_for_generation` the whole model fits on each GPU, so ZeRO-3 may keep gathered weights while it trains, too.
+    `ds3_gather_for_generation` the whole model fits on each GPU, so ZeRO-3 may keep gathered weights while it trains, too. The
+    trainer's rows, which are texts, reach it as they are, everywhere.
 
     Args:
         trainer: Ready to train.

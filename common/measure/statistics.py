@@ -97,7 +97,7 @@ def paired_difference(one: Sequence[float], other: Sequence[float]) -> dict[str,
         `value`, one minus other, `low` and `high`, each in [-1, 1], and `count`.
     """
     differences = [a - b for a, b in zip(one, other, strict=True)]
-    if len(set(differences)) > 1:
+    if max(differences) - min(differences) > 1e-12:  # not the rounding of chances
         return ratio(differences, [1] * len(differences))
     value, (_, half) = differences[0], _wilson(0.0, len(differences))
     return {"value": value, "low": max(-1.0, value - half), "high": min(1.0, value + half), "count": len(differences)}

@@ -1,5 +1,6 @@
 """Measured numbers as people read them."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,10 +33,10 @@ def format_value(metric: Mapping[str, float | None]) -> str:
     """Returns the value of a metric with the digits worth reading: 81.5% if it has an interval, else a number: 12.3, 0.456.
 
     Args:
-        metric: `value`, None where it was no number (0 of 0): a `-`; of a share also `low` and `high`, its 95 % interval.
+        metric: `value`, a `-` where it is no number (0 of 0); of a share also `low` and `high`, its 95 % interval.
     """
     value = metric["value"]
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "-"
     if "low" in metric:
         return f"{value:.1%}"

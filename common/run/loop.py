@@ -97,7 +97,7 @@ def _make_watch(trainer: Trainer, folder: Path) -> Watch:
 
 def _add_callbacks(trainer: Trainer, watch: Watch, recorder: Recorder, report: LiveReport) -> Heartbeat:
     """Adds all that looks at a training while it goes on, in the order in which it is to be called."""
-    watch.before_leaving = lambda: report.now("interrupted")
+    watch.before_leaving = lambda: _stop(trainer, recorder, report)
     trainer.callback_handler.callbacks.insert(0, Meter(trainer))  # before the trackers, which log what it adds
     heartbeat = Heartbeat(trainer.args)
     for callback in (heartbeat, watch, recorder, KeepRollouts(trainer, recorder.append), report):
@@ -116,6 +116,13 @@ def _checkpoint_to_continue(trainer: Trainer, needed: int) -> Path | None:
     return checkpoint
 
 
+def _stop(trainer: Trainer, recorder: Recorder, report: LiveReport) -> None:
+    """Leaves the report of a run that ends before it is complete, and ends its trackers."""
+    report.now("interrupted")
+    for tracker in recorder.trackers:
+        tracker.end(trainer)
+
+
 def _restore_and_train(trainer: Trainer, checkpoint: Path | None, recorder: Recorder, report: LiveReport) -> None:
     """Takes up what was recorded until the checkpoint, and trains on; a run that stops leaves its report."""
     step = int(checkpoint.name.split("-")[1]) if checkpoint else None
@@ -125,9 +132,7 @@ def _restore_and_train(trainer: Trainer, checkpoint: Path | None, recorder: Reco
         try:
             _train_or_load(trainer, checkpoint)
         except SystemExit:  # asked to stop, or diverged
-            report.now("interrupted")
-            for tracker in recorder.trackers:
-                tracker.end(trainer)
+            _stop(trainer, recorder, report)
             raise
 
 

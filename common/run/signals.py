@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common.data.runs import COMPLETE, RECORD
+from common.data.runs import COMPLETE
 from common.errors import is_main_process, say, tell_launcher
 
 import psutil
@@ -81,6 +81,19 @@ def what_is_saved(folder: Path) -> str:
     return "nothing was saved yet; the same command begins anew"
 
 
+def ask_for_another_job(folder: Path, number: int) -> None:
+    """Asks the job script for another job, where the signal is the one that says so and something is saved.
+
+    A job whose time does not suffice for what comes before the first step would else be queued for ever.
+
+    Args:
+        folder: That of the run.
+        number: The signal's.
+    """
+    if number == StopRequest.REQUEUES and is_main_process() and any(folder.rglob(COMPLETE)):
+        (folder / REQUEUE).touch()
+
+
 def end_with_launcher(args: TrainingArguments) -> None:
     """Ends this process in one line on a signal until training begins, and on a SIGTERM when its launcher dies.
 
@@ -99,8 +112,7 @@ def end_with_launcher(args: TrainingArguments) -> None:
         line = what_is_saved(Path(args.output_dir))
         say(line)
         tell_launcher(line)
-        if number == StopRequest.REQUEUES and is_main_process() and (Path(args.output_dir) / RECORD).exists():
-            (Path(args.output_dir) / REQUEUE).touch()  # a run that has begun, in a job that is preempted while it loads
+        ask_for_another_job(Path(args.output_dir), number)  # a run that has begun, in a job that is preempted while it loads
         raise SystemExit(exit_code(number))
 
     for number in STOPPING:

@@ -12,7 +12,7 @@ from common.run.checkpoints import mark, not_finite, rotate
 from common.run.disk import check_room
 from common.run.divergence import DivergenceGuard
 from common.run.files import open_to_readers
-from common.run.signals import REQUEUE, StopRequest, exit_code, what_is_saved
+from common.run.signals import StopRequest, ask_for_another_job, exit_code, what_is_saved
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -123,8 +123,7 @@ class Watch(TrainerCallback):
     def _leave(self, line: str, number: int) -> None:
         say(line)
         tell_launcher(line)
-        if is_main_process() and number == StopRequest.REQUEUES:
-            (self.run / REQUEUE).touch()
+        ask_for_another_job(self.run, number)
 
     def _leave_when_asked(self) -> None:
         """Lets a signal end the process at once, before the first step and after the last: there is nothing to be saved."""

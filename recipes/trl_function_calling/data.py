@@ -38,7 +38,7 @@ def convert(recognised: Recognised, row: dict[str, Any]) -> Conversation:
 
 
 def _say_misfits(rows: Iterable[Conversation]) -> None:
-    """Says in how many conversations a call that is learned has a value that its own tool's schema does not allow."""
+    """Says in how many conversations a right call has a value that its own tool's schema does not allow."""
     misfits: dict[str, str] = {}  # by where the conversation is, which weights may repeat
     for row in rows:
         for number, message in enumerate(row["messages"], start=1):
@@ -49,8 +49,8 @@ def _say_misfits(rows: Iterable[Conversation]) -> None:
     if misfits:
         where, what = next(iter(misfits.items()))
         note(
-            f"{len(misfits)} conversations call a tool with a value that its own schema does not allow, and stay as they are; "
-            f"mend the call, or the schema. The first: {where}: {what}"
+            f"conversations whose calls have a value that their tool's schema does not allow: {len(misfits)}. They stay as "
+            f"they are; mend the call, or the schema. The first: {where}: {what}"
         )
 
 

@@ -6,6 +6,7 @@ The calls of a completion are read in forms.py and compared in compare.py.
 import json
 from typing import TYPE_CHECKING, Any
 
+from common.data.columns import HEADINGS, heading
 from common.data.conversations import check_conversation
 from common.data.formats import Conversation, recognise
 from common.errors import BadRow
@@ -39,6 +40,8 @@ def read_reference(row: dict[str, Any]) -> dict[str, Any]:
     Raises:
         BadRow: If there are no messages that can be used, or the right calls are not right by the rules of the score.
     """
+    if "messages" not in row:  # as training, which finds the conversation under other names, too
+        row = {"messages" if heading(name) in HEADINGS["messages"] else name: cell for name, cell in row.items()}
     kept = {name: row[name] for name in REFERENCE if row.get(name) is not None}
     for name in {"messages", "tools", "answers"} & kept.keys():
         if isinstance(kept[name], str):
@@ -48,8 +51,7 @@ def read_reference(row: dict[str, Any]) -> dict[str, Any]:
                 raise BadRow(f"`{name}` is a text that is not JSON; write a list") from None
     kind, language = kept.pop("kind", None), kept.pop("language", None)
     if "answers" not in kept:
-        read = kept if "messages" in kept else {name: cell for name, cell in row.items() if name != "completion"}
-        conversation = recognise(read).conversation
+        conversation = recognise(kept).conversation if "messages" in kept else kept
         check_conversation(conversation)
         check_gold(conversation)
         return conversation

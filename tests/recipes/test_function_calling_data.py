@@ -112,8 +112,9 @@ def test_values_that_their_own_tool_does_not_allow_are_said(recipe, tmp_path: Pa
     path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, row(41, seconds="3"), row(42, unit="h")]))
     load(recipe, dataset_name=f"{path}:2", num_train=0, num_held_out=1)
     assert (
-        "2 conversations call a tool with a value that its own schema does not allow, and stay as they are; mend the call, or "
-        f"the schema. The first: {path}, line 42: message 2: `set_timer`: wrong type: `seconds` must be integer, not string\n"
+        "conversations whose calls have a value that their tool's schema does not allow: 2. They stay as they are; mend the "
+        f"call, or the schema. The first: {path}, line 42: "
+        "message 2: `set_timer`: wrong type: `seconds` must be integer, not string\n"
     ) in capsys.readouterr().out
 
 

@@ -76,7 +76,7 @@ def test_problems_that_may_be_others_do_not_count(recipes: Recipes, settings: di
 def test_held_out_sets_that_differ_are_named(recipes: Recipes):
     measure(make_run("a"), "11110000")
     measure(make_run("b", num_held_out=4), "1111", kept=4)
-    line = "b against a, held_out: other problems are held out, so the metrics are not of the same ones."
+    line = "b against a, held_out: the held-out problems, what is asked or what is right differ, so the metrics do not compare."
     assert f"\n{line}\n" in recipes("compare", "a", "b", "--html", "page.html")[1]
     assert line in Path("page.html").read_text(encoding="utf-8")
 

@@ -100,6 +100,8 @@ def test_steps_of_epochs_are_those_of_a_checkpoint(recipes: Recipes):
     assert " 2/30 " in recipes("runs")[1]
     (run / "complete").touch()  # it ended by itself, at its budget or where it no longer got better
     assert " 2/2 " in recipes("runs")[1]
+    write_rows(run / "metrics.jsonl", [{"step": 9}, {"step": 2}])  # of a team its totals, after a part that counts anew
+    assert " 2/2 " in recipes("runs")[1]
 
 
 def test_a_setting_is_not_taken_for_steps_that_were_done(recipes: Recipes):

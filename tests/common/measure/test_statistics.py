@@ -68,6 +68,8 @@ def test_no_difference_in_a_few_problems_is_no_certainty():
         found = paired_difference(one, other)
         assert found["value"] == 0
         assert found["low"] == -found["high"] < -0.2
+    rounded = paired_difference([1 / 3, 1.0], [0.0, 2 / 3])  # chances: both differences are a third, but for their rounding
+    assert rounded["low"] < 0 < rounded["high"]
     won = paired_difference([1.0] * 8, [0.0] * 8)
     assert (won["low"], won["high"]) == pytest.approx((share([True] * 8)["low"], 1.0))
     lost = paired_difference([0.0] * 8, [1.0] * 8)

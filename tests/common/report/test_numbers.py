@@ -1,5 +1,6 @@
 """Measured numbers have one form wherever they are read."""
 
+import math
 import re
 
 from common.measure.statistics import paired_difference
@@ -19,6 +20,7 @@ import pytest
         ({"value": 0.45678}, "0.457"),
         ({"value": 0.0}, "0"),
         ({"value": None}, "-"),  # NaN in metrics.jsonl
+        ({"value": math.nan}, "-"),
     ],
 )
 def test_a_metric_in_a_line(metric: dict[str, float], text: str):
