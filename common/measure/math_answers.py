@@ -12,13 +12,17 @@ from common.measure.text import fold, without_thoughts
 # --- LaTeX ----------------------------------------------------------------------------------------------------------------
 
 LATEX_TEXT = re.compile(r"\\(?:text(?:bf|rm|it|sf|tt)?|math(?:rm|bf|it|sf|tt)|mbox|operatorname|emph|bf)\s*\{([^{}]*)\}")
-LATEX_SPACE = re.compile(r"\\[,;: ]|~|\\q?quad\b|\\(?:left|right|displaystyle)(?![a-zA-Z])")
-FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}|(\d)\s*(\d))")
+LATEX_SPACE = re.compile(r"(?<!\\)\\[,;: ]|~|\\q?quad\b|\\(?:left|right|displaystyle)(?![a-zA-Z])")
+# Of digits, but not where 1/2 would be something else: in \frac{1}{2}\sqrt{3} and in 6 \div \frac{1}{2}.
+FRACTION = re.compile(
+    r"(?<![/÷])(?<![/÷] )(?<!\\div)(?<!\\div )"
+    r"\\[dtc]?frac\s*(?:\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}|(\d)\s*(\d))(?! *[\\^(π\d])"
+)
 POWER_OF_TEN = re.compile(r"(?<=\d) ?(?:\\times|\\cdot|[\u00d7·*]) ?10 ?\^ ?(?:\{ ?([-+]?\d{1,3}) ?\}|([-+]?\d{1,3}))(?!\d)")
 DEGREES = re.compile(r"\^ ?\{? ?\\circ ?\}?|\\degree\b")
 AROUND = re.compile(r"(\*\*|[$*])(.+)\1|\\[(\[](.+)\\[)\]]")
 LABEL = re.compile(
-    r"(?:[^\W\d_][^\W\d_ ]*(?:_\{?\w\}?)?(?:\([a-z]\))?|[^\W\d_][^\W\d_ ]*(?: [^\W\d_]+){1,4}|\\[a-z]+) ?[=:≈] ?"
+    r"(?:[^\W\d_][^\W\d_ ]*(?:_\{?\w\}?)?(?:\([a-z]\))?|[^\W\d_][^\W\d_ ]*(?: [^\W\d_]+){1,4}|\\[a-z]+)? ?(?:[=:≈]|\\in\b) ?"
 )
 
 
@@ -41,6 +45,7 @@ def plain(latex: str) -> str:
     if len(latex) > 5 * LONGEST:
         return latex
     text = fold(latex.replace("{,}", ",").replace("\\!", "").replace("\\$", "$").replace("\\%", "%").replace("\\&", "&"))
+    text = text.replace("\\approx", "≈")
     for _ in range(2):  # \text{\textbf{18}}
         text = LATEX_TEXT.sub(r" \1 ", text)
     text = DEGREES.sub("°", LATEX_SPACE.sub(" ", text))
@@ -80,21 +85,7 @@ def last_boxed(text: str) -> str | None:
     return None
 
 
-@lru_cache(1 << 16)
-def boxed_answer(text: str) -> str | None:
-    """Returns the answer in the last box of a completion: as `read_number` writes it if it is a number, else `plain`.
-
-    Args:
-        text: A completion; a box in a thought does not count.
-
-    Returns:
-        The answer; None if there is no box, or it is empty or not closed.
-    """
-    box = plain((last_boxed(without_thoughts(text)) or "").strip())
-    return read_number(box) or box or None
-
-
-# --- Equality -------------------------------------------------------------------------------------------------------------
+# --- Calculations ---------------------------------------------------------------------------------------------------------
 
 # What math-verify is asked about: a short calculation in LaTeX. Of words, commas and equations it would take the last number,
 # and towers of exponents and factorials it would calculate for seconds.
@@ -134,9 +125,49 @@ def calculate(text: str) -> Fraction | None:
         return None
 
 
+def _typed(text: str) -> str:
+    """Returns a text with LaTeX's names for the signs of calculations that have a character."""
+    return re.sub(f"[{''.join(TYPED)}]", lambda found: TYPED[found[0]], text)
+
+
+def _result(text: str) -> str | None:
+    r"""Returns what calculations come to that are all equal, `9 \times 2 = 18`; None for anything else, such as `17 = 18`."""
+    steps = _typed(text.replace("$", "")).split("=")
+    if len(text) > LONGEST or len(steps) < 2 or read_number(steps[0]) or not all(map(CALCULATION.fullmatch, steps)):
+        return None
+    results = {calculate(step) for step in steps}
+    return read_number(steps[-1]) if len(results) == 1 and None not in results else None
+
+
+@lru_cache(1 << 16)
+def boxed_answer(text: str) -> str | None:
+    """Returns the answer in the last box of a completion: as `read_number` writes it if it is a number, else `plain`.
+
+    Args:
+        text: A completion, or a reference solution; a box in a thought does not count.
+
+    Returns:
+        The answer; None if there is no box, or it is empty or not closed.
+    """
+    box = plain((last_boxed(without_thoughts(text)) or "").strip())
+    return read_number(box) or _result(box) or box or None
+
+
+# --- Equality -------------------------------------------------------------------------------------------------------------
+
+CHOICE = re.compile(r"\(([A-Za-z])\)\.?|([A-Za-z])[.)]")  # (B), B. and B)
+
+
+def _squeezed(text: str) -> str:
+    r"""Returns an answer without what is only typography: spaces but those between digits, and braces around one character."""
+    choice = CHOICE.fullmatch(text)
+    text = (choice[1] or choice[2]) if choice else re.sub(r"(?<!\d) | (?!\d)", "", text.replace("\\dfrac", "\\frac"))
+    return text.casefold() if text.isalpha() else re.sub(r"\{(\w)\}", r"\1", text)
+
+
 @lru_cache(1 << 16)
 def is_same(answer: str | None, other: str | None) -> bool:
-    """Returns whether two answers are equal: as text, as numbers, or as the results of calculations.
+    """Returns whether two answers are equal: as text, spaces and the case of words aside, as numbers, or as calculations.
 
     What has roots, powers or fractions of fractions is asked of https://github.com/huggingface/Math-Verify.
 
@@ -151,7 +182,11 @@ def is_same(answer: str | None, other: str | None) -> bool:
     numbers = read_quantity(answer), read_quantity(other)
     if all(numbers):
         return numbers[0].value == numbers[1].value
-    typed = [re.sub(f"[{''.join(TYPED)}]", lambda found: TYPED[found[0]], text) for text in (answer, other)]
+    if max(len(answer), len(other)) > LONGEST:
+        return False
+    if _squeezed(answer) == _squeezed(other):
+        return True
+    typed = [_typed(answer), _typed(other)]
     if not all(map(CALCULATION.fullmatch, typed)):
         return False
     results = [calculate(text) for text in typed]

@@ -9,7 +9,7 @@ from common.data.columns import text_of
 from common.data.formats import Conversation, Recognised
 from common.data.parts import load_parts
 from common.errors import BadRow
-from common.measure.math_answers import CALCULATION, gold_number, last_boxed, read_number
+from common.measure.math_answers import CALCULATION, boxed_answer, gold_number, last_boxed
 
 NO_ANSWER = "no final answer in column `{}`; end it with `#### ` and a number"
 
@@ -29,9 +29,9 @@ def gold_answer(solution: str) -> str | None:
     if number is not None:
         return number
     last = solution.rpartition("####")[2].strip()
-    box = (last_boxed(last) or "").strip()
+    box = boxed_answer(last)
     if box:
-        return read_number(box) or box
+        return box
     plain = last.strip("$ ")
     is_one = CALCULATION.fullmatch(plain) and re.search(r"\d|\\pi", plain) and not re.search(r"\d\s+\d|[-+*/]\s*$", plain)
     return plain if is_one else None

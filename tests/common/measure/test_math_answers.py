@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from common.measure.math_answers import boxed_answer, gives, gold_number, is_same, last_boxed
+from common.measure.problems import gold_answer
 
 import pytest
 
@@ -128,6 +129,12 @@ BOXES = [
     (r"1.2\times 10^{3}", "1200", True),
     ("9\u00d72", "18", True),
     (r"\sqrt{324}", "18", True),
+    (r"6 \div \frac{1}{2}", "3", False),
+    (r"9 \times 2 = 18", "18", True),
+    (r"20 - 2 = 9 \times 2 = \$18", "18", True),
+    (r"9 \times 3 = 18", "18", False),
+    (r"x \approx 18", "18", True),
+    ("= 18", "18", True),
     ("18x", "18", False),
     (r"18\pi", "18", False),
     ("18=18", "18", False),
@@ -140,6 +147,46 @@ BOXES = [
 @pytest.mark.parametrize(("box", "answer", "right"), BOXES)
 def test_boxes(box: str, answer: str, right: bool):
     assert is_same(boxed_answer(f"so \\boxed{{{box}}}."), answer) is right
+
+
+# As MATH and data sets after it have the right answer, and as models write it.
+REFERENCES = [
+    (r"\text{(B)}", r"\text{(B)}", True),
+    (r"\text{(B)}", "B", True),
+    ("B", r"\textbf{(B)}", True),
+    ("B", "C", False),
+    (r"\text{even}", "Even", True),
+    (r"\text{even}", "odd", False),
+    (r"90^\circ", r"90^{\circ}", True),
+    (r"10\%", r"10\%", True),
+    (r"\$18.90", "18.9", True),
+    (r"18\text{ cm}", "18", True),
+    (r"6.02 \times 10^{23}", r"6.02\times10^{23}", True),
+    ("x=5", "5", True),
+    (r"x \in [1,2)", r"\left[1, 2\right)", True),
+    ("[1,2)", "[1,2]", False),
+    ("(1,2)", "(1, 2)", True),
+    ("(1,2)", "(2,1)", False),
+    (r"\left(3,\frac{\pi}{2}\right)", r"(3, \dfrac{\pi}{2})", True),
+    (r"\{1,2,3\}", r"\left\{1, 2, 3\right\}", True),
+    (r"\begin{pmatrix} 1 \\ -2 \end{pmatrix}", r"\begin{pmatrix}1\\-2\end{pmatrix}", True),
+    (r"\begin{pmatrix} 1 \\ -2 \end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", False),
+    ("x^2+2x+1", "x^{2} + 2x + 1", True),
+    ("x^2+2x+1", "x^2+2x+2", False),
+    ("1 2", "12", False),
+    ("P", "p'", False),
+    (r"\frac{1}{2}\sqrt{3}", r"\frac{\sqrt{3}}{2}", True),
+    (r"\frac{1}{2}\sqrt{3}", r"\frac{1}{2\sqrt{3}}", False),
+    (r"\frac{\pi}{2}", r"\frac{1}{2}\pi", True),
+    (r"\frac{1}{2\pi}", r"\frac12\pi", False),
+]
+
+
+@pytest.mark.parametrize(("reference", "box", "right"), REFERENCES)
+def test_a_reference_in_a_box_is_read_as_a_completion_is(reference: str, box: str, right: bool):
+    answer = gold_answer(f"So it is $\\boxed{{{reference}}}$.")
+    assert is_same(boxed_answer(f"\\boxed{{{box}}}"), answer) is right
+    assert is_same(boxed_answer(f"\\boxed{{{reference}}}"), answer)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +264,7 @@ def test_no_answer_takes_long():
         "5e999",
         r"\frac{1}{" * 2000,
         r"5\text{" + " a" * 50_000 + "}",
+        "{" * 50_000 + "}" * 50_000,
         "e" * 10_000,
     ]
     slow = [{"completion": f"\\boxed{{{box}}}", "answer": "5", "right": None, "at_most_seconds": 1} for box in more]
