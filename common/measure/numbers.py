@@ -6,7 +6,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from common.measure.text import fold
-from common.measure.units import CURRENCY, FACTOR_BEGINS, SIGNS, read_unit, scale_of
+from common.measure.units import CURRENCY, FACTOR_BEGINS, FACTORS, SIGNS, read_unit, scale_of
 
 LONGEST = 200  # characters; no answer has as many, and Python refuses to read a number of thousands of digits
 
@@ -37,6 +37,29 @@ def _pattern(group: str) -> re.Pattern[str]:
         rf"(?P<whole>{WHOLE[group]})?(?P<decimals>{DECIMALS[group]})?(?P<exponent>[eE][-+]?\d{{1,3}}(?![^\W_]))?"
         rf"(?:/(?P<denominator>\d+)|(?P<mixed> \d+/\d+))?(?P<unit>[^\d].*)?"
     )
+
+
+# What Chinese, Japanese and Korean write in parts. A single digit at the end is of an unknown place: 1万2 may be 12000.
+PART = r"\d{1,4}(?:,\d{3})?"
+IN_PARTS = re.compile(
+    rf"(?<![\d.,])(?:{PART}(?:[億亿万萬]|千(?![克米瓦卡升])|[억만천] ?)){{1,3}}"
+    rf"(?:{PART}(?:[万萬만百백천]|千(?![克米瓦卡升]))|(?:\d{{2,4}}|\d,\d{{3}})(?![\d.,]))"
+)
+
+
+def _together(text: str) -> str:
+    """Returns a text in which numbers in parts are one number: 1万2千 is 12000."""
+
+    def whole(found: re.Match[str]) -> str:
+        value, least = 0, 10**12
+        for digits, word in re.findall(rf"({PART})(\D?) ?", found[0]):
+            part = int(digits.replace(",", "")) * FACTORS.get(word, 1)
+            if part >= least:  # 1千2千 are two
+                return found[0]
+            value, least = value + part, FACTORS.get(word, 1)
+        return str(value)
+
+    return IN_PARTS.sub(whole, text)
 
 
 # --- Reading --------------------------------------------------------------------------------------------------------------
@@ -106,7 +129,7 @@ def read_quantity(text: str, language: str = "English") -> Quantity | None:
     """
     if len(text) > LONGEST:
         return None
-    plain = fold(text)
+    plain = _together(fold(text))
     for group in dict.fromkeys([GROUPS.get(language, ","), ","]):
         found = _pattern(group).fullmatch(plain)
         quantity = found and _read(found, group)
@@ -124,10 +147,11 @@ def read_number(text: str) -> str | None:
 # --- In a sentence --------------------------------------------------------------------------------------------------------
 
 IN_TEXT = re.compile(
-    rf"(?<![0-9A-Za-z\u00c0-\u024f\u0370-\u04ff_])(?:[-+](?=\S))?(?:(?:{CURRENCY}) ?)?-?"
+    rf"(?<![0-9A-Za-z\u00c0-\u024f\u0370-\u04ff_])(?<![A-Za-z]\^)(?:[-+](?=\S))?(?:(?:{CURRENCY}) ?)?-?"
     r"(?:\d+ \d+/\d+|\d{1,3}(?: \d{3})+(?!\d)(?:[.,]\d+)?(?![.,]?\d)|\d[\d.,':/_-]*(?:[eE][-+]?\d{1,3}\b)?|\.\d+)"
 )
 AFTER = ".,'/:_-"  # what may stand behind a number in a sentence
+LATEX_GROUPS = re.compile(r"(?<=\d)(?:\{,\}|\\,|,\\!)(?=\d{3})")  # 70{,}000, 70\,000 and 70,\!000
 NEXT_WORD = re.compile(r" ?([^\W\d_]+\.?)")
 
 
@@ -138,7 +162,7 @@ def last_number(text: str, language: str = "English") -> Quantity | None:
         text: A sentence or several.
         language: See `read_quantity`.
     """
-    plain = fold(text)
+    plain = _together(fold(LATEX_GROUPS.sub(",", text)))
     numbers = list(IN_TEXT.finditer(plain))
     if not numbers:
         return None
