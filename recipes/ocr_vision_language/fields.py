@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from common.measure.statistics import ratio
@@ -11,16 +12,17 @@ from common.measure.text import fold, without_thoughts
 FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 
 
-def read_json(text: str) -> dict[str, Any] | None:
+def read_json(text: str, number: Callable[[str], Any] = float) -> dict[str, Any] | None:
     """Returns the JSON object that a text is, perhaps in a block of code; None if it is none.
 
     Args:
         text: A completion; thoughts do not count.
+        number: What becomes of a number with a point: by `str` 9.00 stays as it is written, else it is 9.0.
     """
     said = without_thoughts(text).strip()
     fenced = FENCE.search(said)
     try:
-        found = json.loads(fenced[1] if fenced else said)
+        found = json.loads(fenced[1] if fenced else said, parse_float=number)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -40,7 +42,7 @@ def field_f1(completions: list[str], wanted: list[dict[str, Any]]) -> dict[str, 
     """Returns the F1 of keys with their values, of all receipts together, as for CORD (Kim et al. 2022, arXiv:2111.15664).
 
     A pair counts where both the key (of nested objects the path) and the value are right, but for case, white space and
-    typography. What is no JSON object has no pairs.
+    typography; a number may be right as it is written or by its value. What is no JSON object has no pairs.
 
     Args:
         completions: What was written of each receipt.
@@ -51,7 +53,9 @@ def field_f1(completions: list[str], wanted: list[dict[str, Any]]) -> dict[str, 
     """
     right, asked = [], []
     for completion, fields in zip(completions, wanted, strict=True):
-        found, gold = Counter(leaves(read_json(completion) or {})), Counter(leaves(fields))
-        right.append(2 * sum((found & gold).values()))
-        asked.append(sum(found.values()) + sum(gold.values()))
+        gold = Counter(leaves(fields))
+        readings = [Counter(leaves(read_json(completion, number) or {})) for number in (str, float)]
+        found = max(readings, key=lambda one: (one & gold).total())
+        right.append(2 * (found & gold).total())
+        asked.append(found.total() + gold.total())
     return ratio(right, asked)

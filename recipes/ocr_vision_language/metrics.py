@@ -8,7 +8,7 @@ from typing import Any
 from common.data.columns import text_of
 from common.errors import BadRow
 from common.measure.statistics import ratio, share
-from common.measure.text import fold, without_thoughts, words
+from common.measure.text import NO_SPACES, fold, without_thoughts, words
 from common.measure.units import CURRENCY
 
 from rapidfuzz.distance import Levenshtein
@@ -51,9 +51,10 @@ def exact_match(completion: str, reference: str) -> bool:
 
 # --- Fields of receipts ---------------------------------------------------------------------------------------------------
 
-# What makes another number, date or word of a value that it touches: digits and letters, a sign, a point between digits.
-BEFORE = r"(?<!\w)(?<!\d[.,:/-])(?<!-)(?<!-[^\w\s])"
-AFTER = r"(?!\w)(?![.,:/-]\d)(?!%)(?!-(?:\s|$))"
+# What makes another number, date or word of a value that it touches: digits and letters (合計900円 has no spaces, though), a
+# sign, a point between digits.
+BEFORE = rf"(?<![^\W{NO_SPACES}])" r"(?<!\d[.,:/-])(?<!-)(?<!-[^\w\s])"
+AFTER = r"(?![^\W円圓元원])(?![.,:/-]\d)(?!%)(?!-(?:\s|$))"
 
 
 def has_field(text: str, value: str) -> bool:

@@ -63,6 +63,8 @@ def test_fields_of_a_receipt(metrics, value: str, found: bool):
         ("9.00%", False),
         ("9.00,", True),
         ("9.00.", True),
+        ("9.00円", True),
+        ("合計9.00元", True),
         ("9.000", False),
         ("9.00/10", False),
         ("A9.00", False),
@@ -104,7 +106,8 @@ def test_fields_of_a_transcription_are_present_or_not(metrics):
     ("completion", "f1"),
     [
         ('{"total": "9.00", "menu": [{"nm": "Tea"}, {"nm": "Rice"}]}', 1),
-        ('```json\n{"menu": [{"nm": "RICE"}, {"nm": "tea"}], "total": 9.00}\n```', 4 / 6),  # 9.0 is not 9.00
+        ('```json\n{"menu": [{"nm": "RICE"}, {"nm": "tea"}], "total": 9.00}\n```', 1),
+        ('{"total": 9.0, "menu": [{"nm": "Tea"}, {"nm": "Rice"}]}', 4 / 6),
         ('<think>?</think>{"total": "9.00"}', 2 / 4),
         ('{"total": "9.00", "menu": [{"nm": "Tea"}, {"nm": "Rice"}], "prices": ["9.00", "1.00", "2.00"]}', 6 / 9),
         ('{"subtotal": "9.00"}', 0),
@@ -118,6 +121,11 @@ def test_fields_of_json_are_compared_by_key(metrics, completion: str, f1: float)
     assert metrics.field_f1([completion], [wanted])["value"] == pytest.approx(f1)
     row = {"messages": [{"role": "assistant", "content": json.dumps(wanted)}], "fields": None}
     assert metrics.score([row], [completion])[0]["field_f1"]["value"] == pytest.approx(f1)
+
+
+def test_a_number_of_json_is_right_as_it_is_written_or_by_its_value(metrics):
+    for total, right in (("9.00", 1), (9.0, 1), ("9.0", 1), ("9", 0), (9.5, 0)):
+        assert metrics.field_f1(['{"total": 9.00}'], [{"total": total}])["value"] == right
 
 
 def test_score_has_the_fields_of_receipts_alone(metrics):
