@@ -31,9 +31,10 @@ WIDE = frozenset(
 )
 UNDECIDED = "undecided"
 LEAST_CONFIDENCE = 0.25  # at most 1.4 % of MGSM's sentences are then taken for another language; see the README's table
-# Formulas, code, tags and addresses are in no language; neither are numbers.
+# Formulas, code, tags and addresses are in no language; neither are numbers. A dollar sign before a digit ends no formula: what
+# stands between $5 and $6 are words.
 NO_LANGUAGE = re.compile(
-    r"```.*?(?:```|$)|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\(.*?\\\)|\\\[.*?\\\]|\\[a-zA-Z]+(?:\{[^{}]*\})*|<[^<>\s][^<>]*>|"
+    r"```.*?(?:```|$)|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$(?!\d)|\\\(.*?\\\)|\\\[.*?\\\]|\\[a-zA-Z]+(?:\{[^{}]*\})*|<[^<>\s][^<>]*>|"
     r"https?://\S+|www\.\S+|\S{1,64}@\S{1,255}\.\w+|[\d_]+",
     re.DOTALL,
 )

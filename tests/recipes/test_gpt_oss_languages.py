@@ -35,6 +35,8 @@ def metrics(modules: dict[str, ModuleType]) -> ModuleType:
         (r"Ответ: $\frac{total apples}{number of baskets}$", "Russian"),
         ("Ответ: `print(total_number_of_apples)`", "Russian"),
         ("Ответ: https://example.org/english/words/here", "Russian"),
+        ("$50 + $20 = $70. So in the end she has paid them $70.", "English"),
+        ("Il coûte $5 et elle a $10, donc il lui reste $5.", "French"),
         ("4 + 3 = 7", None),
         (r"$4 + x = 7$ \frac", None),
         ("", None),
