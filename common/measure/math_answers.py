@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from common.measure.numbers import LONGEST, last_number, read_number, read_quantity
 from common.measure.text import fold, without_thoughts
+from common.measure.units import read_unit
 
 # --- LaTeX ----------------------------------------------------------------------------------------------------------------
 
@@ -94,6 +95,7 @@ CALCULATION = re.compile(
     r"(?:[\d\s.+\-*/(){}]|\^(?:\d|\{\d\})(?!\d)|\\(?:[dt]?frac|sqrt|cdot|times|div|pi)(?![a-zA-Z])){1,64}"
 )
 TYPED = {"\u00d7": r"\times ", "÷": r"\div ", "·": r"\cdot ", "π": r"\pi ", "*": r"\cdot "}
+WITH_UNIT = re.compile(r"(.{1,60}(?:[)}π]|\\pi))( [^\W\d_].{0,60})")
 
 
 OPERATIONS = {
@@ -139,6 +141,13 @@ def _result(text: str) -> str | None:
     return read_number(steps[-1]) if len(results) == 1 and None not in results else None
 
 
+def _without_unit(text: str) -> str:
+    r"""Returns a calculation without the unit behind it, as numbers are read: `24\pi cm^2` is `24\pi`."""
+    found = WITH_UNIT.fullmatch(text)
+    unit = found and CALCULATION.fullmatch(_typed(found[1])) and read_unit(found[2], is_money=False)
+    return found[1] if unit and unit[0] == 1 else text
+
+
 @lru_cache(1 << 16)
 def boxed_answer(text: str) -> str | None:
     """Returns the answer in the last box of a completion: as `read_number` writes it if it is a number, else `plain`.
@@ -150,7 +159,7 @@ def boxed_answer(text: str) -> str | None:
         The answer; None if there is no box, or it is empty or not closed.
     """
     box = plain((last_boxed(without_thoughts(text)) or "").strip())
-    return read_number(box) or _result(box) or box or None
+    return read_number(box) or _result(box) or _without_unit(box) or None
 
 
 # --- Equality -------------------------------------------------------------------------------------------------------------

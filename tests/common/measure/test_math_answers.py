@@ -177,6 +177,10 @@ REFERENCES = [
     ("P", "p'", False),
     (r"\frac{1}{2}\sqrt{3}", r"\frac{\sqrt{3}}{2}", True),
     (r"\frac{1}{2}\sqrt{3}", r"\frac{1}{2\sqrt{3}}", False),
+    (r"24\pi", r"24\pi\text{ cm}^2", True),
+    (r"2\sqrt{3}\text{ cm}", r"\sqrt{12}", True),
+    (r"2\sqrt{3}", r"2\sqrt{3}\text{ million}", False),
+    (r"2\sqrt{3}", r"2\sqrt{3}\text{ or }5", False),
     (r"\frac{\pi}{2}", r"\frac{1}{2}\pi", True),
     (r"\frac{1}{2\pi}", r"\frac12\pi", False),
 ]
