@@ -9,9 +9,9 @@ from common.data.columns import text_of
 from common.data.formats import Conversation, Recognised
 from common.data.parts import load_parts
 from common.errors import BadRow
-from common.measure.math_answers import CALCULATION, boxed_answer, gold_number, last_boxed
+from common.measure.math_answers import CALCULATION, boxed_answer, gold_number, last_boxed, plain, read_number
 
-NO_ANSWER = "no final answer in column `{}`; end it with `#### ` and a number"
+NO_ANSWER = "no final answer in column `{}`; end it with `#### ` and a number, or with `\\boxed{{...}}`"
 
 
 def gold_answer(solution: str) -> str | None:
@@ -32,9 +32,9 @@ def gold_answer(solution: str) -> str | None:
     box = boxed_answer(last)
     if box:
         return box
-    plain = last.strip("$ ")
-    is_one = CALCULATION.fullmatch(plain) and re.search(r"\d|\\pi", plain) and not re.search(r"\d\s+\d|[-+*/]\s*$", plain)
-    return plain if is_one else None
+    alone = last.strip("$ ")
+    is_one = CALCULATION.fullmatch(alone) and re.search(r"\d|\\pi", alone) and not re.search(r"\d\s+\d|[-+*/]\s*$", alone)
+    return alone if is_one else read_number(plain(alone))
 
 
 def worked_steps(solution: str) -> str:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from common.measure.problems import gold_answer
+
 import pytest
 from conftest import recipe_modules
 
@@ -27,6 +29,39 @@ def test_verdicts(name: str):
     assert [case for case, value in zip(cases, found, strict=True) if value != float(case[2])] == []
 
 
+# Answers of MATH, NuminaMath and OpenR1-Math, and what is the same number.
+BOXES = {
+    r"\$18.50": "18.5",
+    r"\$32,\!348": "32348",
+    r"60^\circ": "60",
+    r"10\%": "10",
+    r"12{,}345": "12345",
+    r"1\,000\,000": "1000000",
+    r"12\text{ cm}": "12",
+    r"\frac{1}{2}\text{ hour}": "0.5",
+    r"x=5": "5",
+    r"\text{Evelyn}": "Evelyn",
+    r"\text{(C)}": "(C)",
+    r"\left( 3, \frac{\pi}{2} \right)": r"( 3, \frac{\pi}{2} )",
+    r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}": r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}",
+}
+
+
+def test_a_solution_is_right_by_itself():
+    """The box of a solution is read as that of a completion, and an answer alone as a box, where it is a number."""
+    golds = [gold_answer(rf"So it is $\boxed{{{box}}}$.") for box in BOXES]
+    alone = {box: gold_answer(box) for box in BOXES}
+    with recipe_modules("grpo_math", ["rewards"]) as modules:
+        is_correct = modules["rewards"].is_correct
+        assert [box for box, gold in zip(BOXES, golds, strict=True) if not is_correct(rf"\boxed{{{box}}}", gold)] == []
+        others = zip(BOXES.values(), golds, strict=True)
+        assert [other for other, gold in others if not is_correct(rf"\boxed{{{other}}}", gold)] == []
+        assert not any(is_correct(r"\boxed{7}", gold) for gold in golds)
+        numbers = {box: other for box, other in BOXES.items() if other[0].isdigit()}
+        assert [box for box, other in numbers.items() if not is_correct(rf"\boxed{{{other}}}", alone[box])] == []
+    assert {box for box, gold in alone.items() if gold is None} == BOXES.keys() - numbers.keys()
+
+
 @pytest.mark.parametrize("name", ["grpo_math", "multi_agent_grpo"])
 def test_answers_of_a_file(name: str, tmp_path: Path, capsys: pytest.CaptureFixture):
     answers = ["6*7=42\n#### 1,234", "#### -$5", "#### 1/2", "12", "so 3\n#### 3 apples"]
@@ -45,6 +80,5 @@ def test_answers_of_a_file(name: str, tmp_path: Path, capsys: pytest.CaptureFixt
             capsys.readouterr()
             with pytest.raises(SystemExit):
                 load(*answers, bad)
-            assert capsys.readouterr().err.endswith(
-                f"error: {path}, line 6: no final answer in column `answer`; end it with `#### ` and a number\n"
-            )
+            why = r"no final answer in column `answer`; end it with `#### ` and a number, or with `\boxed{...}`"
+            assert capsys.readouterr().err.endswith(f"error: {path}, line 6: {why}\n")
