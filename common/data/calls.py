@@ -5,13 +5,16 @@ from collections.abc import Collection
 from typing import Any
 
 from common.data.files import plain
-from common.data.literals import is_json, read_value
+from common.data.literals import is_json, read_json_values, read_value
 from common.errors import BadRow
 
 MARKS = re.compile(r"<(tool_call|functioncall|function_call)>")
 GLAIVE = re.compile(  # the arguments as JSON in single quotes
     r"""\{\s*"name"\s*:\s*"(?P<name>[^"]+)"\s*,\s*"arguments"\s*:\s*'(?P<arguments>.*)'\s*\}""", re.DOTALL
 )
+# Calls as JSON and nothing else, perhaps behind the mark of Mistral or Llama.
+BARE = re.compile(r"(?:\[TOOL_CALLS\]|<\|python_tag\|>)?\s*([\[{].*[\]}])\s*(?:</s>|<\|eo[mt]_id\|>)?", re.DOTALL)
+ARGUMENTS = ("arguments", "parameters", "args", "input")  # OpenAI's, Llama's, LangChain's, Anthropic's
 RESPONSE = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
 OPENING, CLOSING, QUOTES = "([{", ")]}", "'\""
 
@@ -39,8 +42,8 @@ def read_call(call: Any, where: str) -> dict[str, Any]:
     """Reads a call.
 
     Args:
-        call: `{"function": {"name": ..., "arguments": ...}}`, or name and arguments alone; the arguments as an object or as a
-            JSON text, where nothing is none.
+        call: `{"function": {"name": ..., "arguments": ...}}`, or name and arguments alone; the arguments, under one
+            of `ARGUMENTS`, as an object or as a JSON text, where nothing is none.
         where: Which message it stands in, for errors.
 
     Returns:
@@ -52,7 +55,7 @@ def read_call(call: Any, where: str) -> dict[str, Any]:
     function = call.get("function", call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise BadRow(f'{where}: a call without a name; write {{"function": {{"name": ..., "arguments": {{...}}}}}}')
-    given = function.get("arguments", function.get("parameters"))
+    given = next((function[key] for key in ARGUMENTS if function.get(key) is not None), None)
     made = {"name": function["name"], "arguments": _arguments(function["name"], given, where)}
     return {"type": "function", "function": made} | ({"id": call["id"]} if isinstance(call.get("id"), str) else {})
 
@@ -124,12 +127,27 @@ def _python_calls(text: str, offered: Collection[str], where: str) -> list[dict[
     return calls
 
 
+def _json_calls(text: str, offered: Collection[str], where: str) -> list[dict[str, Any]]:
+    """Reads calls that are JSON and nothing else, as Mistral and Llama write them; none if it is another text."""
+    found = BARE.fullmatch(text)
+    values = (read_json_values(found[1]) or []) if found else []
+    calls = [call for value in values for call in (value if isinstance(value, list) else [value])]
+    for call in calls:
+        function = call.get("function", call) if isinstance(call, dict) else None
+        keys = function.keys() if isinstance(function, dict) else set()
+        if len(keys & {"arguments", "parameters"}) != 1 or keys - {"name", "arguments", "parameters", "type", "id"}:
+            return []
+        if function.get("name") not in offered:
+            return []
+    return read_calls(calls, where)
+
+
 def split_calls(text: str, offered: Collection[str], where: str) -> tuple[str, list[dict[str, Any]]]:
     """Takes the calls out of what the assistant writes.
 
     Args:
-        text: Perhaps with `<tool_call>` blocks (Hermes, Qwen), `<functioncall>` (Glaive), or a list of calls as Python writes
-            them and nothing else (ToolACE).
+        text: Perhaps with `<tool_call>` blocks (Hermes, Qwen), `<functioncall>` (Glaive), or calls and nothing else, as Python
+            writes them (ToolACE) or as JSON (Mistral, Llama). What it thinks first, in `<think>`, calls nothing.
         offered: Names of the tools.
         where: Which message it is, for errors.
 
@@ -139,9 +157,10 @@ def split_calls(text: str, offered: Collection[str], where: str) -> tuple[str, l
     Raises:
         BadRow: If a call cannot be read, or a text follows that the chat template would write before it.
     """
-    mark = MARKS.search(text)
+    mark = MARKS.search(text, max(0, text.find("</think>")) if text.lstrip().startswith("<think>") else 0)
     if mark is None:
-        calls = _python_calls(text.strip(), offered, where) if offered else []
+        alone = text.strip()
+        calls = (_python_calls(alone, offered, where) or _json_calls(alone, offered, where)) if offered else []
         return ("", calls) if calls else (text, [])
     before, calls, rest = text[: mark.start()], [], text[mark.start() :]
     while mark := MARKS.match(rest):

@@ -56,6 +56,27 @@ from conversation_rows import ASK, CALL, CALLED, TOOL, messages_of, said
         ),
         pytest.param({"messages": [ASK, {"role": "assistant", "content": "[get_weather(city='Oslo')]"}]}, id="ToolACE"),
         pytest.param({"query": ASK["content"], "answers": json.dumps([CALL["function"]])}, id="xLAM"),
+        pytest.param({"messages": [ASK, {"role": "assistant", "content": json.dumps(CALL["function"])}]}, id="JSON alone"),
+        pytest.param(
+            {"messages": [ASK, {"role": "assistant", "content": f"[TOOL_CALLS] [{json.dumps(CALL['function'])}]</s>"}]},
+            id="Mistral",
+        ),
+        pytest.param(
+            {
+                "messages": [
+                    ASK,
+                    {
+                        "role": "assistant",
+                        "content": '<|python_tag|>{"type": "function", "name": "get_weather", "parameters": {"city": "Oslo"}}',
+                    },
+                ]
+            },
+            id="Llama",
+        ),
+        pytest.param(
+            {"messages": [ASK, {"role": "assistant", "tool_calls": [{"name": "get_weather", "args": {"city": "Oslo"}}]}]},
+            id="LangChain",
+        ),
         pytest.param({"prompt": [ASK], "completion": [{"role": "assistant", "tool_calls": [CALL]}]}, id="TRL"),
     ],
 )
@@ -183,3 +204,9 @@ def test_schemas_of_others_become_json_schemas():
         "type": "object",
         "properties": {"a": {"type": "object", "properties": {"b": {"type": "number"}}}, "c": {}},
     }
+def test_json_that_is_no_call():
+    for text in ('{"name": "Ann", "arguments": {}}', '{"name": "get_weather"}', f"{json.dumps(CALL['function'])} I call."):
+        row = {"tools": [TOOL], "messages": [ASK, {"role": "assistant", "content": text}]}
+        assert messages_of(row)[1] == {"role": "assistant", "content": text}
+
+
