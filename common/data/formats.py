@@ -219,6 +219,8 @@ def recognise(row: dict[str, Any], mapped: dict[str, str] | None = None, preferr
         recognised.conversation = _transcript(row[used["transcript"]], system, tools)
     elif form == "xlam":
         query = text_of_cell(row[used["question"]], used["question"])
+    if str(row.get(used.get("thinking"))).strip() in ("on", "off"):  # a switch (Nemotron's), and no thought
+        del used["thinking"]
         recognised.conversation = _xlam(query, row[used["calls"]], system, tools)
     else:
         recognised.conversation = _pair(row, used, system)

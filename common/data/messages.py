@@ -20,6 +20,7 @@ SPEAKERS = {
 ROLE_OF = {name: role for role, names in SPEAKERS.items() for name in names}
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 THOUGHTS = ("thinking", "reasoning_content")
+SWITCHES = ("train", "training", "loss")  # what Axolotl and ms-swift call a `weight`, as truth values
 
 
 def _text(content: Any, where: str) -> Any:
@@ -70,6 +71,10 @@ def _assistant(turn: dict[str, Any], content: Any, is_call: bool, offered: list[
     for key in THOUGHTS:
         if turn.get(key) is not None:
             message[key] = turn[key]
+    if not message.keys() & set(THOUGHTS) and turn.get("reasoning") is not None:  # vLLM's and OpenRouter's
+        message[THOUGHTS[-1]] = turn["reasoning"]
+    if any(turn.get(key) is False for key in SWITCHES):
+        message["weight"] = 0
     if turn.get("weight") is not None:
         if turn["weight"] not in (0, 1):
             raise BadRow(f"{where}: `weight` is {turn['weight']!r}; write 1 for what is trained, 0 for what is only shown")

@@ -120,6 +120,28 @@ def test_a_system_prompt_of_its_own():
         {
             "messages": [
                 {"role": "developer", "content": "Be brief."},
+def test_thoughts_under_any_usual_name():
+    for row in (
+        {"question": "A?", "reasoning": "Hm.", "answer": "B"},
+        {"messages": [ASK, {"role": "assistant", "content": "B", "thinking": "Hm."}]},
+        {"messages": [ASK, {"role": "assistant", "content": "B", "reasoning": "Hm."}]},
+    ):
+        last = messages_of(row)[-1]
+        assert [last["content"], last.get("thinking") or last["reasoning_content"]] == ["B", "Hm."]
+    switched = {"input": [ASK], "output": "<think>Hm.</think>B", "reasoning": "on"}  # Nemotron's
+    assert messages_of(switched) == [ASK, {"role": "assistant", "content": "<think>Hm.</think>B"}]
+    call = f"<tool_call>{json.dumps(CALL['function'])}</tool_call>"
+    thought = "<think>I write a <tool_call> now.</think>"
+    last = messages_of({"tools": [TOOL], "messages": [ASK, {"role": "assistant", "content": f"{thought}\n{call}"}]})[-1]
+    assert last == {"role": "assistant", "content": thought, "tool_calls": [CALL]}
+
+
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}, {"training": False}, {"loss": False}], ids=str)
+def test_turns_that_are_only_shown(mark: dict):
+    turns = [ASK, {"role": "assistant", "content": "A"} | mark, ASK, {"role": "assistant", "content": "B", "loss": 0.1}]
+    assert [message.get("weight") for message in messages_of({"messages": turns})] == [None, 0, None, None]
+
+
                 {"role": "user", "content": "A?"},
                 {"role": "bot", "content": "B"},
             ]
