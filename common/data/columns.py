@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from common.data.literals import read_value
 from common.errors import BadRow, fail, nearest
 
 # The usual headings, in lower case and with `_` for spaces. What stands first in a line is its name here and in `--columns`.
 HEADINGS = {
     "messages": ("messages", "conversations", "conversation", "dialogue", "dialog"),
     "question": ("question", "prompt", "query", "instruction", "problem", "user", "human", "request", "q", "user_input"),
-    "input": ("input", "context"),
+    "input": ("input", "context", "body"),
     "answer": (
         *("answer", "response", "completion", "output", "reply", "solution", "assistant", "target", "a"),
         *("expected_output", "expected_answer", "ground_truth", "final_answer"),
@@ -26,6 +28,9 @@ HEADINGS = {
         *("img", "img_path", "picture", "photo", "filename", "file_path", "filepath", "path"),
     ),
 }
+
+CHOICES = ("choices", "options")
+LABEL = re.compile(r"\(?(?:[A-Za-z]|\d)\)?\.?")  # of a choice
 
 
 def heading(name: Any) -> str:
@@ -117,3 +122,34 @@ def text_of(row: dict[str, Any], column: str) -> str:
     if column not in row:
         raise BadRow(f"no `{column}` (found: {', '.join(map(str, row)) or 'nothing'}); add the column")
     return text_of_cell(row[column], column)
+
+
+def check_choices(row: dict[str, Any], question: str, answer: str) -> None:
+    """Checks that a question is not answered by the letter or number of a choice that the model is not shown.
+
+    Args:
+        row: The columns that were not read.
+        question: What is asked.
+        answer: What is learned.
+
+    Raises:
+        BadRow: If it is.
+    """
+    if not LABEL.fullmatch(answer.strip()):
+        return
+    label = re.sub(r"\W", "", answer)
+    for name in (name for name in row if heading(name) in CHOICES):
+        choices = row[name]
+        if isinstance(choices, str):
+            with suppress(ValueError):
+                choices = read_value(choices)
+        if isinstance(choices, dict):
+            choices = choices.get("text", list(choices.values()))
+        texts = list(map(str, choices)) if isinstance(choices, list) else []
+        is_place = not label.isdigit() or int(label) <= len(texts)
+        is_value = any(re.findall(r"\w+", text)[-1:] == [label] for text in texts)  # `A) 5`, answered by 5
+        if texts and is_place and not is_value and not all(text in question for text in texts):
+            raise BadRow(
+                f"`{answer}` answers by its place in `{name}`, which the model is not shown; write them into the question, or "
+                "leave the column away"
+            )

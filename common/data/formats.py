@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.data.columns import HEADINGS, find_columns, heading, misspelt, text_of_cell
+from common.data.columns import HEADINGS, check_choices, find_columns, heading, misspelt, text_of_cell
 from common.data.literals import read_value
 from common.data.messages import ROLE_OF, THOUGHTS, read_turns
 from common.data.tools import check_tools, read_tools, take_tools
@@ -79,6 +79,11 @@ def _transcript(text: Any, system: Any, tools: Any) -> Conversation:
 
 def _xlam(query: str, calls: Any, system: str | None, tools: Any) -> Conversation:
     """xLAM's: a query, and the calls that answer it."""
+    given = calls if isinstance(calls, list) else [calls]
+    if not isinstance(calls, str) and not any(isinstance(call, dict) and {"name", "function"} & call.keys() for call in given):
+        calls = "[]"
+    if calls == "[]":
+        raise BadRow("`answers` holds no calls of tools; write the answer that is to be learned into a column `answer`")
     turns = [{"role": "user", "content": query}, {"role": "assistant", "tool_calls": calls}]
     return _chat(turns, system, tools)
 
@@ -153,6 +158,17 @@ def _one_of(name: str, columns: list[str]) -> str:
     return columns[0]
 
 
+def _columns_of(row: dict[str, Any], mapped: dict[str, str]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Returns a row and its columns by what they are, verl's right answer, within `reward_model`, in one of its own."""
+    found, judged = find_columns(row, mapped), row.get("reward_model")
+    if found["question"] and not found["answer"] and isinstance(judged, dict) and judged.get("ground_truth") is not None:
+        row = {name: row[name] for name in row if name != "reward_model"} | {"ground_truth": judged["ground_truth"]}
+        found = find_columns(row, mapped)
+    if "input" in [heading(column) for column in found["input"]] and not found["question"]:  # input and output
+        found["question"], found["input"] = found["input"], []
+    return row, found
+
+
 def _form_of(found: dict[str, list[str]], row: dict[str, Any], mapped: dict[str, str], preferred: str | None) -> str:
     given = {name for name, columns in found.items() if columns}
     asks = {"question", "answer"} <= given
@@ -193,9 +209,7 @@ def recognise(row: dict[str, Any], mapped: dict[str, str] | None = None, preferr
     Raises:
         BadRow: If there are no columns that are known, or two could be meant, or something in them cannot be read.
     """
-    found = find_columns(row, mapped or {})
-    if "input" in [heading(column) for column in found["input"]] and not found["question"]:  # input and output
-        found["question"], found["input"] = found["input"], []
+    row, found = _columns_of(row, mapped or {})
     found["answer"] = [column for column in found["answer"] if heading(column) == preferred] or found["answer"]
     form = _form_of(found, row, mapped or {}, preferred)
     names = {
@@ -205,6 +219,8 @@ def recognise(row: dict[str, Any], mapped: dict[str, str] | None = None, preferr
         "pair": ("question", "input", "answer", "thinking", "history", "system", "tools"),
     }[form]
     used = {name: _one_of(name, found[name]) for name in names if found[name]}
+    if str(row.get(used.get("thinking"))).strip() in ("on", "off"):  # a switch (Nemotron's), and no thought
+        del used["thinking"]
     system = row.get(used.get("system"))
     if system is not None and not isinstance(system, str):
         raise BadRow(f"`{used['system']}` must be a text, not a {type(system).__name__}; write one, or leave the column away")
@@ -219,9 +235,9 @@ def recognise(row: dict[str, Any], mapped: dict[str, str] | None = None, preferr
         recognised.conversation = _transcript(row[used["transcript"]], system, tools)
     elif form == "xlam":
         query = text_of_cell(row[used["question"]], used["question"])
-    if str(row.get(used.get("thinking"))).strip() in ("on", "off"):  # a switch (Nemotron's), and no thought
-        del used["thinking"]
         recognised.conversation = _xlam(query, row[used["calls"]], system, tools)
     else:
         recognised.conversation = _pair(row, used, system)
+        asked, answered = (str(message.get("content")) for message in recognised.conversation["messages"][-2:])
+        check_choices({name: row[name] for name in row if name not in used.values()}, asked, answered)
     return recognised

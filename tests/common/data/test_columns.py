@@ -75,6 +75,14 @@ def test_columns_that_cannot_be(columns: list[str], line: str, capsys: pytest.Ca
             {"messages": [ASK, {"role": "assistant", "content": "A <tool_call>f()</tool_call>"}]},
             "message 2: a call that is not JSON with a name and arguments ('f()'); correct it, or remove the row",
         ),
+        (
+            {"question": "A?", "choices": ["Oslo", "Rome"], "answer": 1},
+            "`1` answers by its place in `choices`, which the model is not shown; write them into the question",
+        ),
+        ({"question": "A?", "choices": {"text": ["Oslo", "Rome"], "label": ["A", "B"]}, "answer": "B"}, "`B` answers by its"),
+        ({"question": "A?", "options": "['Oslo', 'Rome']", "answer": "B"}, "`B` answers by its place in `options`, which"),
+        ({"question": "A?", "answers": {"text": ["B"], "answer_start": [1]}}, "`answers` holds no calls of tools; write the"),
+        ({"query": "A?", "answers": "[]", "tools": [TOOL]}, "`answers` holds no calls of tools; write the answer that is to"),
         ({"chat": "Hello there", "id": 1}, "a conversation as one text must begin with `USER:` or `SYSTEM:`"),
     ],
 )

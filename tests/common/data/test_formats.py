@@ -102,6 +102,13 @@ def test_calls_in_every_form(row: dict):
         ({"question": "A?", "answer": True}, ["A?", "true"]),
         ({"conversation": [{"human": "A?", "assistant": "B"}, {"human": "C?", "assistant": "D"}]}, ["A?", "B", "C?", "D"]),
         ({"question": "A?", "answer": 10**30}, ["A?", str(10**30)]),
+        ({"prompt": [{"role": "user", "content": "A?"}], "reward_model": {"ground_truth": "3", "style": "rule"}}, ["A?", "3"]),
+        ({"Body": "2 and 3.", "Question": "A?", "Answer": "5"}, ["A?\n2 and 3.", "5"]),
+        ({"question": "A? (A) 1 (B) 2", "choices": ["1", "2"], "answer": "B"}, ["A? (A) 1 (B) 2", "B"]),
+        ({"question": "A?", "options": {"A": "Oslo", "B": "Rome"}, "answer": "Oslo"}, ["A?", "Oslo"]),
+        ({"question": "A?", "options": [], "answer": 2}, ["A?", "2"]),
+        ({"question": "A?", "options": ["A) 2", "B) $3$"], "answer": 2}, ["A?", "2"]),
+        ({"question": "A?", "options": ["A) 2 cm", "B) 7 cm"], "answer": 7}, ["A?", "7"]),
         (
             {"messages": [{"role": "user", "content": ["A", "?"]}, {"role": "model", "content": "B"}], "prompt": "A?"},
             ["A?", "B"],
@@ -113,13 +120,6 @@ def test_questions_and_answers_under_any_usual_heading(row: dict, turns: list[st
     assert [role for role, _ in said(row)] == ["user", "assistant"] * (len(turns) // 2)
 
 
-def test_a_system_prompt_of_its_own():
-    for row in (
-        {"system": "Be brief.", "question": "A?", "answer": "B"},
-        {"system": "Be brief.", "conversations": [{"from": "human", "value": "A?"}, {"from": "gpt", "value": "B"}]},
-        {
-            "messages": [
-                {"role": "developer", "content": "Be brief."},
 def test_thoughts_under_any_usual_name():
     for row in (
         {"question": "A?", "reasoning": "Hm.", "answer": "B"},
@@ -142,6 +142,13 @@ def test_turns_that_are_only_shown(mark: dict):
     assert [message.get("weight") for message in messages_of({"messages": turns})] == [None, 0, None, None]
 
 
+def test_a_system_prompt_of_its_own():
+    for row in (
+        {"system": "Be brief.", "question": "A?", "answer": "B"},
+        {"system": "Be brief.", "conversations": [{"from": "human", "value": "A?"}, {"from": "gpt", "value": "B"}]},
+        {
+            "messages": [
+                {"role": "developer", "content": "Be brief."},
                 {"role": "user", "content": "A?"},
                 {"role": "bot", "content": "B"},
             ]
@@ -202,6 +209,12 @@ def test_calls_as_python_writes_them():
             calls(text)
 
 
+def test_json_that_is_no_call():
+    for text in ('{"name": "Ann", "arguments": {}}', '{"name": "get_weather"}', f"{json.dumps(CALL['function'])} I call."):
+        row = {"tools": [TOOL], "messages": [ASK, {"role": "assistant", "content": text}]}
+        assert messages_of(row)[1] == {"role": "assistant", "content": text}
+
+
 def test_schemas_of_others_become_json_schemas():
     xlam = {"city": {"type": "str", "description": "Name"}, "days": {"type": "List[int], optional", "default": ""}}
     row = {"query": "?", "answers": [], "tools": json.dumps([{"name": "f", "parameters": xlam}, {"name": "now"}])}
@@ -226,9 +239,3 @@ def test_schemas_of_others_become_json_schemas():
         "type": "object",
         "properties": {"a": {"type": "object", "properties": {"b": {"type": "number"}}}, "c": {}},
     }
-def test_json_that_is_no_call():
-    for text in ('{"name": "Ann", "arguments": {}}', '{"name": "get_weather"}', f"{json.dumps(CALL['function'])} I call."):
-        row = {"tools": [TOOL], "messages": [ASK, {"role": "assistant", "content": text}]}
-        assert messages_of(row)[1] == {"role": "assistant", "content": text}
-
-
