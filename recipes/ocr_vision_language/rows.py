@@ -4,10 +4,11 @@ import reprlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
-from common.data.columns import find_columns, heading, misspelt, text_of_cell
+from common.data.columns import HEADINGS, find_columns, heading, misspelt, text_of_cell
 from common.data.conversations import check_conversation
 from common.data.formats import recognise
 from common.data.literals import read_value
@@ -107,6 +108,21 @@ def _transcription(row: dict[str, Any], found: dict[str, list[str]], mapped: dic
     raise BadRow(f"no `text` (found: {', '.join(map(str, row)) or 'nothing'}); write `image` and `text`, or `messages`")
 
 
+def _check_unread(row: dict[str, Any], mapped: dict[str, str]) -> None:
+    """Checks that a row without pictures, and without a column for them, holds none in another column."""
+    if "images" in mapped or any(heading(name) in HEADINGS["images"] for name in row):
+        return
+    known = {*TEXTS, *map(heading, mapped.values()), *(name for names in HEADINGS.values() for name in names)}
+    for name, value in row.items():
+        if heading(name) in known:
+            continue
+        content = value.get("bytes") if isinstance(value, dict) else value
+        is_path = isinstance(content, str) and str(guess_type(content)[0]).startswith("image/")
+        if is_path or isinstance(content, bytes | Image.Image):
+            cure = f"say so, `--columns image={name}`, or leave the column away"
+            raise BadRow(f"no picture is read, and `{name}` holds one: {cure}")
+
+
 def asked(question: str, answer: str) -> list[dict[str, Any]]:
     """Returns the messages of a question and its answer."""
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
@@ -120,6 +136,9 @@ def _conversations(
     Pictures that parts of messages name are added to `pictures`.
     """
     found = find_columns(row, mapped)
+    if not found["messages"] and isinstance(row.get("texts"), list) and all(isinstance(pair, dict) for pair in row["texts"]):
+        mapped = mapped | {"messages": "texts"}  # FineVision's and the Cauldron's
+        found = find_columns(row, mapped)
     is_text = bool(found["question"]) and turns_of(row[found["question"][0]]) is None
     own = text_of_cell(row[found["question"][0]], found["question"][0]) if is_text else question
     is_named = "text" in row or found["messages"] or "answer" in mapped
@@ -197,6 +216,8 @@ def to_rows(found: Found, question: str, where: str, mapped: dict[str, str] | No
     own = iter([image for image in found.images if image not in named])
     images = [image or next(own, None) for image in named]
     images = [image for image in images if image is not None] + list(own)
+    if not images and not any(is_text for *_, is_text in said):
+        _check_unread(row, mapped or {})
     made = []
     for number, (messages, its_fields, is_text) in enumerate(said, start=1):
         if is_text and not images:

@@ -79,6 +79,7 @@ MESSAGES: dict[str, Callable[[int, str], dict]] = {
         "where": 1,
         "folders": 2,
     },
+    "FineVision": lambda n, text: {"images": [f"{n}.png"], "texts": [{"user": "Read.", "assistant": text}], "source": "a"},
     "as JSON text": lambda n, text: {"image": f"{n}.png", "messages": json.dumps(conversation("Read.", text))},
 }
 
@@ -134,6 +135,10 @@ COUNTS: dict[str, tuple[dict, str]] = {
     "a mark in the system's words": (
         {"image": "0.png", "messages": [{"role": "system", "content": "<image>"}, *conversation("?", "a")]},
         "message 1: ",
+    ),
+    "a picture under another name": (
+        {"screenshot": "0.png", "question": "Read.", "answer": "a"},
+        "no picture is read, and `screenshot` holds one: say so, `--columns image=screenshot`, or leave the column away",
     ),
     "videos beside": ({"image": "0.png", "text": "a", "videos": ["a.mp4"]}, "there is a `videos`, which"),
     "a video": (
