@@ -124,6 +124,10 @@ def _turns(value: Any) -> list[Any] | None:
     return value if is_turns else None
 
 
+def _speaker(turn: dict[str, Any]) -> str | None:
+    return ROLE_OF.get(str(turn.get("role", turn.get("from"))).lower())
+
+
 def _pair(row: dict[str, Any], found: dict[str, str], system: str | None) -> Conversation:
     """A question and an answer under any heading (Alpaca's, TRL's, ms-swift's), each a text or messages."""
     question, answer = row[found["question"]], row[found["answer"]]
@@ -136,12 +140,11 @@ def _pair(row: dict[str, Any], found: dict[str, str], system: str | None) -> Con
         earlier = _history(row[found["history"]]) if "history" in found else []
         asked = [*earlier, {"role": "user", "content": text}]
     else:  # TRL trains the completion alone, so what the assistant says in a prompt is only shown
-        said = [str(turn.get("role", turn.get("from"))).lower() for turn in asked]
-        asked = [
-            turn | ({"weight": 0} if ROLE_OF.get(role) in ("assistant", "call") else {})
-            for turn, role in zip(asked, said, strict=True)
-        ]
+        asked = [turn | ({"weight": 0} if _speaker(turn) in ("assistant", "call") else {}) for turn in asked]
     answered = _turns(answer) or [{"role": "assistant", "content": text_of_cell(answer, found["answer"])}]
+    if next(filter(lambda speaker: speaker != "system", map(_speaker, answered)), None) == "user":
+        name = found["answer"]  # as `chosen` of a preference, beside its `prompt`
+        raise BadRow(f"`{name}` holds a whole conversation: say so, `--columns messages={name}`")
     thought = row.get(found.get("thinking"))
     if thought is not None and len(answered) == 1:
         answered = [answered[0] | {THOUGHTS[0]: text_of_cell(thought, found["thinking"])}]

@@ -13,7 +13,7 @@ from common.errors import BadRow
 SPEAKERS = {
     "system": ("system", "developer"),
     "user": ("user", "human", "prompter"),
-    "assistant": ("assistant", "gpt", "bot", "model", "chatgpt", "chatbot"),
+    "assistant": ("assistant", "gpt", "bot", "model", "chatgpt", "chatbot", "ai"),
     "call": ("function_call", "tool_call", "tool_calls", "function-call"),
     "tool": ("tool", "observation", "function", "function_response", "tool_response", "ipython"),
 }

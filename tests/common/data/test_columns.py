@@ -76,6 +76,10 @@ def test_columns_that_cannot_be(columns: list[str], line: str, capsys: pytest.Ca
             "message 2: a call that is not JSON with a name and arguments ('f()'); correct it, or remove the row",
         ),
         (
+            {"prompt": "A?", "completion": [ASK, {"role": "assistant", "content": "B"}]},
+            "`completion` holds a whole conversation: say so, `--columns messages=completion`",
+        ),
+        (
             {"question": "A?", "choices": ["Oslo", "Rome"], "answer": 1},
             "`1` answers by its place in `choices`, which the model is not shown; write them into the question",
         ),

@@ -150,7 +150,7 @@ def test_a_system_prompt_of_its_own():
             "messages": [
                 {"role": "developer", "content": "Be brief."},
                 {"role": "user", "content": "A?"},
-                {"role": "bot", "content": "B"},
+                {"role": "AI", "content": "B"},
             ]
         },
     ):
