@@ -12,6 +12,12 @@ from common.errors import BadRow
 from common.measure.math_answers import CALCULATION, boxed_answer, gold_number, last_boxed, plain, read_number
 
 NO_ANSWER = "no final answer in column `{}`; end it with `#### ` and a number, or with `\\boxed{{...}}`"
+BOX = re.compile(r"\\(?:fbox|boxed)\s*(?:\{|([^\s{}$\\.,]+(?:[.,]\d+)*))")
+
+
+def _with_usual_boxes(solution: str) -> str:
+    r"""Returns a solution with `\boxed{2}` in the place of `\fbox{2}` and `\boxed 2`, which MATH has beside it."""
+    return BOX.sub(lambda found: f"\\boxed{{{found[1]}}}" if found[1] else "\\boxed{", solution)
 
 
 def gold_answer(solution: str) -> str | None:
@@ -28,7 +34,7 @@ def gold_answer(solution: str) -> str | None:
     number = gold_number(solution)
     if number is not None:
         return number
-    last = solution.rpartition("####")[2].strip()
+    last = _with_usual_boxes(solution.rpartition("####")[2].strip())
     box = boxed_answer(last)
     if box:
         return box
@@ -46,7 +52,7 @@ def with_boxed_answer(solution: str, column: str) -> str:
     r"""Returns a worked solution as it is rewarded: its steps, and the final answer, `#### 42`, as `\boxed{42}`.
 
     Args:
-        solution: As `gold_answer` reads it; one that ends in a box stays as it is.
+        solution: As `gold_answer` reads it; one that ends in a box stays as it is, but for `\fbox`.
         column: Where it stands, for errors.
 
     Raises:
@@ -55,8 +61,9 @@ def with_boxed_answer(solution: str, column: str) -> str:
     answer = gold_answer(solution)
     if answer is None:
         raise BadRow(NO_ANSWER.format(column))
-    if gold_number(solution) is None and last_boxed(solution):
-        return solution
+    boxed = _with_usual_boxes(solution)
+    if gold_number(solution) is None and last_boxed(boxed):
+        return boxed
     return f"{worked_steps(solution)}\n\\boxed{{{answer}}}".strip()
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from common.measure.problems import gold_answer
+from common.measure.problems import gold_answer, with_boxed_answer
 
 import pytest
 from conftest import recipe_modules
@@ -60,6 +60,11 @@ def test_a_solution_is_right_by_itself():
         numbers = {box: other for box, other in BOXES.items() if other[0].isdigit()}
         assert [box for box, other in numbers.items() if not is_correct(rf"\boxed{{{other}}}", alone[box])] == []
     assert {box for box, gold in alone.items() if gold is None} == BOXES.keys() - numbers.keys()
+    assert gold_answer(r"So $\boxed 2.5$.") == "2.5"
+    for written in (r"So \fbox{12}.", r"So $\boxed 12$.", r"So \boxed {12}"):  # MATH has all of them
+        assert gold_answer(written) == "12"
+        assert with_boxed_answer(written, "solution").startswith(r"So ")
+        assert r"\boxed{12}" in with_boxed_answer(written, "solution")
 
 
 @pytest.mark.parametrize("name", ["grpo_math", "multi_agent_grpo"])
