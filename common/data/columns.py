@@ -68,6 +68,11 @@ def read_columns(columns: Sequence[str]) -> dict[str, str]:
     return mapped
 
 
+def _is_nan(value: Any) -> bool:
+    """Returns whether a cell is NaN, which is what some libraries write for nothing."""
+    return isinstance(value, float) and value != value
+
+
 def find_columns(row: dict[str, Any], mapped: dict[str, str]) -> dict[str, list[str]]:
     """Returns the columns of a row that have a value, by what they are; a mapped one is the only one of its kind.
 
@@ -78,7 +83,7 @@ def find_columns(row: dict[str, Any], mapped: dict[str, str]) -> dict[str, list[
     Raises:
         BadRow: If a mapped one is not there.
     """
-    present = {heading(name): name for name, value in row.items() if value is not None}
+    present = {heading(name): name for name, value in row.items() if value is not None and not _is_nan(value)}
     found = {}
     for name, column in mapped.items():
         if column not in row and heading(column) not in {heading(other) for other in row}:
@@ -100,11 +105,11 @@ def text_of_cell(value: Any, column: str) -> str:
     """
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float) and value == value:  # NaN is what some libraries write for nothing
+    if isinstance(value, int | float) and not _is_nan(value):
         return str(value)
     if not isinstance(value, str | float):
         raise BadRow(f"`{column}` must be a text, not a {type(value).__name__}; write one, or remove the row")
-    if value != value or not value.strip():
+    if _is_nan(value) or not value.strip():
         raise BadRow(f"`{column}` is empty; fill it in or remove the row")
     return value
 

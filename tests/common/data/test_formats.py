@@ -1,6 +1,7 @@
 """Each form of a conversation: what is read of its rows."""
 
 import json
+from math import nan
 
 from common.data.formats import recognise
 from common.errors import BadRow
@@ -97,6 +98,7 @@ def test_calls_in_every_form(row: dict):
         ({"instruction": "C?", "output": "D", "history": [["A?", "B"]]}, ["A?", "B", "C?", "D"]),
         ({"query": "C?", "response": "D", "history": '[["A?", "B"]]'}, ["A?", "B", "C?", "D"]),
         ({"input": "A?", "output": "B"}, ["A?", "B"]),
+        ({"instruction": "A?", "input": nan, "output": "B", "system": nan, "history": nan, "tools": nan}, ["A?", "B"]),
         ({"Prompt ": "A?", "Completion": "B"}, ["A?", "B"]),
         ({"problem": "A?", "solution": 1.5}, ["A?", "1.5"]),
         ({"question": "A?", "answer": True}, ["A?", "true"]),
