@@ -42,9 +42,9 @@ def misspelt(row: dict[str, Any], headings: Sequence[str]) -> str:
     """Returns a hint that names a column whose heading is nearly one of `headings`, or an empty text if there is none."""
     known = {name for names in [headings, *HEADINGS.values()] for name in names}
     for column in row:
-        hint = "" if heading(column) in known else nearest(heading(column), list(headings), cutoff=0.8)
+        hint = "" if heading(column) in known else nearest(heading(column), list(headings), cutoff=0.85)
         if hint:
-            return f", but `{column}`{hint}"
+            return f", but `{column}`{hint} Rename it, or name it with `--columns`"
     return ""
 
 

@@ -196,7 +196,7 @@ def check_conversation(conversation: Conversation) -> None:
         role = message.get("role") if isinstance(message, dict) else None
         if role not in ROLES:
             word = reprlib.repr(role).strip("'")
-            hint = nearest(ROLE_OF.get(word, word), list(ROLE_OF))
+            hint = nearest(word.lower(), list(ROLE_OF))
             raise BadRow(f"{where}: unknown role `{word}`{hint or '; use one of ' + ', '.join(ROLES)}")
         calls = read_calls(message.get("tool_calls") or [], where)
         for key in ("content", *THOUGHTS):

@@ -97,12 +97,13 @@ def _transcription(row: dict[str, Any], found: dict[str, list[str]], mapped: dic
     present = {heading(name): name for name, value in reversed(row.items()) if value is not None}
     texts = [present[name] for name in TEXTS if name in present and (name == "text" or isinstance(row[present[name]], str))]
     texts += found["answer"]
+    texts = [name for name in texts if row[name] != ""] or texts[:1]
     if len(texts) > 1:
         one, other = texts[:2]
         raise BadRow(f"`{one}` and `{other}` can both be the answer: say which, for example `--columns answer={one}`")
     if texts:
         return None if found["question"] and found["answer"] else texts[0]
-    hint = misspelt(row, TEXTS)
+    hint = misspelt({name: value for name, value in row.items() if isinstance(value, str)}, TEXTS)
     if hint:
         raise BadRow(f"no `text`{hint}")
     raise BadRow(f"no `text` (found: {', '.join(map(str, row)) or 'nothing'}); write `image` and `text`, or `messages`")

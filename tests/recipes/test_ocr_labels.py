@@ -40,6 +40,14 @@ def test_a_row_beside_each_picture(recipe, tmp_path: Path):
     assert shown(recipe, load(recipe, tmp_path)) == EXPECTED
 
 
+def test_an_empty_cell_is_no_text_beside_another(recipe, tmp_path: Path):
+    names = save_pictures(tmp_path)
+    columns = [("text", "caption"), ("caption", "text")] * 3
+    pairs = zip(names, TEXTS, columns, strict=True)
+    write_jsonl(tmp_path / "data.jsonl", [{"image": name, one: text, other: ""} for name, text, (one, other) in pairs])
+    assert shown(recipe, load(recipe, tmp_path / "data.jsonl")) == EXPECTED
+
+
 def test_pictures_without_a_row_are_said(recipe, tmp_path: Path, capsys: pytest.CaptureFixture):
     names = save_pictures(tmp_path)
     write_jsonl(tmp_path / "metadata.jsonl", [{"file_name": name, "text": name} for name in names[:4]])

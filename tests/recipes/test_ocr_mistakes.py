@@ -46,7 +46,7 @@ MISTAKES = [
     (row(text=""), LINE + "`text` must be a text, not ''; fill it in or remove the row"),
     (row(text=12.3), LINE + "`text` must be a text, not 12.3; fill it in or remove the row"),
     (row(caption="A"), LINE + "`text` and `caption` can both be the answer: say which, for example `--columns answer=text`"),
-    (row(text=None, labl="A"), LINE + "no `text`, but `labl`; did you mean `label`?"),
+    (row(text=None, labl="A"), LINE + "no `text`, but `labl`; did you mean `label`? Rename it, or name it with `--columns`"),
     (row(text=None, label=3), LINE + "no `text` (found: image, label); write `image` and `text`, or `messages`"),
     (row(text=None, ground_truth="{}"), LINE + '`ground_truth` must be JSON with a key "gt_parse", as in CORD'),
     (row(fields="9.00"), LINE + "`fields` is a str; write an object with company, date, address, total, or leave it out"),
