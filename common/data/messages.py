@@ -20,6 +20,7 @@ SPEAKERS = {
 ROLE_OF = {name: role for role, names in SPEAKERS.items() for name in names}
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 THOUGHTS = ("thinking", "reasoning_content")
+BLOCKS = {"tool_use", "tool_result", "thinking"}
 SWITCHES = ("train", "training", "loss")  # what Axolotl and ms-swift call a `weight`, as truth values
 
 
@@ -48,6 +49,27 @@ def _without_pairs(turns: list[Any]) -> list[Any]:
             len(speakers) > 1 and not {"role", "from"} & turn.keys() and all(isinstance(turn[name], str) for name in speakers)
         )
         found += [{"role": name, "content": turn[name]} for name in speakers] if is_pair else [turn]
+    return found
+
+
+def _without_blocks(turns: list[Any]) -> list[Any]:
+    """Returns turns whose calls, results and thoughts stand beside their texts: Anthropic's are parts of the content."""
+    found = []
+    for turn in turns:
+        parts = turn.get("content") if isinstance(turn, dict) else None
+        kinds = [str(part.get("type")) if isinstance(part, dict) else "" for part in parts] if isinstance(parts, list) else []
+        if not BLOCKS & set(kinds):
+            found.append(turn)
+            continue
+        texts = [part for part, kind in zip(parts, kinds, strict=True) if kind not in BLOCKS]
+        of = {block: [part for part, kind in zip(parts, kinds, strict=True) if kind == block] for block in BLOCKS}
+        found += [
+            {"role": "tool", "content": part.get("content"), "tool_call_id": part.get("tool_use_id")}
+            for part in of["tool_result"]
+        ]
+        beside = {"tool_calls": of["tool_use"]} if of["tool_use"] else {}
+        beside |= {THOUGHTS[-1]: "\n".join(str(part.get("thinking")) for part in of["thinking"])} if of["thinking"] else {}
+        found += [turn | {"content": texts or None} | beside] if texts or beside else []
     return found
 
 
@@ -88,7 +110,7 @@ def read_turns(turns: Any, offered: list[str]) -> list[dict[str, Any]]:
     Args:
         turns: A list of objects with `role` and `content`, or `from` and `value`, perhaps as JSON text. A content may be a
             text, parts of text, or nothing beside calls; a tool's result also an object. Calls stand in `tool_calls`, in
-            `function_call`, in a turn of their own or in the text; see `common.data.calls`.
+            `function_call`, in a turn or a part of their own, or in the text; see `common.data.calls`.
         offered: Names of the tools, by which calls in a text are known.
 
     Returns:
@@ -105,7 +127,7 @@ def read_turns(turns: Any, offered: list[str]) -> list[dict[str, Any]]:
     if not isinstance(turns, list) or not turns:
         raise BadRow("no `messages`; write a list of {role, content}")
     messages: list[Any] = []
-    for number, turn in enumerate(_without_pairs(turns), start=1):
+    for number, turn in enumerate(_without_blocks(_without_pairs(turns)), start=1):
         where = f"message {number}"
         said = turn.get("role", turn.get("from")) if isinstance(turn, dict) else None
         role = ROLE_OF.get(said.lower()) if isinstance(said, str) else None

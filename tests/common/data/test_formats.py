@@ -7,7 +7,24 @@ from common.data.formats import recognise
 from common.errors import BadRow
 
 import pytest
-from conversation_rows import ASK, CALL, CALLED, TOOL, messages_of, said
+from conversation_rows import ASK, CALL, CALLED, TOOL, WEATHER, messages_of, said
+
+
+def test_anthropics_parts_stand_beside_the_text():
+    text, result = {"type": "text", "text": "I look."}, {"type": "tool_result", "tool_use_id": "1", "content": "Rain."}
+    thought = {"type": "thinking", "thinking": "Oslo?", "signature": "a"}
+    call = {"type": "tool_use", "id": "1", **CALL["function"]}
+    call["input"] = call.pop("arguments")
+    turns = [ASK, {"role": "assistant", "content": [thought, text, call]}, {"role": "user", "content": [result, text]}]
+    turns += [{"role": "assistant", "content": [text]}]
+    looks = {"role": "assistant", "content": "I look."}
+    assert messages_of({"messages": turns, "tools": [{"name": "get_weather", "input_schema": WEATHER}]}) == [
+        ASK,
+        looks | {"reasoning_content": "Oslo?", "tool_calls": [CALL | {"id": "1"}]},
+        {"role": "tool", "content": "Rain.", "tool_call_id": "1"},
+        {"role": "user", "content": "I look."},
+        looks,
+    ]
 
 
 @pytest.mark.parametrize(
