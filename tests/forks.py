@@ -66,6 +66,7 @@ for line in sys.stdin:
         pids.append(os.fork())
         if pids[-1] == 0:
             run(request["command"], env, request["outputs"])
+        codes.pop(pids[-1], None)  # of an earlier process: the system gives out their numbers again
     print(json.dumps(pids), flush=True)
 gc.unfreeze()
 """

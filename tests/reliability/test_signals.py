@@ -21,7 +21,7 @@ from forks import free_port
 
 pytestmark = pytest.mark.slow
 
-STEPS = 14  # deepspeed hands a signal on after up to two seconds: what is left must take longer on a fast machine
+STEPS = 24  # deepspeed hands a signal on after up to two seconds: what is left must take longer on a fast machine
 SETTINGS = f"--max_steps {STEPS} --save_steps 2 --eval_steps {STEPS} --logging_steps 1 --num_held_out 4 --num_train 200".split()
 SETTINGS += "--per_device_train_batch_size 16 --ddp_timeout 20".split()
 
