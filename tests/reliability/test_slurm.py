@@ -102,7 +102,7 @@ def test_a_preempted_job_continues(slurm: Slurm, whole: Path, tmp_path: Path):
 
 def test_a_job_that_meets_its_time_limit_saves_and_is_requeued(slurm: Slurm, tmp_path: Path):
     # SLURM looks at the limits twice a minute: the run has steps enough to be met by that, and a whole run of its own.
-    settings = [*SETTINGS, "--max_steps", "40", "--save_steps", "40", "--eval_steps", "40"]
+    settings = [*SETTINGS, "--max_steps", "150", "--save_steps", "150", "--eval_steps", "150"]
     run, whole = tmp_path / "run", tmp_path / "whole"
     job = submit(slurm, MANY, run, "--time=20", "--signal=USR1@90", settings=settings)
     job.wait(lambda: (run / "metrics.jsonl").exists() and 1 in trained_steps(run), 240)
@@ -114,7 +114,7 @@ def test_a_job_that_meets_its_time_limit_saves_and_is_requeued(slurm: Slurm, tmp
     assert job.end() == "COMPLETED", job.log()
     assert job.show()["Restarts"] == "1"
     assert submit(slurm, MANY, whole, "--time=20", settings=settings).end() == "COMPLETED"
-    check_equal(job, run, whole, count=40)
+    check_equal(job, run, whole, count=150)
 
 
 def test_a_lost_node(slurm: Slurm, whole: Path, tmp_path: Path):
