@@ -19,7 +19,7 @@ from common.data.templates import without_marks
 from common.errors import BadRow, fail, say
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, List, Value
 from transformers import PreTrainedTokenizerBase
 from trl import get_training_chat_template
 
@@ -217,3 +217,18 @@ def segments_of(row: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -
 def show_trained(row: dict[str, list[int]], tokenizer: PreTrainedTokenizerBase) -> str:
     """Returns a row of `tokenize` as text, with what is trained between » and «."""
     return "".join(f"»{text}«" if trained else text for trained, text in segments_of(row, tokenizer))
+
+
+def as_arrays(dataset: Any) -> Any:
+    """Returns a data set whose rows are read as arrays if they are tokens and labels alone; anything else as it is.
+
+    TRL's collator makes tensors of them, of a list number by number while the GPU waits: a batch of 16 rows of 2048 tokens
+    takes a third of the time.
+
+    Args:
+        dataset: What a trainer trains on or validates on.
+    """
+    of_tokens = (List(Value("int32")), List(Value("int64")))
+    if not isinstance(dataset, Dataset) or any(feature not in of_tokens for feature in dataset.features.values()):
+        return dataset
+    return dataset.with_format("numpy", dtype=np.int64)

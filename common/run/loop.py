@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.data.runs import COMPLETE, damage
+from common.data.tokens import as_arrays
 from common.errors import say
 from common.models.experts import keep_adapters_apart
 from common.models.zero3 import keep_adapters_whole
@@ -83,6 +84,7 @@ def _undo_defaults(trainer: Trainer) -> None:
     trainer.args.logging_nan_inf_filter = False  # it would show a loss that is not a number as the one before
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
+    trainer.train_dataset, trainer.eval_dataset = as_arrays(trainer.train_dataset), as_arrays(trainer.eval_dataset)
     trainer.create_model_card = lambda *args, **kwargs: None  # TRL's own, at each checkpoint; ours is written at the end
 
 

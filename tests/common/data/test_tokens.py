@@ -3,12 +3,15 @@
 from importlib.resources import files
 
 from common.data.held_out import check_tokens
-from common.data.tokens import IGNORED, show_trained, tokenize, use_training_template
+from common.data.tokens import IGNORED, as_arrays, show_trained, tokenize, use_training_template
 from common.models.load import load_tokenizer
 
 import pytest
+import torch
+from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
-from trl import ModelConfig
+from trl import ModelConfig, pack_dataset
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 TURNS = [
     {"role": "system", "content": "Answer briefly."},
@@ -150,3 +153,27 @@ def test_a_template_that_rewrites_earlier_turns(capsys: pytest.CaptureFixture):
         "error: data.jsonl, conversation 1: message 3: the chat template writes this turn differently once others follow; cut "
         "the conversation behind it, or take another model\n"
     )
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_rows_as_arrays_make_the_same_batch(packing: bool):
+    lengths = [5, 9, 2, 7, 12, 3]
+    rows = [{"input_ids": list(range(length)), "labels": [IGNORED, *range(1, length)]} for length in lengths]
+    dataset = Dataset.from_list(rows)
+    dataset = pack_dataset(dataset, 14) if packing else dataset
+    arrays = as_arrays(dataset)
+    assert not isinstance(arrays[0]["input_ids"], list)
+    collate = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=packing)
+    for chosen in ([0, 1, 2], [2, 0]):
+        as_lists, as_read = (collate([data[index] for index in chosen]) for data in (dataset, arrays))
+        assert as_lists.keys() == as_read.keys()
+        for name, value in as_lists.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(as_read[name])), name
+            assert torch.as_tensor(value).dtype == torch.as_tensor(as_read[name]).dtype, name
+
+
+def test_rows_with_more_than_tokens_are_read_as_they_are():
+    for row in ({"prompt": "6 * 7?", "answer": "42"}, {"input_ids": [1, 2], "images": 0}, {"input_ids": [[1], [2]]}):
+        dataset = Dataset.from_list([row])
+        assert as_arrays(dataset) is dataset
+    assert as_arrays(None) is None
