@@ -70,8 +70,8 @@ RUNS = [
     *(one(SFT, variant, "lora") for variant in ("8x4_plain", "")),
     *(one(SFT, variant) for variant in ("2x16_plain", "4x8_plain", "auto")),
     # With the optimizer on two GPUs there is room for activations.
-    *(Run(SFT, "config", stage, 2, variant) for stage, variant in (("zero2", "8x4_plain"), ("zero2", "4x8_plain"))),
-    Run(SFT, "config", "zero3", 2, "8x4_plain"),
+    *(Run(SFT, "config", "zero2", 2, variant) for variant in ("8x4_plain", "16x2_plain", "4x8_plain")),
+    *(Run(SFT, "config", stage, 2, "8x4_plain") for stage in ("zero1", "zero3")),
     one(SFT, "8bit_adam"),
     one(SFT, "", stage="zero2_offload"),
     *(one(CALLING, variant) for variant in ("4x2", "", "8x1_liger_plain", "4x2_liger_plain")),
