@@ -33,6 +33,11 @@ def _inner(text: str) -> str:
     return (found[2] or found[3]) if found else text
 
 
+def with_typed_fractions(text: str) -> str:
+    r"""Returns a text with `1/2` in the place of `\frac{1}{2}`, where it is digits and no factor."""
+    return FRACTION.sub(lambda found: f" {found[1] or found[3]}/{found[2] or found[4]}", text)
+
+
 @lru_cache(1 << 16)
 def plain(latex: str) -> str:
     r"""Returns an answer in LaTeX as one would type it, as far as it is numbers and words.
@@ -50,7 +55,7 @@ def plain(latex: str) -> str:
     for _ in range(2):  # \text{\textbf{18}}
         text = LATEX_TEXT.sub(r" \1 ", text)
     text = DEGREES.sub("°", LATEX_SPACE.sub(" ", text))
-    text = FRACTION.sub(lambda found: f" {found[1] or found[3]}/{found[2] or found[4]}", text)
+    text = with_typed_fractions(text)
     text = POWER_OF_TEN.sub(lambda found: f"e{found[1] or found[2]}", text)
     text = re.sub(r"^([-+]) ", r"\1", " ".join(_inner(text.strip()).split()))
     label = LABEL.match(text)
@@ -72,8 +77,17 @@ def gold_number(solution: str) -> str | None:
 # --- Boxes ----------------------------------------------------------------------------------------------------------------
 
 
+BOX = re.compile(r"\\(?:fbox|boxed)\s*(?:\{|([^\s{}$\\.,]+(?:[.,]\d+)*))")
+
+
+def with_usual_boxes(text: str) -> str:
+    r"""Returns a text with `\boxed{2}` in the place of `\fbox{2}`, `\boxed {2}` and `\boxed 2`, which MATH has beside it."""
+    return BOX.sub(lambda found: f"\\boxed{{{found[1]}}}" if found[1] else "\\boxed{", text)
+
+
 def last_boxed(text: str) -> str | None:
     r"""Returns what the last `\boxed{...}` of a text holds, its braces balanced; None if there is none or it is not closed."""
+    text = with_usual_boxes(text)
     start = text.rfind("\\boxed{")
     if start < 0:
         return None
@@ -89,10 +103,10 @@ def last_boxed(text: str) -> str | None:
 # --- Calculations ---------------------------------------------------------------------------------------------------------
 
 # What math-verify is asked about: a short calculation in LaTeX. Of words, commas and equations it would take the last number,
-# and towers of exponents and factorials it would calculate for seconds.
+# and towers of exponents, factorials and high powers of sums with roots it would calculate for seconds.
 CALCULATION = re.compile(
     r"(?!.*\^.*\^)(?!.*\d{16})(?!(?:.*[({]){12})(?!.*[-+] *[-+] *[-+])"
-    r"(?:[\d\s.+\-*/(){}]|\^(?:\d|\{\d\})(?!\d)|\\(?:[dt]?frac|sqrt|cdot|times|div|pi)(?![a-zA-Z])){1,64}"
+    r"(?:[\d\s.+\-*/(){}]|\^(?:\d|\{\d\})(?!\d)|(?<=\d)\^\{-?\d\d?\}|\\(?:[dt]?frac|sqrt|cdot|times|div|pi)(?![a-zA-Z])){1,64}"
 )
 TYPED = {"\u00d7": r"\times ", "÷": r"\div ", "·": r"\cdot ", "π": r"\pi ", "*": r"\cdot "}
 WITH_UNIT = re.compile(r"(.{1,60}(?:[)}π]|\\pi))( [^\W\d_].{0,60})")
@@ -120,7 +134,7 @@ def calculate(text: str) -> Fraction | None:
         raise ValueError
 
     typed = re.sub(r"\\(?:times|cdot)", "*", text).replace("\\div", "/").strip()
-    typed = re.sub(r"\^(?:\{(\d)\}|(\d))", r"**\1\2", typed)
+    typed = re.sub(r"\^(?:\{(-?\d{1,2})\}|(\d))", r"**\1\2", typed)
     try:
         return value(ast.parse(typed, mode="eval").body)
     except (ValueError, SyntaxError, ZeroDivisionError):
@@ -216,5 +230,5 @@ def gives(text: str, answer: str) -> bool:
         text: A completion; a number in a thought does not count.
         answer: What `gold_number` returned.
     """
-    found = last_number(without_thoughts(text))
+    found = last_number(with_typed_fractions(without_thoughts(text)))
     return found is not None and is_same(found.text, answer)

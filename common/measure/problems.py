@@ -9,15 +9,9 @@ from common.data.columns import text_of
 from common.data.formats import Conversation, Recognised
 from common.data.parts import load_parts
 from common.errors import BadRow
-from common.measure.math_answers import CALCULATION, boxed_answer, gold_number, last_boxed, plain, read_number
+from common.measure.math_answers import CALCULATION, boxed_answer, gold_number, last_boxed, plain, read_number, with_usual_boxes
 
 NO_ANSWER = "no final answer in column `{}`; end it with `#### ` and a number, or with `\\boxed{{...}}`"
-BOX = re.compile(r"\\(?:fbox|boxed)\s*(?:\{|([^\s{}$\\.,]+(?:[.,]\d+)*))")
-
-
-def _with_usual_boxes(solution: str) -> str:
-    r"""Returns a solution with `\boxed{2}` in the place of `\fbox{2}` and `\boxed 2`, which MATH has beside it."""
-    return BOX.sub(lambda found: f"\\boxed{{{found[1]}}}" if found[1] else "\\boxed{", solution)
 
 
 def gold_answer(solution: str) -> str | None:
@@ -34,7 +28,7 @@ def gold_answer(solution: str) -> str | None:
     number = gold_number(solution)
     if number is not None:
         return number
-    last = _with_usual_boxes(solution.rpartition("####")[2].strip())
+    last = solution.rpartition("####")[2].strip()
     box = boxed_answer(last)
     if box:
         return box
@@ -61,9 +55,8 @@ def with_boxed_answer(solution: str, column: str) -> str:
     answer = gold_answer(solution)
     if answer is None:
         raise BadRow(NO_ANSWER.format(column))
-    boxed = _with_usual_boxes(solution)
-    if gold_number(solution) is None and last_boxed(boxed):
-        return boxed
+    if gold_number(solution) is None and last_boxed(solution):
+        return with_usual_boxes(solution)
     return f"{worked_steps(solution)}\n\\boxed{{{answer}}}".strip()
 
 

@@ -168,6 +168,8 @@ FINAL = [
     ("It was on 2024-01-05.", "5", "English", False),
     ("at 10:30", "30", "English", False),
     ("That is 1/2.", "0.5", "English", True),
+    (r"That is $\frac{1}{2}$.", "1/2", "English", True),
+    (r"That is $\frac{1}{2}$.", "2", "English", False),
     ("3 1/2 cups", "3.5", "English", True),
     ("about 18 thousand people", "18", "English", False),
     ("about 18 thousand people", "18000", "English", True),

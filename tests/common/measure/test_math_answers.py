@@ -29,6 +29,9 @@ def read(name: str) -> list[dict]:
         (r"<think>so \boxed{42}", None),
         (r"\boxed{1,042}", "1042"),
         (r"\boxed{$42}", "42"),
+        (r"\boxed {42}", "42"),
+        (r"\fbox{42}", "42"),
+        (r"$\boxed 42$.", "42"),
         ("The answer is 42", None),
         (r"\boxed{42", None),
         (r"\boxed{42} or \boxed{43", None),
@@ -183,6 +186,13 @@ REFERENCES = [
     (r"2\sqrt{3}", r"2\sqrt{3}\text{ or }5", False),
     (r"\frac{\pi}{2}", r"\frac{1}{2}\pi", True),
     (r"\frac{1}{2\pi}", r"\frac12\pi", False),
+    (r"2^{10}", "1024", True),
+    (r"2^{10}", "1023", False),
+    ("1024", r"2^{10}", True),
+    (r"2^{-3}", r"\frac{1}{8}", True),
+    (r"3 \cdot 2^{11}", "6144", True),
+    (r"10^{12}", "1,000,000,000,000", True),
+    (r"\sqrt{2^{11}}", r"32\sqrt{2}", True),
 ]
 
 
@@ -233,6 +243,8 @@ def test_the_number_of_a_reference(text: str, number: str | None):
         ("18, then 19", "18", False),
         ("<think>18</think>", "18", False),
         ("nothing", "18", False),
+        (r"so it is $\frac{1}{2}$.", "0.5", True),
+        (r"so it is $\frac{1}{2}$.", "2", False),
     ],
 )
 def test_the_last_number_of_a_completion(text: str, answer: str, right: bool):
