@@ -73,6 +73,23 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and value != value
 
 
+def _present(row: dict[str, Any], mapped: set[str]) -> dict[str, str]:
+    """Returns the columns of a row that have a value, by their headings; of two with one heading the mapped one."""
+    present: dict[str, str] = {}
+    for name, value in row.items():
+        if value is None or _is_nan(value):
+            continue
+        other = present.setdefault(heading(name), name)
+        if other == name or other in mapped or value in ("", row[other]):
+            continue
+        if name not in mapped and row[other] != "" and any(heading(name) in headings for headings in HEADINGS.values()):
+            raise BadRow(
+                f"`{other}` and `{name}` are the same heading with two values: rename one, or say which by `--columns`"
+            )
+        present[heading(name)] = name
+    return present
+
+
 def find_columns(row: dict[str, Any], mapped: dict[str, str]) -> dict[str, list[str]]:
     """Returns the columns of a row that have a value, by what they are; a mapped one is the only one of its kind.
 
@@ -81,9 +98,9 @@ def find_columns(row: dict[str, Any], mapped: dict[str, str]) -> dict[str, list[
         mapped: See `read_columns`.
 
     Raises:
-        BadRow: If a mapped one is not there.
+        BadRow: If a mapped one is not there, or two are called the same but for the case of letters, and differ.
     """
-    present = {heading(name): name for name, value in row.items() if value is not None and not _is_nan(value)}
+    present = _present(row, set(mapped.values()))
     found = {}
     for name, column in mapped.items():
         if column not in row and heading(column) not in {heading(other) for other in row}:

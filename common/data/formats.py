@@ -241,6 +241,8 @@ def recognise(row: dict[str, Any], mapped: dict[str, str] | None = None, preferr
         recognised.conversation = _xlam(query, row[used["calls"]], system, tools)
     else:
         recognised.conversation = _pair(row, used, system)
+        if {"prompt", "completion"} <= row.keys() and str(row.get("label")).lower() == "false":
+            raise BadRow("`label` is false, KTO's mark of an unwanted answer; leave such rows out with `--skip_bad_rows true`")
         asked, answered = (str(message.get("content")) for message in recognised.conversation["messages"][-2:])
         check_choices({name: row[name] for name in row if name not in used.values()}, asked, answered)
     return recognised

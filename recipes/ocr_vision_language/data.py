@@ -11,7 +11,7 @@ from common.data.columns import read_columns, text_of_cell
 from common.data.conversations import usable
 from common.data.duplicates import without_duplicates
 from common.data.lesson import check_size, import_lesson
-from common.data.notes import ROWS
+from common.data.notes import ROWS, note
 from common.data.parts import is_lesson
 from common.data.pictures import Cell, Source, digest_of_source, image_size, open_image
 from common.data.processes import gather, local_rank_and_size
@@ -22,6 +22,7 @@ from common.data.splits import check_num_held_out, hold_out
 from common.errors import BadRow, fail, nearest, say
 
 from arguments import OcrArguments
+from columns import never_read
 from crops import Crop, cut
 from images import fitted_size
 from layouts import read
@@ -57,9 +58,13 @@ def _digest(source: Source) -> bytes:
     return str(source.kept).encode() if isinstance(source, Crop) else digest_of_source(source)
 
 
-def _make_rows(make: Callable[[], list[Found]], where: str, mapped: dict[str, str], args: OcrArguments) -> list[Row]:
+def _make_rows(
+    make: Callable[[], list[Found]], where: str, mapped: dict[str, str], args: OcrArguments, unread: dict[str, None]
+) -> list[Row]:
+    """Makes the rows of a place, and adds the names of the columns that say nothing here to `unread`."""
     rows = []
     for found in make():
+        unread |= dict.fromkeys(name for name in never_read(found.columns, mapped) if name != args.group_by)
         made = to_rows(found, args.question, where, mapped)
         if args.group_by is not None:
             if found.columns.get(args.group_by) is None:
@@ -75,11 +80,12 @@ def _collect(found: Made, name: str, mapped: dict[str, str], args: OcrArguments)
     The processes of a machine share the pictures out, and tell each other what they have found.
     """
     process, num_processes = local_rank_and_size()
+    unread: dict[str, None] = {}  # in the order of the rows, or nearly
 
     def attempt(number: int) -> list[Row] | BadRow:
         where, make = found[number]
         try:
-            rows = _make_rows(make, where, mapped, args)
+            rows = _make_rows(make, where, mapped, args, unread)
             if number % num_processes == process:
                 _check_pictures(rows, args)
             return rows
@@ -110,6 +116,8 @@ def _collect(found: Made, name: str, mapped: dict[str, str], args: OcrArguments)
 
     attempts = ((where, number) for number, (where, _) in enumerate(found))
     rows = [row for _, made in usable(attempts, unwrap, name=name, skip_bad_rows=args.skip_bad_rows) for row in made]
+    if unread:
+        note(f"{name}: columns that are not read: {', '.join(map(str, unread))}")
     ROWS.extend(rows)
     return rows
 

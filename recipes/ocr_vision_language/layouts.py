@@ -18,9 +18,10 @@ from common.errors import BadRow, fail
 
 from datasets import Dataset, Features, Image, List
 
+from columns import picture_columns
 from labels import beginnings, find_labels, is_label_file, read_labels
 from pairs import PARTS, Made, find_pairs, is_picture, read_pairs
-from rows import Found, find_images, picture_columns
+from rows import Found, find_images
 
 Columns = dict[str, str]  # see common.data.columns.read_columns
 

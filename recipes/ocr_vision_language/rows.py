@@ -1,14 +1,12 @@
 """A row as it was read, in whatever form: its pictures, what is asked about them, and what is learned."""
 
 import reprlib
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
-from common.data.columns import HEADINGS, find_columns, heading, misspelt, text_of_cell
+from common.data.columns import find_columns, heading, misspelt, text_of_cell
 from common.data.conversations import check_conversation
 from common.data.formats import recognise
 from common.data.literals import read_value
@@ -17,15 +15,9 @@ from common.data.pictures import Source, name_source
 from common.data.questions import question_of
 from common.errors import BadRow
 
-from PIL import Image
-
+from columns import FIELDS, PICTURE, TEXTS, UNREAD, check_unread
 from parses import read_answers, read_parse, read_truth
 from placeholders import marked, put_pictures, turns_of
-
-FIELDS = ["company", "date", "address", "total"]  # SROIE's
-# Columns with what is written in a picture; of several, `--columns` says which.
-TEXTS = ("text", "transcription", "transcript", "ocr", "ocr_text", "label", "caption", "gt", "words")
-UNREAD = ("video", "videos", "audio", "audios")
 
 # `images` (see common.data.pictures.Source), `messages`, `fields` of a receipt or None, `is_receipt`: whether it is a whole
 # one, `where` it was read, `drawn`: whether its pictures are made when they are needed, and `group`: a text that rows which
@@ -58,17 +50,6 @@ class Found:
 # --- Columns ------------------------------------------------------------------------------------------------------------
 
 
-def picture_columns(columns: Mapping[str, Any], mapped: Mapping[str, str]) -> list[str]:
-    """Returns the columns of a row that name its pictures: one, or none.
-
-    Args:
-        columns: The columns with what is in them, or None where there is nothing.
-        mapped: See `common.data.columns.read_columns`.
-    """
-    found = find_columns({name: value or None for name, value in columns.items()}, dict(mapped))["images"]
-    return found[:1]
-
-
 def find_images(value: Any, folders: list[Path]) -> list[Source]:
     """Returns the pictures that a cell names: one, a list of them, or such a list as JSON text.
 
@@ -83,7 +64,7 @@ def find_images(value: Any, folders: list[Path]) -> list[Source]:
         with suppress(ValueError):  # the name of a file
             value = read_value(value)
     values = value if isinstance(value, list) else [] if value is None else [value]
-    if not all(isinstance(item, str | bytes | dict | Image.Image) for item in values):
+    if not all(isinstance(item, PICTURE) for item in values):
         raise BadRow(f"its pictures are {reprlib.repr(values)}; write a path in `image`, or a list of paths in `images`")
     return [find_picture(item, folders) for item in values]
 
@@ -107,21 +88,6 @@ def _transcription(row: dict[str, Any], found: dict[str, list[str]], mapped: dic
     if hint:
         raise BadRow(f"no `text`{hint}")
     raise BadRow(f"no `text` (found: {', '.join(map(str, row)) or 'nothing'}); write `image` and `text`, or `messages`")
-
-
-def _check_unread(row: dict[str, Any], mapped: dict[str, str]) -> None:
-    """Checks that a row without pictures, and without a column for them, holds none in another column."""
-    if "images" in mapped or any(heading(name) in HEADINGS["images"] for name in row):
-        return
-    known = {*TEXTS, *map(heading, mapped.values()), *(name for names in HEADINGS.values() for name in names)}
-    for name, value in row.items():
-        if heading(name) in known:
-            continue
-        content = value.get("bytes") if isinstance(value, dict) else value
-        is_path = isinstance(content, str) and str(guess_type(content)[0]).startswith("image/")
-        if is_path or isinstance(content, bytes | Image.Image):
-            cure = f"say so, `--columns image={name}`, or leave the column away"
-            raise BadRow(f"no picture is read, and `{name}` holds one: {cure}")
 
 
 def asked(question: str, answer: str) -> list[dict[str, Any]]:
@@ -217,8 +183,8 @@ def to_rows(found: Found, question: str, where: str, mapped: dict[str, str] | No
     own = iter([image for image in found.images if image not in named])
     images = [image or next(own, None) for image in named]
     images = [image for image in images if image is not None] + list(own)
-    if not images and not any(is_text for *_, is_text in said):
-        _check_unread(row, mapped or {})
+    if images or not any(is_text for *_, is_text in said):
+        check_unread(row, mapped or {}, images)
     made = []
     for number, (messages, its_fields, is_text) in enumerate(said, start=1):
         if is_text and not images:

@@ -140,6 +140,10 @@ COUNTS: dict[str, tuple[dict, str]] = {
         {"screenshot": "0.png", "question": "Read.", "answer": "a"},
         "no picture is read, and `screenshot` holds one: say so, `--columns image=screenshot`, or leave the column away",
     ),
+    "a numbered picture beside": (
+        {"image": "0.png", "image_2": "1.png", "question": "What differs?", "answer": "a"},
+        "`image_2` is not read beside the row's picture: write all into a list `images`, or leave it away",
+    ),
     "videos beside": ({"image": "0.png", "text": "a", "videos": ["a.mp4"]}, "there is a `videos`, which"),
     "a video": (
         {"messages": conversation([{"type": "video", "video": "a.mp4"}, TEXT], "a")},

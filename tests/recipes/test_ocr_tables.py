@@ -44,6 +44,13 @@ def test_columns_of_any_name(recipe, tmp_path: Path, names: tuple[str, str]):
     assert shown(recipe, load(recipe, path, columns=[f"{names[0]}=scan", f"{names[1]}=inhalt"])) == EXPECTED
 
 
+def test_columns_that_are_not_read_are_told(recipe, tmp_path: Path, capsys: pytest.CaptureFixture):
+    save_pictures(tmp_path)
+    rows = [{"image": f"{n}.png", "text": text, "page": n, "scan_note": "dark"} for n, text in enumerate(TEXTS)]
+    load(recipe, write_jsonl(tmp_path / "data.jsonl", rows), group_by="page")
+    assert "columns that are not read: scan_note\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("answer", ["text", "answer"])
 def test_a_question_of_each_row(recipe, tmp_path: Path, answer: str):
     save_pictures(tmp_path)

@@ -25,6 +25,14 @@ def test_columns_are_named_by_a_flag():
     assert said({"prompt": "A?", "chosen": "B", "rejected": "C"}, answer="chosen")[1] == ("assistant", "B")
 
 
+def test_of_two_columns_with_one_heading_the_named_or_the_filled_one_is_read():
+    row = {"question": "A?", "answer": "B", "Answer": "C"}
+    assert said(row, answer="Answer")[1] == ("assistant", "C")
+    assert said(row, answer="answer")[1] == ("assistant", "B")
+    for filled in ({"answer": "B", "Answer": ""}, {"Answer": "", "answer": "B"}, {"answer": "B", "Answer": "B"}):
+        assert said({"question": "A?"} | filled)[1] == ("assistant", "B")
+
+
 @pytest.mark.parametrize(
     ("columns", "line"),
     [
@@ -44,6 +52,11 @@ def test_columns_that_cannot_be(columns: list[str], line: str, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("row", "line"),
     [
+        (
+            {"question": "A?", "answer": "B", "Answer": "C"},
+            "`answer` and `Answer` are the same heading with two values: rename",
+        ),
+        ({"prompt": "A?", "completion": "B", "label": False}, "`label` is false, KTO's mark of an unwanted answer; leave such"),
         ({"question": "A?", "answer": "B", "response": "C"}, "`answer` and `response` can both be the answer: say which, for"),
         (
             {"prompt": "A?", "query": "B?", "answer": "C"},
