@@ -83,9 +83,7 @@ def _present(row: dict[str, Any], mapped: set[str]) -> dict[str, str]:
         if other == name or other in mapped or value in ("", row[other]):
             continue
         if name not in mapped and row[other] != "" and any(heading(name) in headings for headings in HEADINGS.values()):
-            raise BadRow(
-                f"`{other}` and `{name}` are the same heading with two values: rename one, or say which by `--columns`"
-            )
+            raise BadRow(f"`{other}` and `{name}` are one heading with two values: rename one, or say which by `--columns`")
         present[heading(name)] = name
     return present
 

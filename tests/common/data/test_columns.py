@@ -54,7 +54,7 @@ def test_columns_that_cannot_be(columns: list[str], line: str, capsys: pytest.Ca
     [
         (
             {"question": "A?", "answer": "B", "Answer": "C"},
-            "`answer` and `Answer` are the same heading with two values: rename",
+            "`answer` and `Answer` are one heading with two values: rename one",
         ),
         ({"prompt": "A?", "completion": "B", "label": False}, "`label` is false, KTO's mark of an unwanted answer; leave such"),
         ({"question": "A?", "answer": "B", "response": "C"}, "`answer` and `response` can both be the answer: say which, for"),
