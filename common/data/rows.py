@@ -7,6 +7,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from common.data.structs import plain_row
 from common.errors import brief, fail
 
 import pyarrow.parquet
-from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, Features, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError
 from datasets.table import InMemoryTable
 from huggingface_hub.utils import httpx
@@ -34,6 +35,18 @@ UNREADABLE = (DatasetGenerationError, OSError, ValueError, EOFError, zlib.error)
 # --- One file -----------------------------------------------------------------------------------------------------------
 
 
+def _check_types(path: Path) -> None:
+    """Names the column of a parquet whose type `datasets` (5.2) does not read, if that is why it cannot be read."""
+    unpack = gzip.open if path.suffix.lower() == ".gz" else open
+    with suppress(*UNREADABLE), unpack(path, "rb") as file:  # damaged: the caller says so
+        for field in pyarrow.parquet.read_schema(file):
+            try:
+                Features.from_arrow_schema(pyarrow.schema([field]))
+            except ValueError:
+                cure = "leave it out, or write it as text in JSON"
+                fail(f"{path}: column `{field.name}` is of Arrow's type {field.type}, which is not read; {cure}")
+
+
 def load_parquet(path: Path) -> Dataset:
     """Loads a parquet, packed or not.
 
@@ -41,7 +54,7 @@ def load_parquet(path: Path) -> Dataset:
         path: A file for which `is_parquet` is true.
 
     Raises:
-        SystemExit: With code 2 and one line if it is empty or damaged.
+        SystemExit: With code 2 and one line if it is empty or damaged, or a column is of a type that `datasets` does not read.
     """
     if path.stat().st_size == 0:
         fail(f"{path} is empty; it needs at least one row")
@@ -52,6 +65,7 @@ def load_parquet(path: Path) -> Dataset:
         else:
             rows = load_dataset("parquet", data_files=glob.escape(str(path.absolute())), split="train")
     except UNREADABLE as error:
+        _check_types(path)
         fail(f"{path} cannot be read as parquet: {brief(error.__cause__ or error)}; it is damaged or cut short, copy it again")
     if len(rows) == 0:
         fail(f"{path} has no rows; it needs at least one")

@@ -7,10 +7,13 @@ from typing import Any
 from common.data.arguments import DataArguments
 from common.data.columns import text_of
 from common.data.formats import Conversation, Recognised
+from common.data.notes import note
 from common.data.parts import load_parts
 from common.errors import BadRow
 from common.measure.math_answers import CALCULATION, boxed_answer, gold_number, last_boxed, plain, read_number, with_usual_boxes
 
+# DAPO's and others' last sentence of a question: "The last line of your response should be of the form Answer: $Answer".
+OWN_FORM = re.compile(r"(?i)(?:of the form|after|behind|with|begin with) [\"'`\u201c]?((?:the |final )*answer(?: is)?:)")
 NO_ANSWER = "no final answer in column `{}`; end it with `#### ` and a number, or with `\\boxed{{...}}`"
 
 
@@ -116,4 +119,12 @@ def load_problems(args: DataArguments) -> tuple[list[Conversation], list[Convers
     Raises:
         SystemExit: With code 2 and one line if the data cannot be used.
     """
-    return load_parts(args, _to_problem, preferred="answer")
+    parts = load_parts(args, _to_problem, preferred="answer")
+    asked = parts[0][0]["question"] if parts[0] else ""
+    form = OWN_FORM.search(asked)
+    if form and "\\boxed" not in asked:
+        note(
+            f"The first question asks for its answer behind `{form[1]}`, and what is rewarded is a box, `\\boxed{{...}}`: "
+            "leave that sentence out of the questions, or few answers are right until a box is learned beside it"
+        )
+    return parts

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from common.data import notes
 from common.measure.problems import gold_answer, with_boxed_answer
 
 import pytest
@@ -87,3 +88,27 @@ def test_answers_of_a_file(name: str, tmp_path: Path, capsys: pytest.CaptureFixt
                 load(*answers, bad)
             why = r"no final answer in column `answer`; end it with `#### ` and a number, or with `\boxed{...}`"
             assert capsys.readouterr().err.endswith(f"error: {path}, line 6: {why}\n")
+
+
+DAPO = "Solve it. The last line of your response should be of the form Answer: $Answer (without quotes) where $Answer is"
+
+
+@pytest.mark.parametrize(
+    ("question", "is_told"),
+    [
+        (f"{DAPO} the answer.\n\nWhat is {{}} * 7?", True),
+        ('What is {} * 7? Remember to put your answer on its own line after "Answer:".', True),
+        (f"{DAPO} the answer. Put it into \\boxed{{{{}}}}, too. What is {{}} * 7?", False),
+        ("What is {} * 7? Give the answer: a number.", False),
+    ],
+)
+def test_questions_that_ask_for_another_form_than_the_rewarded_one(
+    question: str, is_told: bool, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    notes.LINES.clear()  # a line is said once
+    path = tmp_path / "data.jsonl"
+    rows = [{"question": question.format(number), "answer": str(7 * number)} for number in range(20)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with recipe_modules("grpo_math", ["arguments", "data"]) as modules:
+        modules["data"].load_data(modules["arguments"].MathArguments(dataset_name=str(path)), seed=0)
+    assert ("and what is rewarded is a box, `\\boxed{...}`: leave that" in capsys.readouterr().out) is is_told

@@ -15,6 +15,7 @@ from common.data.parts import load_parts
 from common.data.rows import load_splits
 from common.data.sources import mix, sources_of
 
+import pyarrow
 import pyarrow.parquet
 import pytest
 from datasets import Dataset, DatasetDict, Features, Json, List, Value
@@ -227,3 +228,16 @@ def test_several_files(tmp_path: Path):
     assert names.count("a.jsonl") == names.count("b.jsonl")
     apart = {row["messages"][0]["content"] for row in [*validation, *held_out]}
     assert not apart & {row["messages"][0]["content"] for row in train}
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "data.parquet.gz"])
+def test_a_column_of_a_type_that_is_not_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture, name: str):
+    path = tmp_path / name
+    maps = pyarrow.array([[("k", "v")]], type=pyarrow.map_(pyarrow.string(), pyarrow.string()))
+    with (gzip.open if name.endswith(".gz") else open)(path, "wb") as file:
+        pyarrow.parquet.write_table(pyarrow.table({"question": ["a?"], "answer": ["b"], "meta": maps}), file)
+    with pytest.raises(SystemExit, match="2"):
+        load_splits(str(path))
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path}: column `meta` is of Arrow's type map<string, string")
+    assert error.endswith(", which is not read; leave it out, or write it as text in JSON\n")
