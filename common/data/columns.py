@@ -73,19 +73,29 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and value != value
 
 
-def _present(row: dict[str, Any], mapped: set[str]) -> dict[str, str]:
-    """Returns the columns of a row that have a value, by their headings; of two with one heading the mapped one."""
+def _is_empty(value: Any) -> bool:
+    return value is None or _is_nan(value) or value == [] or (isinstance(value, str) and not value.strip())
+
+
+def _present(row: dict[str, Any], mapped: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns the columns of a row that have a value by their headings, and beside them others of a heading with another value.
+
+    Of two with one heading it is the mapped one, or the last that is not empty.
+    """
     present: dict[str, str] = {}
+    others: dict[str, str] = {}
     for name, value in row.items():
-        if value is None or _is_nan(value):
+        other = present.get(heading(name), name)
+        if value is None or _is_nan(value) or (other != name and other in mapped.values()):
             continue
-        other = present.setdefault(heading(name), name)
-        if other == name or other in mapped or value in ("", row[other]):
+        if other == name or name in mapped.values() or _is_empty(row[other]):
+            others.pop(heading(name), None)
+        elif _is_empty(value):
             continue
-        if name not in mapped and row[other] != "" and any(heading(name) in headings for headings in HEADINGS.values()):
-            raise BadRow(f"`{other}` and `{name}` are one heading with two values: rename one, or say which by `--columns`")
+        elif str(value).strip() != str(row[other]).strip():
+            others[heading(name)] = other
         present[heading(name)] = name
-    return present
+    return present, others
 
 
 def find_columns(row: dict[str, Any], mapped: dict[str, str]) -> dict[str, list[str]]:
@@ -98,7 +108,7 @@ def find_columns(row: dict[str, Any], mapped: dict[str, str]) -> dict[str, list[
     Raises:
         BadRow: If a mapped one is not there, or two are called the same but for the case of letters, and differ.
     """
-    present = _present(row, set(mapped.values()))
+    present, others = _present(row, mapped)
     found = {}
     for name, column in mapped.items():
         if column not in row and heading(column) not in {heading(other) for other in row}:
@@ -108,6 +118,10 @@ def find_columns(row: dict[str, Any], mapped: dict[str, str]) -> dict[str, list[
     taken = {heading(column) for column in mapped.values()}
     for name, headings in HEADINGS.items():
         wanted = [heading(mapped[name])] if name in mapped else [known for known in headings if known not in taken]
+        twice = next((known for known in wanted if known in others and name not in (*mapped, "images")), None)
+        if twice:
+            one, other = others[twice], present[twice]
+            raise BadRow(f"`{one}` and `{other}` are one heading with two values: rename one, or say `--columns {name}={one}`")
         found[name] = [present[heading] for heading in wanted if heading in present]
     return found
 
@@ -173,3 +187,20 @@ def check_choices(row: dict[str, Any], question: str, answer: str) -> None:
                 f"`{answer}` answers by its place in `{name}`, which the model is not shown; write them into the question, or "
                 "leave the column away"
             )
+
+
+def check_wanted(row: dict[str, Any]) -> None:
+    """Checks that a row is not an answer that KTO's data mark as unwanted.
+
+    Args:
+        row: The row as it was read.
+
+    Raises:
+        BadRow: If it is.
+    """
+    values = {heading(name): value for name, value in row.items()}
+    if {"prompt", "completion"} <= values.keys() and str(values.get("label")).lower() == "false":
+        raise BadRow(
+            "`label` is false, KTO's mark of an unwanted answer; leave such rows out with `--skip_bad_rows true`, or train "
+            "them with `--columns answer=completion`"
+        )

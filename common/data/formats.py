@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.data.columns import HEADINGS, check_choices, find_columns, heading, misspelt, text_of_cell
+from common.data.columns import HEADINGS, check_choices, check_wanted, find_columns, heading, misspelt, text_of_cell
 from common.data.literals import read_value
 from common.data.messages import ROLE_OF, THOUGHTS, read_turns
 from common.data.tools import check_tools, read_tools, take_tools
@@ -241,8 +241,8 @@ def recognise(row: dict[str, Any], mapped: dict[str, str] | None = None, preferr
         recognised.conversation = _xlam(query, row[used["calls"]], system, tools)
     else:
         recognised.conversation = _pair(row, used, system)
-        if {"prompt", "completion"} <= row.keys() and str(row.get("label")).lower() == "false":
-            raise BadRow("`label` is false, KTO's mark of an unwanted answer; leave such rows out with `--skip_bad_rows true`")
+        if "answer" not in (mapped or {}):
+            check_wanted(row)
         asked, answered = (str(message.get("content")) for message in recognised.conversation["messages"][-2:])
         check_choices({name: row[name] for name in row if name not in used.values()}, asked, answered)
     return recognised

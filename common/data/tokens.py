@@ -229,6 +229,9 @@ def as_arrays(dataset: Any) -> Any:
         dataset: What a trainer trains on or validates on.
     """
     of_tokens = (List(Value("int32")), List(Value("int64")))
-    if not isinstance(dataset, Dataset) or any(feature not in of_tokens for feature in dataset.features.values()):
+    features = dataset.features if isinstance(dataset, Dataset) else {}
+    if not {"input_ids", "labels"} <= features.keys() <= {"input_ids", "labels", "seq_lengths"} or any(
+        feature not in of_tokens for feature in features.values()
+    ):
         return dataset
     return dataset.with_format("numpy", dtype=np.int64)

@@ -19,6 +19,10 @@ FRACTION = re.compile(
     r"(?<![/÷])(?<![/÷] )(?<!\\div)(?<!\\div )"
     r"\\[dtc]?frac\s*(?:\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}|(\d)\s*(\d))(?! *[\\^(π\d])"
 )
+IN_SENTENCE = re.compile(
+    r"(?<![/÷^])(?<!\^\{)\\[dtc]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}"
+    r"(?!\w)(?! *(?:\\(?:sqrt|pi|times|cdot|div|left|[dtc]?frac)|[\^(π]))"
+)
 POWER_OF_TEN = re.compile(r"(?<=\d) ?(?:\\times|\\cdot|[\u00d7·*]) ?10 ?\^ ?(?:\{ ?([-+]?\d{1,3}) ?\}|([-+]?\d{1,3}))(?!\d)")
 DEGREES = re.compile(r"\^ ?\{? ?\\circ ?\}?|\\degree\b")
 AROUND = re.compile(r"(\*\*|[$*])(.+)\1|\\[(\[](.+)\\[)\]]")
@@ -33,9 +37,14 @@ def _inner(text: str) -> str:
     return (found[2] or found[3]) if found else text
 
 
-def with_typed_fractions(text: str) -> str:
-    r"""Returns a text with `1/2` in the place of `\frac{1}{2}`, where it is digits and no factor."""
-    return FRACTION.sub(lambda found: f" {found[1] or found[3]}/{found[2] or found[4]}", text)
+def with_typed_fractions(sentence: str) -> str:
+    r"""Returns a sentence with `1/2` in the place of `\frac{1}{2}`, where it is of digits, and no factor and no exponent."""
+
+    def typed(found: re.Match) -> str:
+        is_mixed = sentence[: found.start()][-1:].isdigit()  # 3\frac{1}{2}
+        return f"{' ' * is_mixed}{found[1]}/{found[2]}"
+
+    return IN_SENTENCE.sub(typed, sentence)
 
 
 @lru_cache(1 << 16)
@@ -55,7 +64,7 @@ def plain(latex: str) -> str:
     for _ in range(2):  # \text{\textbf{18}}
         text = LATEX_TEXT.sub(r" \1 ", text)
     text = DEGREES.sub("°", LATEX_SPACE.sub(" ", text))
-    text = with_typed_fractions(text)
+    text = FRACTION.sub(lambda found: f" {found[1] or found[3]}/{found[2] or found[4]}", text)
     text = POWER_OF_TEN.sub(lambda found: f"e{found[1] or found[2]}", text)
     text = re.sub(r"^([-+]) ", r"\1", " ".join(_inner(text.strip()).split()))
     label = LABEL.match(text)
@@ -77,21 +86,25 @@ def gold_number(solution: str) -> str | None:
 # --- Boxes ----------------------------------------------------------------------------------------------------------------
 
 
-BOX = re.compile(r"\\(?:fbox|boxed)\s*(?:\{|([^\s{}$\\.,]+(?:[.,]\d+)*))")
+BOX = re.compile(r"\\boxed\s*\{")
+USUAL = re.compile(r"\\(?:fbox|boxed)(?![a-zA-Z])\s*(?:\{|([^\s{}$\\.,]+(?:[.,]\d+)*))")
 
 
-def with_usual_boxes(text: str) -> str:
-    r"""Returns a text with `\boxed{2}` in the place of `\fbox{2}`, `\boxed {2}` and `\boxed 2`, which MATH has beside it."""
-    return BOX.sub(lambda found: f"\\boxed{{{found[1]}}}" if found[1] else "\\boxed{", text)
+def with_usual_boxes(solution: str) -> str:
+    r"""Returns a solution with `\boxed{2}` in the place of `\fbox{2}` and `\boxed 2`, which MATH has beside it."""
+    return USUAL.sub(lambda found: f"\\boxed{{{found[1]}}}" if found[1] else "\\boxed{", solution)
+
+
+def boxes_of(text: str) -> list[int]:
+    r"""Returns where the boxes of a text begin, `\boxed{` or `\boxed {`."""
+    return [found.start() for found in BOX.finditer(text)]
 
 
 def last_boxed(text: str) -> str | None:
     r"""Returns what the last `\boxed{...}` of a text holds, its braces balanced; None if there is none or it is not closed."""
-    text = with_usual_boxes(text)
-    start = text.rfind("\\boxed{")
-    if start < 0:
+    start = next((found.end() for found in reversed(list(BOX.finditer(text)))), None)
+    if start is None:
         return None
-    start += len("\\boxed{")
     depth = 1
     for position in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[position], 0)
@@ -106,7 +119,7 @@ def last_boxed(text: str) -> str | None:
 # and towers of exponents, factorials and high powers of sums with roots it would calculate for seconds.
 CALCULATION = re.compile(
     r"(?!.*\^.*\^)(?!.*\d{16})(?!(?:.*[({]){12})(?!.*[-+] *[-+] *[-+])"
-    r"(?:[\d\s.+\-*/(){}]|\^(?:\d|\{\d\})(?!\d)|(?<=\d)\^\{-?\d\d?\}|\\(?:[dt]?frac|sqrt|cdot|times|div|pi)(?![a-zA-Z])){1,64}"
+    r"(?:[\d\s.+\-*/(){}]|\^(?:\d|\{\d\})(?!\d)|(?<=\d)(?<!\d{5})\^\{-?\d\d?\}(?![.\d])|\\(?:[dt]?frac|sqrt|cdot|times|div|pi)(?![a-zA-Z])){1,64}"
 )
 TYPED = {"\u00d7": r"\times ", "÷": r"\div ", "·": r"\cdot ", "π": r"\pi ", "*": r"\cdot "}
 WITH_UNIT = re.compile(r"(.{1,60}(?:[)}π]|\\pi))( [^\W\d_].{0,60})")
@@ -137,7 +150,7 @@ def calculate(text: str) -> Fraction | None:
     typed = re.sub(r"\^(?:\{(-?\d{1,2})\}|(\d))", r"**\1\2", typed)
     try:
         return value(ast.parse(typed, mode="eval").body)
-    except (ValueError, SyntaxError, ZeroDivisionError):
+    except (ValueError, SyntaxError, ZeroDivisionError, OverflowError):
         return None
 
 

@@ -31,7 +31,7 @@ def gold_answer(solution: str) -> str | None:
     number = gold_number(solution)
     if number is not None:
         return number
-    last = solution.rpartition("####")[2].strip()
+    last = with_usual_boxes(solution.rpartition("####")[2].strip())
     box = boxed_answer(last)
     if box:
         return box
@@ -58,8 +58,9 @@ def with_boxed_answer(solution: str, column: str) -> str:
     answer = gold_answer(solution)
     if answer is None:
         raise BadRow(NO_ANSWER.format(column))
-    if gold_number(solution) is None and last_boxed(solution):
-        return with_usual_boxes(solution)
+    boxed = with_usual_boxes(solution)
+    if gold_number(solution) is None and last_boxed(boxed):
+        return boxed
     return f"{worked_steps(solution)}\n\\boxed{{{answer}}}".strip()
 
 

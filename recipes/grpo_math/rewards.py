@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from common.measure.math_answers import boxed_answer, gives, is_same
+from common.measure.math_answers import boxed_answer, boxes_of, gives, is_same
 from common.measure.problems import ANSWER, RightAnswer, read_right_answer
 from common.measure.statistics import share
 
@@ -34,7 +34,7 @@ def is_correct_lenient(text: str, answer: str) -> bool:
 
 def has_reasoning(text: str) -> bool:
     r"""Returns whether anything is written before the final `\boxed{}`, empty think tags aside."""
-    before = text[: text.rfind("\\boxed{")] if "\\boxed{" in text else text
+    before = text[: max(boxes_of(text), default=None)]
     return bool(re.sub(r"</?think>", "", before).strip())
 
 
@@ -93,7 +93,7 @@ def correct(
 def formatted(completions: Completions, **kwargs) -> list[float]:
     r"""1 for exactly one `\boxed{}`, closed and not empty, else 0: worth a little, so that the form is found early."""
     texts = [completion[0]["content"] for completion in completions]
-    return [float(text.count("\\boxed{") == 1 and boxed_answer(text) is not None) for text in texts]
+    return [float(len(boxes_of(text)) == 1 and boxed_answer(text) is not None) for text in texts]
 
 
 def distinct_characters(completions: Completions, **kwargs) -> list[float]:

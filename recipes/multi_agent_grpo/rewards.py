@@ -20,7 +20,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from common.measure.math_answers import boxed_answer, is_same
+from common.measure.math_answers import boxed_answer, boxes_of, is_same
 from common.measure.problems import ANSWER, RightAnswer, read_right_answer
 from common.measure.statistics import share
 
@@ -150,7 +150,7 @@ def correct(completions: Completions, answer: list[str], **kwargs) -> list[float
 def formatted(completions: Completions, **kwargs) -> list[float]:
     r"""1 for exactly one `\boxed{}`, closed and not empty, else 0: worth a little, so that the form is found early."""
     texts = [completion[0]["content"] for completion in completions]
-    return [float(text.count("\\boxed{") == 1 and boxed_answer(text) is not None) for text in texts]
+    return [float(len(boxes_of(text)) == 1 and boxed_answer(text) is not None) for text in texts]
 
 
 def whole_teams(problem: list[int], agent: list[str], answers: list[str | None]) -> tuple[dict[Sample, Answers], list[Sample]]:

@@ -15,7 +15,7 @@ FIELDS = ["company", "date", "address", "total"]  # SROIE's
 # Columns with what is written in a picture; of several, `--columns` says which.
 TEXTS = ("text", "transcription", "transcript", "ocr", "ocr_text", "label", "caption", "gt", "words")
 UNREAD = ("video", "videos", "audio", "audios")
-NUMBERED = re.compile(r"(?:images?|img|picture|photo)_?\d+")
+NUMBERED = re.compile(r"(?:images?|img|picture|photo)_?\d+(?:_(?:path|url|file))?")
 PICTURE = str | bytes | dict | Image.Image  # a cell with one
 
 
@@ -42,6 +42,16 @@ def never_read(columns: Mapping[str, Any], mapped: Mapping[str, str]) -> list[st
     return [name for name in columns if heading(name) not in known]
 
 
+def _holds_picture(value: Any) -> bool:
+    """Returns whether a cell is a picture, or names one, or is a list of such."""
+    if isinstance(value, list):
+        return any(map(_holds_picture, value))
+    if isinstance(value, dict):
+        return _holds_picture(value.get("bytes")) or _holds_picture(value.get("path"))
+    is_path = isinstance(value, str) and str(guess_type(value)[0]).startswith("image/")
+    return is_path or isinstance(value, bytes | Image.Image)
+
+
 def check_unread(columns: Mapping[str, Any], mapped: Mapping[str, str], images: list[Source]) -> None:
     """Checks that no column holds a picture that is not read.
 
@@ -56,10 +66,10 @@ def check_unread(columns: Mapping[str, Any], mapped: Mapping[str, str], images: 
     if "images" in mapped or (not images and any(heading(name) in HEADINGS["images"] for name in columns)):
         return
     for name in never_read(columns, mapped):
-        content = columns[name].get("bytes") if isinstance(columns[name], dict) else columns[name]
-        if images and NUMBERED.fullmatch(heading(name)) and isinstance(content, PICTURE) and content:
-            raise BadRow(f"`{name}` is not read beside the row's picture: write all into a list `images`, or leave it away")
-        is_path = isinstance(content, str) and str(guess_type(content)[0]).startswith("image/")
-        if not images and (is_path or isinstance(content, bytes | Image.Image)):
+        if not _holds_picture(columns[name]):
+            continue
+        if not images:
             cure = f"say so, `--columns image={name}`, or leave the column away"
             raise BadRow(f"no picture is read, and `{name}` holds one: {cure}")
+        if NUMBERED.fullmatch(heading(name)):
+            raise BadRow(f"`{name}` is not read beside the row's picture: write all into a list `images`, or leave it away")

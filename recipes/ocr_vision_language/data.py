@@ -64,7 +64,7 @@ def _make_rows(
     """Makes the rows of a place, and adds the names of the columns that say nothing here to `unread`."""
     rows = []
     for found in make():
-        unread |= dict.fromkeys(name for name in never_read(found.columns, mapped) if name != args.group_by)
+        unread |= {name: None for name in never_read(found.columns, mapped) if found.columns[name] is not None}
         made = to_rows(found, args.question, where, mapped)
         if args.group_by is not None:
             if found.columns.get(args.group_by) is None:
@@ -116,6 +116,7 @@ def _collect(found: Made, name: str, mapped: dict[str, str], args: OcrArguments)
 
     attempts = ((where, number) for number, (where, _) in enumerate(found))
     rows = [row for _, made in usable(attempts, unwrap, name=name, skip_bad_rows=args.skip_bad_rows) for row in made]
+    unread.pop(args.group_by, None)
     if unread:
         note(f"{name}: columns that are not read: {', '.join(map(str, unread))}")
     ROWS.extend(rows)

@@ -42,6 +42,7 @@ def test_every_gsm8k_row_parses_and_its_reference_scores_one(recipe):
         (r"\boxed{\frac{84}{2}}", True, True),
         (r"6 * 7 = 84/2 dollars", False, True),
         (r"\boxed{42.0}", True, True),
+        (r"so \boxed {42}", True, True),
         ("The answer is 42", False, True),
         (r"\boxed{42", False, True),
         (r"\boxed{}", False, False),

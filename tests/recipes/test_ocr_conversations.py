@@ -144,6 +144,10 @@ COUNTS: dict[str, tuple[dict, str]] = {
         {"image": "0.png", "image_2": "1.png", "question": "What differs?", "answer": "a"},
         "`image_2` is not read beside the row's picture: write all into a list `images`, or leave it away",
     ),
+    "a numbered list of pictures beside": (
+        {"image": "0.png", "image_2_path": ["1.png"], "question": "What differs?", "answer": "a"},
+        "`image_2_path` is not read beside",
+    ),
     "videos beside": ({"image": "0.png", "text": "a", "videos": ["a.mp4"]}, "there is a `videos`, which"),
     "a video": (
         {"messages": conversation([{"type": "video", "video": "a.mp4"}, TEXT], "a")},

@@ -46,9 +46,12 @@ def test_columns_of_any_name(recipe, tmp_path: Path, names: tuple[str, str]):
 
 def test_columns_that_are_not_read_are_told(recipe, tmp_path: Path, capsys: pytest.CaptureFixture):
     save_pictures(tmp_path)
-    rows = [{"image": f"{n}.png", "text": text, "page": n, "scan_note": "dark"} for n, text in enumerate(TEXTS)]
+    rows = [
+        {"image": f"{n}.png", "text": text, "page": n, "image_1": "sha-1", "note": "dark", "x": None}
+        for n, text in enumerate(TEXTS)
+    ]
     load(recipe, write_jsonl(tmp_path / "data.jsonl", rows), group_by="page")
-    assert "columns that are not read: scan_note\n" in capsys.readouterr().out
+    assert "columns that are not read: image_1, note\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("answer", ["text", "answer"])

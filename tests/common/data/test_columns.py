@@ -25,12 +25,26 @@ def test_columns_are_named_by_a_flag():
     assert said({"prompt": "A?", "chosen": "B", "rejected": "C"}, answer="chosen")[1] == ("assistant", "B")
 
 
+def test_a_label_that_is_the_answer_or_none_of_kto():
+    row = {"prompt": "Is it?", "completion": "No.", "label": False}
+    assert said(row, answer="label")[1] == ("assistant", "false")
+    assert said(row, answer="completion")[1] == ("assistant", "No.")
+    assert said(row | {"label": True})[1] == ("assistant", "No.")
+
+
 def test_of_two_columns_with_one_heading_the_named_or_the_filled_one_is_read():
     row = {"question": "A?", "answer": "B", "Answer": "C"}
     assert said(row, answer="Answer")[1] == ("assistant", "C")
     assert said(row, answer="answer")[1] == ("assistant", "B")
-    for filled in ({"answer": "B", "Answer": ""}, {"Answer": "", "answer": "B"}, {"answer": "B", "Answer": "B"}):
-        assert said({"question": "A?"} | filled)[1] == ("assistant", "B")
+    assert said(row | {"gold": "D"}, answer="gold")[1] == ("assistant", "D")
+    assert said(row | {"ANSWER": "D"}, answer="ANSWER")[1] == ("assistant", "D")
+    assert said({"question": "A?", "answer": "B", "path": "a", "Path": "b"})[1] == ("assistant", "B")
+    for other in ("", " ", None, "B", "B "):
+        for filled in ({"answer": "B", "Answer": other}, {"Answer": other, "answer": "B"}):
+            assert said({"question": "A?"} | filled)[1][1].strip() == "B"
+    for empty in ({"answer": "B", "Answer": ""}, {"Answer": "", "answer": "B"}):
+        with pytest.raises(BadRow, match="`Answer` is empty"):
+            said({"question": "A?"} | empty, answer="Answer")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +68,7 @@ def test_columns_that_cannot_be(columns: list[str], line: str, capsys: pytest.Ca
     [
         (
             {"question": "A?", "answer": "B", "Answer": "C"},
-            "`answer` and `Answer` are one heading with two values: rename one",
+            "`answer` and `Answer` are one heading with two values: rename",
         ),
         ({"prompt": "A?", "completion": "B", "label": False}, "`label` is false, KTO's mark of an unwanted answer; leave such"),
         ({"question": "A?", "answer": "B", "response": "C"}, "`answer` and `response` can both be the answer: say which, for"),

@@ -173,7 +173,9 @@ def test_rows_as_arrays_make_the_same_batch(packing: bool):
 
 
 def test_rows_with_more_than_tokens_are_read_as_they_are():
-    for row in ({"prompt": "6 * 7?", "answer": "42"}, {"input_ids": [1, 2], "images": 0}, {"input_ids": [[1], [2]]}):
+    rows = [{"prompt": "6 * 7?", "answer": "42"}, {"prompt_ids": [1], "chosen_ids": [2]}]
+    rows += [{"input_ids": [1, 2], "labels": [1, 2], "images": [0]}, {"input_ids": [[1], [2]], "labels": [[1], [2]]}]
+    for row in rows:
         dataset = Dataset.from_list([row])
         assert as_arrays(dataset) is dataset
     assert as_arrays(None) is None

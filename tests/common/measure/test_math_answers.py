@@ -30,8 +30,10 @@ def read(name: str) -> list[dict]:
         (r"\boxed{1,042}", "1042"),
         (r"\boxed{$42}", "42"),
         (r"\boxed {42}", "42"),
-        (r"\fbox{42}", "42"),
-        (r"$\boxed 42$.", "42"),
+        (r"\boxed{42}. I put it in \boxed as asked, `\boxed`.", "42"),
+        (r"\boxed{42} \fboxsep", "42"),
+        (r"\boxed 42", None),
+        (r"\boxed{10000^{99}.5=3}", "10000^{99}.5=3"),
         ("The answer is 42", None),
         (r"\boxed{42", None),
         (r"\boxed{42} or \boxed{43", None),
@@ -193,6 +195,8 @@ REFERENCES = [
     (r"3 \cdot 2^{11}", "6144", True),
     (r"10^{12}", "1,000,000,000,000", True),
     (r"\sqrt{2^{11}}", r"32\sqrt{2}", True),
+    (r"2^{3}5", "34359738368", False),
+    (r"2^{10}.5", "1024.5", False),
 ]
 
 
@@ -245,6 +249,14 @@ def test_the_number_of_a_reference(text: str, number: str | None):
         ("nothing", "18", False),
         (r"so it is $\frac{1}{2}$.", "0.5", True),
         (r"so it is $\frac{1}{2}$.", "2", False),
+        (r"so it is $-\frac{1}{2}$.", "-0.5", True),
+        (r"so it is $-\frac{1}{2}$.", "0.5", False),
+        (r"so it is \(\frac{1}{2}\).", "0.5", True),
+        (r"\[\dfrac{1}{2}\]", "0.5", True),
+        (r"$\frac{1}{2}\text{ cups}$", "0.5", True),
+        (r"\frac{1}{2} cups", "0.5", True),
+        (r"3\frac{1}{2} cups", "3.5", True),
+        (r"$x^{\frac{1}{2}}$", "0.5", False),
     ],
 )
 def test_the_last_number_of_a_completion(text: str, answer: str, right: bool):
