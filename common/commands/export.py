@@ -12,7 +12,7 @@ from common.data.runs import read_record, read_rows
 from common.data.templates import named_date, with_clock
 from common.errors import fail, say
 from common.models.base import base_of
-from common.models.in_files import cast_in_files, load_in_files
+from common.models.in_files import cast_in_files, load_in_files, return_freed_memory
 from common.models.older_readers import write_for_older_readers
 from common.models.sampling import mend_sampling
 from common.models.saved import empty_model, load_run
@@ -135,6 +135,7 @@ def _read_back(working: Path, tokenizer: PreTrainedTokenizerBase | ProcessorMixi
 
 def _make(folder: Path, working: Path) -> None:
     """Writes the export of a run and compares it with the run's model."""
+    return_freed_memory()
     # On the CPU, where float32 is exact.
     model, tokenizer, settings = load_run(folder, device="cpu", files=working)
     adapted = isinstance(model, PeftModel)
