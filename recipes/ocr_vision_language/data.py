@@ -64,8 +64,8 @@ def _make_rows(
     """Makes the rows of a place, and adds the names of the columns that say nothing here to `unread`."""
     rows = []
     for found in make():
-        unread |= {name: None for name in never_read(found.columns, mapped) if found.columns[name] is not None}
         made = to_rows(found, args.question, where, mapped)
+        unread |= {name: None for name in never_read(found.columns, mapped) if found.columns[name] is not None}
         if args.group_by is not None:
             if found.columns.get(args.group_by) is None:
                 raise BadRow(f"no `{args.group_by}` to group by (found: {', '.join(map(str, found.columns))}); fill it in")
