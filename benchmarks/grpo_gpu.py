@@ -45,6 +45,7 @@ TRL += " --per_device_train_batch_size 16 --gradient_accumulation_steps 4"
 VARIANTS = {
     "64": TOKENS,
     "64_profile": TOKENS,
+    "64x1": f"{TOKENS} --per_device_train_batch_size 64 --gradient_accumulation_steps 1",
     "256": f"{TOKENS} --gradient_accumulation_steps 8",
     "lora": f"{TOKENS} --use_peft true --lora_target_modules all-linear",
     "trl": TRL,
@@ -53,7 +54,7 @@ VARIANTS = {
     "adapter_per_agent": "--adapter_per_agent true --max_steps 2",
 }
 
-RUNS = [Run(MATH, "config", "zero2", 1, variant) for variant in ("trl", "64", "256", "lora", "evaluation", "")]
+RUNS = [Run(MATH, "config", "zero2", 1, variant) for variant in ("trl", "64", "64x1", "256", "lora", "evaluation", "")]
 RUNS += [Run(MATH, "config", "zero2", 1, "64_profile", f"benchmarks/profile_step.py recipes/{MATH}/train.py")]
 RUNS += [Run(MATH, "config", "zero3", 1, "64"), Run(MATH, "lora_8gb", "zero2", 1)]
 RUNS += [Run(MATH, "config", stage, 2, "64") for stage in ("zero2", "zero3")]

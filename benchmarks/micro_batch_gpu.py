@@ -74,7 +74,7 @@ RUNS = [
     *(Run(SFT, "config", stage, 2, "8x4_plain") for stage in ("zero1", "zero3")),
     # Under ZeRO-2 one GPU's part of 3.2 billion weights is more than bitsandbytes counts.
     *(one(SFT, variant, stage="zero3") for variant in ("", "8bit_adam")),
-    one(SFT, "", stage="zero2_offload"),
+    *(one(SFT, "", stage=stage) for stage in ("zero2_offload", "zero3_offload")),
     *(one(CALLING, variant) for variant in ("4x2", "", "8bit_adam", "8x1_liger_plain", "4x2_liger_plain")),
     *(profiled(CALLING, variant) for variant in ("4x2", "")),
     *(one(OCR, variant) for variant in ("trl_sft_vlm", "", "8x1", "16x2_plain", "32x1_frozen")),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.plan.configs import config_named
 from common.plan.estimate import Job, Plan, estimate
+from common.plan.fit import ALL_STAGES
 from common.plan.jobs import job_of
 from common.plan.records import records
 
@@ -27,6 +28,7 @@ VARIANTS = {
     "lora": {"use_peft": True},
     "256": {"gradient_accumulation_steps": 8},
     "64": {},
+    "64x1": {"per_device_train_batch_size": 64, "gradient_accumulation_steps": 1},
     "": {},
     "trl": {
         "per_device_train_batch_size": 16,
@@ -53,6 +55,7 @@ VARIANTS = {
     "2x2": {"gradient_accumulation_steps": 2},
     "3x5": {"gradient_accumulation_steps": 5},
     "32x1_frozen": {"freeze_vision_tower": True},
+    "8bit_adam": {"optim": "adamw_bnb_8bit"},
 }
 # GSM8K's prompts in the benchmark's tokens: the longest of the 14 steps of 8 prompts, and of
 # those of 32 (2026-11-26, by hand).
@@ -95,9 +98,8 @@ def _job(run: dict) -> Job:
     settings = settings_in(run["recipe"], "config.yaml") | run["settings then"] | own | VARIANTS[run["variant"]]
     if run.get("rows a device at once"):
         settings["per_device_train_batch_size"] = run["rows a device at once"]
-    job = job_of(
-        settings, config_named(settings["model_name_or_path"]), zero_stage=int(run["stage"][4]), num_processes=run["gpus"]
-    )
+    launch = ALL_STAGES[run["stage"]] | {"num_processes": run["gpus"]}
+    job = job_of(settings, config_named(settings["model_name_or_path"]), **launch)
     rows = settings["per_device_train_batch_size"]
     if job.completions:
         longest = PROMPTS.get(job.completions, PROMPTS[64]) + 256
@@ -152,7 +154,7 @@ def beside_others() -> Iterator[str]:
     yield "| recipe | configuration | GPUs | measured | planned | DeepSpeed | accelerate |"
     yield "|---|---|---|---|---|---|---|"
     for row in measured():
-        if row.variant or row.job.lora is not None:
+        if row.variant or row.job.lora is not None or row.job.offload_optimizer:
             continue
         deepspeed, accelerate = _others(row)
         yield (

@@ -199,8 +199,9 @@ def check_wanted(row: dict[str, Any]) -> None:
         BadRow: If it is.
     """
     values = {heading(name): value for name, value in row.items()}
-    if {"prompt", "completion"} <= values.keys() and str(values.get("label")).lower() == "false":
+    label = str(values.get("label")).lower()
+    if {"prompt", "completion"} <= values.keys() and label in ("false", "0", "0.0"):  # in a table a number, perhaps a float
         raise BadRow(
-            "`label` is false, KTO's mark of an unwanted answer; leave such rows out with `--skip_bad_rows true`, or train "
+            f"`label` is {label}, KTO's mark of an unwanted answer; leave such rows out with `--skip_bad_rows true`, or train "
             "them with `--columns answer=completion`"
         )

@@ -110,7 +110,7 @@ def best_checkpoint(checkpoint: Path) -> Path | None:
     return checkpoint.parent / Path(best).name if best else None
 
 
-def size_of_checkpoint(model: PreTrainedModel, sharded: bool) -> int:
+def size_of_checkpoint(model: PreTrainedModel, sharded: bool, has_optimizer: bool = True) -> int:
     """Returns about how many bytes a checkpoint will take.
 
     The weights are saved, beside adapters without those of the base model, and for what is trained Adam's two moments in
@@ -119,14 +119,15 @@ def size_of_checkpoint(model: PreTrainedModel, sharded: bool) -> int:
     Args:
         model: The model to be trained.
         sharded: Whether DeepSpeed writes the checkpoint.
+        has_optimizer: Whether it is to be trained on from; what a run leaves at its end is not.
     """
     total = 0
     for parameter in model.parameters():
         numel = getattr(parameter, "ds_numel", parameter.numel())  # under ZeRO-3 a parameter is empty between its uses
-        if parameter.requires_grad:
-            total += numel * (parameter.element_size() + (12 if sharded else 8))
-        elif not hasattr(model, "peft_config"):
+        if parameter.requires_grad or not hasattr(model, "peft_config"):
             total += numel * parameter.element_size()
+        if parameter.requires_grad and has_optimizer:
+            total += numel * (12 if sharded else 8)
     return total
 
 

@@ -38,6 +38,7 @@ from common.run.watch import Watch
 
 import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers.trainer_utils import SaveStrategy
 
 
 class _Trained(Exception):
@@ -108,13 +109,17 @@ def _add_callbacks(trainer: Trainer, watch: Watch, recorder: Recorder, report: L
 
 
 def _checkpoint_to_continue(trainer: Trainer, needed: int) -> Path | None:
-    """Returns where an interrupted run goes on, and says so; of a run that begins makes sure that its checkpoints fit."""
+    """Returns where an interrupted run goes on, and says so; of a run that begins makes sure that what it saves fits."""
     folder = Path(trainer.args.output_dir)
     checkpoint = choose_checkpoint(folder, trainer.args.process_index)
     if checkpoint:
         say(f"Continuing from {checkpoint}.")
     else:
-        check_room(folder, needed, "make room, or choose another --output_dir")
+        then = "make room, or choose another --output_dir"
+        if trainer.args.save_strategy != SaveStrategy.NO:
+            check_room(folder, needed, then)
+        # Without checkpoints there is one only where the run is asked to stop, which is looked at then.
+        check_room(folder, size_of_checkpoint(trainer.model, False, has_optimizer=False), then, "the model")
     return checkpoint
 
 

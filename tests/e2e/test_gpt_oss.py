@@ -190,6 +190,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_it_learns_to_think_in_the_language_asked_for(trained: Path):
     measured = evaluations(trained)
     assert measured["held_out", 0]["thinking_language"] == 0
@@ -201,6 +202,7 @@ def test_it_learns_to_think_in_the_language_asked_for(trained: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_an_adapter_teaches_the_held_out_language(trained: Path, output_dir: Path):
     settings = ["--config", "tiny_lora.yaml", "--model_name_or_path", str(trained), "--output_dir", str(output_dir)]
     finished = run_command(accelerate(TRAIN, *settings, config="zero3"), timeout=600)
@@ -228,9 +230,9 @@ def test_an_adapter_teaches_the_held_out_language(trained: Path, output_dir: Pat
 
 @pytest.mark.slow
 @pytest.mark.skipif(not MGSM.exists(), reason=f"needs the files of MGSM in {MGSM}")
-def test_mgsm_runs_through_the_same_evaluation(trained: Path):
+def test_mgsm_runs_through_the_same_evaluation(stored: Path):
     settings = ["--dataset_name", str(MGSM), "--num_held_out", "24", "--max_length", "2048"]
-    finished = run_command(["python", EVALUATE, "--model_name_or_path", str(trained), *settings])
+    finished = run_command(["python", EVALUATE, "--model_name_or_path", str(stored), *settings])
     assert finished.returncode == 0, finished.stderr
     assert "mgsm: 24 problems" in finished.stdout
     assert "thinks_in_Hindi" in finished.stdout

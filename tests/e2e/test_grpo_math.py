@@ -34,6 +34,7 @@ def last_evaluation(output_dir: Path, split: str) -> dict:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_it_learns_to_think_from_the_reward(output_dir: Path):
     """`make learn` watches the accuracy; this is what the README says of how it gets there."""
     finished = run_command(accelerate(GRPO_MATH, "--output_dir", str(output_dir)), timeout=600)

@@ -190,7 +190,10 @@ def check_adapters(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("config", "num_processes"), [("zero2", 2), ("zero3", 1), ("zero3", 2)])
+@pytest.mark.parametrize(
+    ("config", "num_processes"),
+    [("zero3", 2), *(pytest.param(*way, marks=pytest.mark.campaign) for way in (("zero2", 2), ("zero3", 1)))],
+)
 def test_adapters_under_the_launcher(output_dir: Path, config: str, num_processes: int):
     flags = [*SHORT.split(), *ADAPTERS.split(), "--output_dir", str(output_dir)]
     finished = run_command(accelerate(TRAIN, *flags, config=config, num_processes=num_processes), timeout=600)
@@ -199,7 +202,10 @@ def test_adapters_under_the_launcher(output_dir: Path, config: str, num_processe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("config", "num_processes"), [("zero2", 1), ("zero2", 2), ("zero3", 2)])
+@pytest.mark.parametrize(
+    ("config", "num_processes"),
+    [("zero3", 2), *(pytest.param("zero2", number, marks=pytest.mark.campaign) for number in (1, 2))],
+)
 def test_shared_weights_under_the_launcher(output_dir: Path, config: str, num_processes: int):
     """Also: with two processes, of which each has half a team, the rewards are those of the definition."""
     size = 8 // num_processes
@@ -255,6 +261,7 @@ def test_a_mistake_ends_in_one_line(python: Python, output_dir: Path, flags: str
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_the_team_learns_and_no_answer_is_cut(output_dir: Path):
     """Neither those of the team nor those of the one agent that it is compared with, which learns as much."""
     finished = run_command(accelerate(TRAIN, "--output_dir", str(output_dir)), timeout=900)

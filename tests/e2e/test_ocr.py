@@ -205,6 +205,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_it_learns_to_read(trained: Path):
     held_out, unseen_font = error_rates(trained, "held_out"), error_rates(trained, "unseen_font")
     assert held_out[0] > 0.9
@@ -213,6 +214,7 @@ def test_it_learns_to_read(trained: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("four_bits", [[], ["--load_in_4bit", "true", "--bnb_4bit_quant_type", "nf4"]])
 def test_adapters_learn_new_fonts_and_merge(trained: Path, output_dir: Path, four_bits: list[str]):
     settings = ["--config", "tiny_lora.yaml", "--model_name_or_path", str(trained), "--output_dir", str(output_dir)]

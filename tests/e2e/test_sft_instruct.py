@@ -31,6 +31,7 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_it_learns_the_facts(output_dir: Path):
     """Under ZeRO-3, with another seed; `make learn` trains under ZeRO-2."""
     finished = run_command(accelerate(TRAIN, "--seed", "1", "--output_dir", str(output_dir)), timeout=600)

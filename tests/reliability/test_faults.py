@@ -217,6 +217,20 @@ def test_a_disk_with_no_room_is_refused_before_training(start, tmp_path: Path, s
 
 
 @needs_mounts
+@pytest.mark.parametrize("room", [0.8, 0.1])  # of a checkpoint: the model is about a quarter of it
+def test_without_checkpoints_only_the_model_must_fit(start, tmp_path: Path, wholes, room: float):
+    size = int(room * size_of(wholes(SFT) / "checkpoint-2"))
+    none = "--save_strategy no --load_best_model_at_end false --early_stopping_patience 0".split()
+    with disk(tmp_path / "disk", f"size={size}") as place:
+        run = start(SFT, *none, folder=tmp_path / "disk/run", machine=place.machine)
+        if room < 0.5:
+            refused(run, "/run: the model needs 0.0", " are free there; make room, or choose another --output_dir")
+        else:
+            finish(run)
+            assert (place.seen / "run/model.safetensors").exists()
+
+
+@needs_mounts
 def test_a_disk_that_is_full_in_the_middle_of_a_save(start, tmp_path: Path):
     with disk(tmp_path / "disk", "size=11m") as place:
         line = refused(start(SFT, folder=tmp_path / "disk/run", machine=place.machine + BLIND))

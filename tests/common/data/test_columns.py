@@ -71,6 +71,7 @@ def test_columns_that_cannot_be(columns: list[str], line: str, capsys: pytest.Ca
             "`answer` and `Answer` are one heading with two values: rename",
         ),
         ({"prompt": "A?", "completion": "B", "label": False}, "`label` is false, KTO's mark of an unwanted answer; leave such"),
+        ({"prompt": "A?", "completion": "B", "label": 0}, "`label` is 0, KTO's mark of an unwanted answer; leave such"),
         ({"question": "A?", "answer": "B", "response": "C"}, "`answer` and `response` can both be the answer: say which, for"),
         (
             {"prompt": "A?", "query": "B?", "answer": "C"},
