@@ -123,7 +123,7 @@ class Heartbeat(TrainerCallback):
 
     def _beat(self, main: int) -> None:
         count, said = 0, False
-        while not self.ended.wait(self.interval):
+        while not self.ended.wait(self.interval if count else 0):  # the first at once: it says who this process is
             count += 1
             place, waits = _place(sys._current_frames().get(main))
             beat = Beat(self.process, socket.gethostname(), os.getpid(), count, self.step, place, waits)

@@ -1,7 +1,10 @@
 """The line on a process that hangs."""
 
+import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -43,6 +46,18 @@ def test_a_sign_of_life_comes_twice_a_minute_or_more_often(tmp_path: Path, ddp_t
     alone = SimpleNamespace(output_dir=str(tmp_path), ddp_timeout=ddp_timeout, process_index=0, world_size=1)
     assert Heartbeat(alone).interval == seconds
     assert not list(tmp_path.iterdir()), "one process has nobody to tell"
+
+
+def test_the_first_sign_comes_at_once(tmp_path: Path):
+    """One that is stopped within its first steps is named with its number and its machine."""
+    beating = Heartbeat(SimpleNamespace(output_dir=str(tmp_path), ddp_timeout=1800, process_index=1, world_size=2))
+    deadline = time.monotonic() + 10
+    while not (tmp_path / ".heartbeat-1.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert json.loads((tmp_path / ".heartbeat-1.json").read_text())["pid"] == os.getpid()
+    beating.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_process_that_is_stopped_before_its_first_sign_ends_the_run_too(tmp_path: Path):
