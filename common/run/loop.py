@@ -118,8 +118,8 @@ def _checkpoint_to_continue(trainer: Trainer, needed: int) -> Path | None:
         then = "make room, or choose another --output_dir"
         if trainer.args.save_strategy != SaveStrategy.NO:
             check_room(folder, needed, then)
-        # Without checkpoints there is one only where the run is asked to stop, which is looked at then.
-        check_room(folder, size_of_checkpoint(trainer.model, False, has_optimizer=False), then, "the model")
+        else:  # one is only saved where the run is asked to stop, and looked at then
+            check_room(folder, size_of_checkpoint(trainer.model, sharded=False, has_optimizer=False), then, "the model")
     return checkpoint
 
 

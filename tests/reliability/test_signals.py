@@ -119,14 +119,14 @@ def rank(process: psutil.Process) -> str:
 
 def case(launcher: str, sent: signal.Signals, to: str, env: dict[str, str]):
     """What accelerate does in every case is tried in `make test-all`, torchrun, on which it stands, and deepspeed once each."""
-    first = launcher in ("python", "accelerate launch") or (sent, to) == (signal.SIGTERM, "launcher")
+    first = launcher == "accelerate launch" or (sent, to) == (signal.SIGTERM, "launcher")
     return pytest.param(launcher, sent, to, env, marks=[] if first else pytest.mark.campaign)
 
 
 @pytest.mark.parametrize(
     ("launcher", "sent", "to", "env"),
     [
-        *[case("python", sent, "launcher", {}) for sent in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGKILL)],
+        *[("python", sent, "launcher", {}) for sent in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGKILL)],
         *[
             case(launcher, sent, to, ELASTIC if launcher != "deepspeed" else {})
             for launcher in ("accelerate launch", "torchrun", "deepspeed")
@@ -139,7 +139,7 @@ def case(launcher: str, sent: signal.Signals, to: str, env: dict[str, str]):
                 (signal.SIGSTOP, "process 1"),
             ]
         ],
-        case("accelerate launch", signal.SIGUSR1, "launcher", {}),
+        ("accelerate launch", signal.SIGUSR1, "launcher", {}),
     ],
 )
 def test_a_signal(wholes, tmp_path: Path, launcher: str, sent: signal.Signals, to: str, env: dict[str, str]):
