@@ -35,7 +35,7 @@ LENGTHS = (2048, 8192, 32768)  # tokens of a row
 UPDATE = 32768  # tokens
 ROWS = 40
 ANSWER = 160  # tokens that are left for the question, the answer and what the template writes around them
-FLAGS = SHORT.replace("--max_steps 20", "--max_steps 7") + " --per_device_eval_batch_size 2 --gradient_accumulation_steps 1"
+FLAGS = SHORT.replace("--max_steps 12", "--max_steps 7") + " --per_device_eval_batch_size 2 --gradient_accumulation_steps 1"
 # What is run, in this order: a configuration, its rows' length, and whether it recomputes.
 RUNS = [
     ("lora", 32768, True),

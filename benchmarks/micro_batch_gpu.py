@@ -11,16 +11,12 @@ matters most goes first, and none is begun after `--stop_after` seconds; a call 
 from functools import partial
 from pathlib import Path
 
-from common.data.runs import read_rows
-
-import yaml
-
 import gpt_oss_model
 import ocr_gpu
 import sft_gpu
-from gpu import SHORT, benchmark
+from gpu import benchmark
 from launching import Run
-from readings import SKIPPED_STEPS, read_profile, read_supervised
+from readings import read_profile, read_supervised
 
 SFT, CALLING, OCR, GPT_OSS = "sft_instruct", "trl_function_calling", "ocr_vision_language", "gpt_oss_multilingual"
 ROWS = "--per_device_train_batch_size {} --gradient_accumulation_steps {}".format
@@ -91,30 +87,17 @@ def make_gpt_oss(folder: Path) -> list[str]:
 
 
 def read(run: Run, folder: Path) -> dict:
-    """Returns the speed and memory of a run, and what the meter wrote of the steps that count; of a profiled one its parts."""
-    settings = yaml.safe_load((folder / "config.yaml").read_text())
-    at_once = {"rows a device at once": settings["per_device_train_batch_size"]}
+    """Returns the speed and memory of a run; of a profiled one its parts."""
     if run.variant.endswith("profile"):
-        return read_profile(folder) | at_once
-    steps = [row for row in read_rows(folder / "metrics.jsonl") if "train_seconds" in row][SKIPPED_STEPS:]
-    entry = {}
-    if steps:  # TRL's script has no meter
-        seconds = sum(row["train_seconds"] for row in steps)
-        tokens = sum(row["tokens_per_second"] * row["train_seconds"] for row in steps)
-        entry["meter: tokens/s"] = round(tokens / seconds)
-        entry["data wait s"] = sum(row["data_wait"] for row in steps) / len(steps)
-        if "mfu" in steps[0]:
-            entry["MFU"] = round(sum(row["mfu"] * row["train_seconds"] for row in steps) / seconds, 4)
-    return read_supervised(run, folder, "images" if run.recipe == OCR else None) | entry | at_once
+        return read_profile(folder)
+    return read_supervised(run, folder, "images" if run.recipe == OCR else None)
 
 
 def main() -> None:
-    short = SHORT.replace("--max_steps 20", "--max_steps 12")
-    # Enough for two GPUs: the last update of an epoch would be a short one.
-    models = {recipe: partial(sft_gpu.make_model, recipe, count=6000) for recipe in (SFT, CALLING)}
+    models = {recipe: partial(sft_gpu.make_model, recipe) for recipe in (SFT, CALLING)}
     models |= {OCR: ocr_gpu.make_model, GPT_OSS: make_gpt_oss}
     variants = {run.variant: VARIANTS[run.variant.removesuffix("profile").rstrip("_")] for run in RUNS}
-    benchmark(__doc__, RUNS, variants, models, read, short)
+    benchmark(__doc__, RUNS, variants, models, read)
 
 
 if __name__ == "__main__":

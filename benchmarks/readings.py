@@ -18,8 +18,22 @@ def rows_a_step(run: Run, folder: Path) -> int:
     return settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"] * run.num_gpus
 
 
+def read_meter(folder: Path) -> dict:
+    """Returns what the meter wrote of the steps that count; nothing of a script that has none, such as TRL's."""
+    steps = [row for row in read_rows(folder / "metrics.jsonl") if "train_seconds" in row][SKIPPED_STEPS:]
+    if not steps:
+        return {}
+    seconds = sum(row["train_seconds"] for row in steps)
+    tokens = sum(row["tokens_per_second"] * row["train_seconds"] for row in steps)
+    entry = {"meter: tokens/s": round(tokens / seconds)}
+    entry["data wait s"] = sum(row["data_wait"] for row in steps) / len(steps)
+    if "mfu" in steps[0]:
+        entry["MFU"] = round(sum(row["mfu"] * row["train_seconds"] for row in steps) / seconds, 4)
+    return entry
+
+
 def read_supervised(run: Run, folder: Path, row_name: str | None = None) -> dict:
-    """Returns the speed and memory of a supervised run.
+    """Returns the speed and memory of a supervised run, and what the meter wrote of the steps that count.
 
     Args:
         run: The run.
@@ -30,7 +44,8 @@ def read_supervised(run: Run, folder: Path, row_name: str | None = None) -> dict
     steps = [row for row in rows if "loss" in row and "num_tokens" in row]
     first, last, counted = steps[SKIPPED_STEPS - 1], steps[-1], len(steps) - SKIPPED_STEPS
     tokens, seconds = last["num_tokens"] - first["num_tokens"], last["seconds"] - first["seconds"]
-    entry = {}
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    entry = {"rows a device at once": settings["per_device_train_batch_size"]}
     if row_name:
         update = rows_a_step(run, folder)
         speed = update * counted / seconds
@@ -42,6 +57,7 @@ def read_supervised(run: Run, folder: Path, row_name: str | None = None) -> dict
         "tokens a step": round(tokens / counted),
         "median loss": round(sorted(row["loss"] for row in steps)[len(steps) // 2], 2),
         "peak GPU memory GiB": max(row["peak_memory_gib"] for row in rows if "peak_memory_gib" in row),
+        **read_meter(folder),
     }
 
 

@@ -28,7 +28,6 @@ from gpu import benchmark
 from grpo_gpu import MATH
 from launching import ROOT, Run
 from micro_batch_gpu import SFT
-from micro_batch_gpu import read as read_meter
 from readings import SKIPPED_STEPS, read_profile, read_supervised
 
 STAGES = ("zero2", "zero3")
@@ -79,7 +78,7 @@ def read(run: Run, folder: Path) -> dict:
         entry = grpo_gpu.read(run, folder)
         speed = entry["completions a step"] / entry["median later step s"] / run.num_gpus
         return entry | {"completions/s/GPU": round(speed, 2), "step s": entry["median later step s"]}
-    entry = read_meter(run, folder) if run.recipe == SFT else read_supervised(run, folder)
+    entry = read_supervised(run, folder)
     steps = [row["train_seconds"] for row in read_rows(folder / "metrics.jsonl") if "train_seconds" in row][SKIPPED_STEPS:]
     return entry | {"step s": round(sum(steps) / len(steps), 3), "longest step s": max(steps)}
 
