@@ -50,10 +50,15 @@ DATA = f"--dataset_name synthetic --units receipts --num_train 2000 --max_pixels
 # An eighth of the accumulated rows: its steps take long enough. TRL's trainer takes its own 8 rows.
 VARIANTS = {"1x4": "--gradient_accumulation_steps 4", "8x1": "--per_device_train_batch_size 8", "trl_sft_vlm": ""}
 
-RUNS = [Run(OCR, config, stage, n) for n in (1, 2) for config in ("full", "config") for stage in ("zero2", "zero3")]
-# Another script: TRL's trainer as its examples/scripts/sft_vlm.py sets it up.
-RUNS += [Run(OCR, "full", "zero2", 1, "trl_sft_vlm", script="benchmarks/trl_sft_vlm.py"), Run(OCR, "full", "zero2", 1, "8x1")]
-RUNS += [Run(OCR, "qlora_8gb", "zero2", 1, "1x4")]
+
+def both(num_gpus: int) -> list[Run]:
+    """Returns the runs of the two configurations on so many GPUs."""
+    return [Run(OCR, config, stage, num_gpus) for config in ("full", "config") for stage in ("zero2", "zero3")]
+
+
+# One is another script: TRL's trainer as its examples/scripts/sft_vlm.py sets it up.
+BESIDE = [Run(OCR, "full", "zero2", 1, "trl_sft_vlm", script="benchmarks/trl_sft_vlm.py"), Run(OCR, "full", "zero2", 1, "8x1")]
+RUNS = [*both(1), *BESIDE, *both(2), Run(OCR, "qlora_8gb", "zero2", 1, "1x4")]
 
 
 def make_processor() -> Qwen2VLProcessor:

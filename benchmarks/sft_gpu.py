@@ -53,7 +53,7 @@ def make_rows(recipe: str, count: int) -> list[dict]:
     return [{"question": row["messages"][0]["content"], "answer": json.dumps(row["tools"])} for row in conversations]
 
 
-def make_model(recipe: str, folder: Path, count: int = 6000) -> list[str]:
+def make_model(recipe: str, folder: Path, count: int = 7000) -> list[str]:
     """Saves a model of the recipe's full size with random weights, its data, and a small tokenizer of its family.
 
     Args:
