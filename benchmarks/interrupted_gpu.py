@@ -39,8 +39,7 @@ COMMON = (
 )
 FLAGS = {
     "sft_instruct": "--num_train 400 --per_device_train_batch_size 2 --gradient_accumulation_steps 2 --max_length 128 "
-    "--eval_strategy no --load_best_model_at_end false --early_stopping_patience 0 --max_new_tokens 4 --packing false "
-    "--attn_implementation sdpa",
+    "--eval_strategy no --load_best_model_at_end false --early_stopping_patience 0 --max_new_tokens 4",
     "grpo_math": "--num_train 400 --per_device_train_batch_size 8 --gradient_accumulation_steps 2 --num_generations 4 "
     "--max_completion_length 24 --learning_rate 1e-6",
 }

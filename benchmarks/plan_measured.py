@@ -50,6 +50,7 @@ VARIANTS = {
     "8x1_liger_plain": {"activation_checkpointing": False},
     "4x2_liger_plain": {"gradient_accumulation_steps": 2, "activation_checkpointing": False},
     "8x1": {},
+    "1x4": {"gradient_accumulation_steps": 4},
     "16x2_plain": {"gradient_accumulation_steps": 2, "activation_checkpointing": False},
     "8x2": {"gradient_accumulation_steps": 2, "activation_checkpointing": True},
     "2x2": {"gradient_accumulation_steps": 2},

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from common.measure.math_answers import with_typed_fractions
+from common.measure.math_answers import as_typed
 from common.measure.numbers import last_number, read_quantity
 from common.measure.text import fold, normalize, without_thoughts
 
@@ -52,5 +52,5 @@ def ends_with(text: str, reference: str, languages: Iterable[str] = ("English",)
     if not wanted:
         return is_same_answer(text, reference)
     answer = without_thoughts(text)
-    found = [last_number(with_typed_fractions(answer), language) for language in languages]
+    found = [last_number(as_typed(answer), language) for language in languages]
     return fold(answer) == fold(reference) or any(number.value in wanted for number in found if number)

@@ -37,14 +37,14 @@ def _inner(text: str) -> str:
     return (found[2] or found[3]) if found else text
 
 
-def with_typed_fractions(sentence: str) -> str:
-    r"""Returns a sentence with `1/2` in the place of `\frac{1}{2}`, where it is of digits, and no factor and no exponent."""
+def as_typed(sentence: str) -> str:
+    r"""Returns a sentence with `1/2` for `\frac{1}{2}`, where it is no factor and no exponent, and `e3` for `\times 10^3`."""
 
     def typed(found: re.Match) -> str:
         is_mixed = sentence[: found.start()][-1:].isdigit()  # 3\frac{1}{2}
         return f"{' ' * is_mixed}{found[1]}/{found[2]}"
 
-    return IN_SENTENCE.sub(typed, sentence)
+    return IN_SENTENCE.sub(typed, POWER_OF_TEN.sub(lambda found: f"e{found[1] or found[2]}", sentence))
 
 
 @lru_cache(1 << 16)
@@ -243,5 +243,5 @@ def gives(text: str, answer: str) -> bool:
         text: A completion; a number in a thought does not count.
         answer: What `gold_number` returned.
     """
-    found = last_number(with_typed_fractions(without_thoughts(text)))
+    found = last_number(as_typed(without_thoughts(text)))
     return found is not None and is_same(found.text, answer)

@@ -147,16 +147,21 @@ def read_number(text: str) -> str | None:
 # --- In a sentence --------------------------------------------------------------------------------------------------------
 
 IN_TEXT = re.compile(
-    rf"(?<![0-9A-Za-z\u00c0-\u024f\u0370-\u04ff_])(?<![A-Za-z]\^)(?:[-+](?=\S))?(?:(?:{CURRENCY}) ?)?-?"
+    rf"(?<![0-9A-Za-z\u00c0-\u024f\u0370-\u04ff_])(?<![A-Za-z}}]\^)(?<![A-Za-z}}]\^{{)(?:[-+](?=\S))?(?:(?:{CURRENCY}) ?)?-?"
     r"(?:\d+ \d+/\d+|\d{1,3}(?: \d{3})+(?!\d)(?:[.,]\d+)?(?![.,]?\d)|\d[\d.,':/_-]*(?:[eE][-+]?\d{1,3}\b)?|\.\d+)"
 )
 AFTER = ".,'/:_-"  # what may stand behind a number in a sentence
 LATEX_GROUPS = re.compile(r"(?<=\d)(?:\{,\}|\\,|,\\!)(?=\d{3})")  # 70{,}000, 70\,000 and 70,\!000
 NEXT_WORD = re.compile(r" ?([^\W\d_]+\.?)")
+# A number beside these is a part of another one: of 24\pi, 2^{10} or \sqrt{2}, but not of 72^\circ.
+PART_BEFORE = re.compile(r"(?:[\d)]\^\{?|\\sqrt ?\{?|√ ?)$")
+PART_AFTER = re.compile(r"[)}]* ?(?:\\pi(?![a-zA-Z])|π|\\sqrt|√|\^(?!\{? ?\\circ))")
 
 
 def last_number(text: str, language: str = "English") -> Quantity | None:
-    """Returns the last number in a text, times the word that scales it; None if there is none or the last is a date, say.
+    """Returns the last number in a text, times the word that scales it.
+
+    None if there is none, or the last is no number by itself: a date's, an exponent, or what stands in a root or before pi.
 
     Args:
         text: A sentence or several.
@@ -167,6 +172,8 @@ def last_number(text: str, language: str = "English") -> Quantity | None:
     if not numbers:
         return None
     found = numbers[-1]
+    if PART_BEFORE.search(plain[: found.start()]) or PART_AFTER.match(plain[found.end() :]):
+        return None
     scale = NEXT_WORD.match(plain, found.end())
     begins = scale and FACTOR_BEGINS.match(scale[1])
     word = begins[0] if begins else scale[1] if scale and scale_of(scale[1]) else ""
