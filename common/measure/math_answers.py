@@ -12,7 +12,10 @@ from common.measure.units import read_unit
 
 # --- LaTeX ----------------------------------------------------------------------------------------------------------------
 
-LATEX_TEXT = re.compile(r"\\(?:text(?:bf|rm|it|sf|tt)?|math(?:rm|bf|it|sf|tt)|mbox|operatorname|emph|bf)\s*\{([^{}]*)\}")
+LATEX_TEXT = re.compile(
+    r"\\(?:text(?:bf|rm|it|sf|tt)?|math(?:rm|bf|it|sf|tt)|mbox|operatorname|emph|bf|bm|boldsymbol|underline|textcolor\{\w+\})"
+    r"\s*\{([^{}]*)\}"
+)
 LATEX_SPACE = re.compile(r"(?<!\\)\\[,;: ]|~|\\q?quad\b|\\(?:left|right|displaystyle)(?![a-zA-Z])")
 # Of digits, but not where 1/2 would be something else: in \frac{1}{2}\sqrt{3} and in 6 \div \frac{1}{2}.
 FRACTION = re.compile(
@@ -60,6 +63,7 @@ def plain(latex: str) -> str:
     if len(latex) > 5 * LONGEST:
         return latex
     text = fold(latex.replace("{,}", ",").replace("\\!", "").replace("\\$", "$").replace("\\%", "%").replace("\\&", "&"))
+    text = re.sub(r"\^ ?\{ ?(\d) ?\}(?!\d)", r"^\1", text)  # \mathrm{cm^{2}}
     text = text.replace("\\approx", "≈")
     for _ in range(2):  # \text{\textbf{18}}
         text = LATEX_TEXT.sub(r" \1 ", text)
@@ -84,7 +88,6 @@ def gold_number(solution: str) -> str | None:
 
 
 # --- Boxes ----------------------------------------------------------------------------------------------------------------
-
 
 BOX = re.compile(r"\\boxed\s*\{")
 USUAL = re.compile(r"\\(?:fbox|boxed)(?![a-zA-Z])\s*(?:\{|([^\s{}$\\.,]+(?:[.,]\d+)*))")
@@ -123,7 +126,6 @@ CALCULATION = re.compile(
 )
 TYPED = {"\u00d7": r"\times ", "÷": r"\div ", "·": r"\cdot ", "π": r"\pi ", "*": r"\cdot "}
 WITH_UNIT = re.compile(r"(.{1,60}(?:[)}π]|\\pi))( [^\W\d_].{0,60})")
-
 
 OPERATIONS = {
     ast.Add: operator.add,

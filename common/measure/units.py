@@ -44,7 +44,7 @@ NO_UNIT = re.compile(
 )
 LONGEST_UNIT = 4  # words
 UNIT_LETTERS = set("gmslhdpcLVWANJCF")  # gram, metre, second, litre, hour, day, penny, cent, ...; x, n or e are no units
-UNIT = re.compile(r"[^\W\d_][^\d_=<>+*\\{}!?,;:]*(?:\^[23])?(?:/[^\W\d_]+(?:\^[23])?)?|° ?[CFK]?|['\"]|%.*")
+UNIT = re.compile(r"[^\W\d_][^\d_=<>+*\\{}!?,;:]*(?:\^[23])?(?:/[^\W\d_]+(?:\^[23])?)?|° ?[CFK]?|'{1,2}|\"|%.*")
 
 
 def scale_of(word: str) -> int | None:
