@@ -1,7 +1,7 @@
-"""Agreement with judges that others use, and the kinds in which we differ on purpose.
+r"""Agreement with judges that others use, and the kinds in which we differ on purpose.
 
 Where we differ from lm-evaluation-harness's flexible filter (its gsm8k.yaml): it compares texts, so 18.00 is not 18 for it; it
-takes the last digits of anything, so a date or a range has an answer; `18 thousand` is 18 for it.
+takes the last digits of anything, so a date or a range has an answer, 18\pi is 18 and 18 cm^2 is 2; `18 thousand` is 18.
 Where we differ from Math-Verify: it takes the last of several numbers (`18,18`, `x=20, y=18`), drops words (`18 thousand`, `18
 apples and 2 pears`) and reads a percentage as a share.
 """
