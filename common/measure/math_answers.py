@@ -47,7 +47,7 @@ def as_typed(sentence: str) -> str:
         is_mixed = sentence[: found.start()][-1:].isdigit()  # 3\frac{1}{2}
         return f"{' ' * is_mixed}{found[1]}/{found[2]}"
 
-    return IN_SENTENCE.sub(typed, POWER_OF_TEN.sub(lambda found: f"e{found[1] or found[2]}", sentence))
+    return IN_SENTENCE.sub(typed, POWER_OF_TEN.sub(r"e\1\2", sentence))
 
 
 @lru_cache(1 << 16)
@@ -69,7 +69,7 @@ def plain(latex: str) -> str:
         text = LATEX_TEXT.sub(r" \1 ", text)
     text = DEGREES.sub("°", LATEX_SPACE.sub(" ", text))
     text = FRACTION.sub(lambda found: f" {found[1] or found[3]}/{found[2] or found[4]}", text)
-    text = POWER_OF_TEN.sub(lambda found: f"e{found[1] or found[2]}", text)
+    text = POWER_OF_TEN.sub(r"e\1\2", text)
     text = re.sub(r"^([-+]) ", r"\1", " ".join(_inner(text.strip()).split()))
     label = LABEL.match(text)
     return text[label.end() :] if label else text

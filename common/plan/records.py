@@ -41,7 +41,7 @@ def speed_of(run: dict) -> str:
 
 
 def measured(recipe: str, config: str, stage: str, num_gpus: int, rows: int | None = None) -> tuple[str, dict] | None:
-    """Returns what was measured of a configuration as it stands, the newest; None if it was not.
+    """Returns what was measured of a configuration as it stands, the last in the order of `NAMES`; None if it was not.
 
     Args:
         recipe: A recipe's name.
